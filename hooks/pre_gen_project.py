@@ -1,0 +1,173 @@
+"""Refuse answers that no working project can be made of: all of them, in one message.
+
+cookiecutter renders this file and runs it from a temporary directory, so it can import nothing
+of the template; the tests import it as it stands.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import ipaddress
+import json
+import keyword
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# The sample's own lock, by import and by distribution name: its package must not hide one.
+LOCKED = """attr attrs automat cffi constantly cryptography hyperlink idna incremental klein
+markupsafe multipart openssl packaging pip pkg_resources pyasn1 pyasn1_modules pycparser pyopenssl
+service_identity setuptools six treq tubes twisted typing_extensions werkzeug wheel zope
+zope_interface""".split()
+# Modules that PyPy brings, that Python runs at its start, and the sample's own folder of tests.
+TAKEN = "greenlet hpy sitecustomize tests usercustomize".split()
+# Console scripts of the lock, which installing the sample would overwrite.
+SCRIPTS = """automat-visualize cffi-gen-src cftp ckeygen conch idna incremental mailmail
+pyhtmlizer tkconch trial twist twistd wheel""".split()
+INTERPRETER = r"(python|pypy|pip|activate)[0-9.]*(\.[a-z0-9]+)?"
+WINDOWS_DEVICES = r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
+
+NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
+ARGUMENT = r"[A-Za-z0-9_./:=@%+,-]"
+PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+IMAGE = (
+    r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?/)?"
+    r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*"
+    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+
+
+def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """One name for a directory, a distribution, an image and, for the sample, a package."""
+    if not re.fullmatch(NAME, answer) or len(answer) > 60:
+        slug = re.sub(r"[^a-z0-9]+", "-", answer.lower()).strip("-")[:60].strip("-")
+        yield (
+            f"{answer!r} is no name for a directory, a distribution and an image: type at most 60"
+            " lowercase letters and digits with single . _ or - between them,"
+            f" such as {slug or 'deployme'}"
+        )
+        return
+    if re.fullmatch(WINDOWS_DEVICES, answer):
+        yield f"{answer!r} is a device on Windows: type another name, such as {answer[:3]}-app"
+        return
+    if answers["app"] != "hello":
+        return
+    package = re.sub(r"[.-]", "_", answer)
+    if not package.isidentifier() or keyword.iskeyword(package):
+        yield (
+            f"the sample's package cannot be called {package!r} in Python: type a name that starts"
+            f" with a letter and is no keyword, such as app-{answer}"
+        )
+    elif package in {*LOCKED, *TAKEN, *sys.stdlib_module_names}:
+        yield f"{package!r} would hide a module of that name: type another, such as my-{answer}"
+
+
+def catalogue(answers: Mapping[str, Any]) -> set[str]:
+    """The names that native.ini has; none where the template is out of sight.
+
+    cookiecutter says where the template is, as it was typed; cruft does not. What is let through
+    then, post_gen_project.py sees in the generated project.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    template = Path(answers.get("_output_dir", ""), answers.get("_repo_dir", "nowhere"))
+    parser.read(template.glob("*cookiecutter*/deploy/native.ini"), encoding="utf-8")
+    names = [f"{library} {parser[library].get('aliases', '')}" for library in parser.sections()]
+    return set(" ".join(names).lower().split())
+
+
+def native_deps(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """Names that the catalogue knows, and Debian packages."""
+    known = catalogue(answers)
+    for name in answer.split() if known else ():
+        if name.lower() in known or re.fullmatch(r"apt:[a-z0-9][a-z0-9+.-]+", name):
+            continue
+        near = difflib.get_close_matches(name.lower(), known, cutoff=0.5)
+        instead = ", ".join([*near, "or apt:NAME for the Debian package NAME"]).removeprefix("or ")
+        yield f"no library here is called {name!r}: type {instead}"
+
+
+def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """A console script and plain arguments: no shell will read it."""
+    strange = sorted(set(re.sub(rf"{ARGUMENT}| ", "", answer)))
+    script, _, arguments = answer.partition(" ")
+    if strange:
+        yield (
+            f"no shell reads it, so it cannot have {' '.join(map(ascii, strange))}: type a console"
+            " script and plain arguments, such as run-the-app"
+        )
+    elif not re.fullmatch(PLAIN, script):
+        yield (f"{script!r} is no console script: type the bare name of one, such as run-the-app")
+    elif answers["app"] == "hello" and arguments:
+        yield f"it becomes the name of the sample's console script: type one word, such as {script}"
+    elif answers["app"] == "hello" and (script in SCRIPTS or re.fullmatch(INTERPRETER, script)):
+        yield f"{script!r} would overwrite a program of that name: type another, such as run-the-app"
+
+
+def port(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """A port that an application can listen on."""
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", answer) or int(answer) > 65535:
+        yield f"{answer!r} is no port: type a whole number from 1 to 65535, such as 8081"
+
+
+def base_image(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """An image of one release, so that the same build gives the same image next year."""
+    match = re.fullmatch(IMAGE, answer)
+    if not match or len(answer) > 255:
+        yield f"{answer!r} is no image: type a name and a release, such as debian:trixie-slim"
+    elif match["tag"] in (None, ":latest") and not match["digest"]:
+        yield f"{answer!r} is another image every month: name a release, such as debian:trixie-slim"
+
+
+def deploy_host(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """Hosts that ssh takes for hosts, never for options."""
+    for place in answer.split():
+        user, _, host = place.rpartition("@")
+        if place.startswith("ssh://"):
+            yield f"{place!r} is a URL: type user@server, and put a port into ~/.ssh/config"
+        elif "-" in (place[:1], host[:1]):
+            yield f"{place!r} is an option of ssh: type user@server, and put it into ~/.ssh/config"
+        elif ("@" in place and not re.fullmatch(PLAIN, user)) or not is_host(host):
+            yield (
+                f"{place!r} is no server: type user@server, where server is a name, an IPv4 address"
+                " or an IPv6 address in brackets, and put a port into ~/.ssh/config"
+            )
+
+
+def is_host(host: str) -> bool:
+    """Say whether ssh can take it for a host name, an alias, or an address."""
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return ipaddress.IPv6Address(host[1:-1]).scope_id is None
+        except ValueError:
+            return False
+    return bool(re.fullmatch(PLAIN, host))
+
+
+CHECKS = (project, native_deps, command, port, base_image, deploy_host)
+
+
+def problems(answers: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the answers, each in a sentence that says what to type."""
+    found = []
+    for check in CHECKS:
+        question, answer = check.__name__, str(answers[check.__name__])
+        if answer != " ".join(answer.split()):
+            found.append(
+                f"{question}: {answer!r} has a blank too many: type it on one line with single"
+                " spaces between words and none around them"
+            )
+        else:
+            found += [f"{question}: {sentence}" for sentence in check(answer, answers)]
+    return found
+
+
+if __name__ == "__main__":
+    # tojson escapes the quotes that could end this literal.
+    if wrong := problems(json.loads(r"""{{ cookiecutter | tojson }}""")):
+        print(
+            "Nothing is generated, because of these answers:", *wrong, sep="\n  ", file=sys.stderr
+        )
+        sys.exit(1)

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# build.sh [STEP]: make the run image, or everything up to STEP: base, builder, wheels, image.
+# A step whose inputs have not changed is not done again; QUIET=1 leaves that unsaid.
+# Works from anywhere, without make.
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+build() {
+    local context arguments=() name log=$ROOT/.deploy/build.log
+    case $(docker --version) in
+    podman*) ;;
+    *) docker buildx version >/dev/null 2>&1 ||
+        die "$DOCKER has no buildx: install it (Debian: docker-buildx, elsewhere docker-buildx-plugin)" ;;
+    esac
+    # A builder in a container of its own does not see local images; the engine's own does.
+    context=$(docker context show 2>/dev/null) && export BUILDX_BUILDER=$context
+    for name in $(passed "${PROXIES[@]}"); do arguments+=(--build-arg "$name"); done
+    set -- build ${arguments[@]+"${arguments[@]}"} ${platform[@]+"${platform[@]}"} "$@"
+    if [ -t 2 ]; then
+        docker "$@" >/dev/null || die "$step: the image could not be built; see above"
+    else
+        mkdir -p "$ROOT/.deploy"
+        BUILDKIT_PROGRESS=plain docker "$@" >"$log" 2>&1 || {
+            tail -n 30 "$log" >&2
+            die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
+        }
+    fi
+}
+
+base() {
+    local packages
+    # shellcheck disable=SC2086 # NATIVE is words
+    packages=$(python3 "$DEPLOY/native.py" run $NATIVE)
+    say "base: $PYTHON on $BASE_IMAGE${NATIVE:+, with $NATIVE}"
+    docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 ||
+        docker pull --quiet ${platform[@]+"${platform[@]}"} "$BASE_IMAGE" >/dev/null ||
+        die "base: $BASE_IMAGE is neither here nor to be pulled: change BASE_IMAGE in deploy/settings.mk"
+    build --tag "$PROJECT-base" --file "$DEPLOY/base.docker" \
+        --build-arg BASE_IMAGE --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" "$DEPLOY"
+}
+
+builder() {
+    local packages
+    # shellcheck disable=SC2086
+    packages=$(python3 "$DEPLOY/native.py" build $NATIVE)
+    say "builder: the base with compiler, headers and pip"
+    PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
+    export PIP_CONF
+    build --tag "$PROJECT-builder" --file "$DEPLOY/build.docker" \
+        --build-arg BASE="$PROJECT-base" --build-arg PYTHON --build-arg BUILD_PACKAGES="$packages" \
+        --secret id=pip.conf,env=PIP_CONF "$DEPLOY"
+}
+
+wheels() {
+    local status=0
+    say "wheels: into $WHEELHOUSE"
+    run_builder wheels || status=$?
+    # 3: there is no lock for this interpreter yet
+    if [ "$status" -eq 3 ]; then
+        "$DEPLOY/lock.sh"
+        status=0
+        run_builder wheels || status=$?
+    fi
+    [ "$status" -eq 0 ] || die "wheels: not built; what was in $WHEELHOUSE before is untouched"
+}
+
+image() {
+    local revision created version from
+    revision=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || revision=
+    if [ -n "$revision" ] && [ -n "$(git -C "$ROOT" status --porcelain -- .)" ]; then
+        revision=$revision-dirty
+    fi
+    created=$(git -C "$ROOT" show --no-patch --format=%cI HEAD 2>/dev/null) ||
+        created=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
+    from=$(docker image inspect --format '{{.Id}}' "$BASE_IMAGE")
+    say "image: $PROJECT-run${TAG:+:$TAG}, which runs $COMMAND"
+    build --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$DEPLOY/run.docker" \
+        --build-arg BASE="$PROJECT-base" --build-arg BUILDER="$PROJECT-builder" \
+        --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
+        --build-arg TITLE="$PROJECT" --build-arg VERSION="${TAG:-$version}" \
+        --build-arg REVISION="$revision" --build-arg CREATED="$created" \
+        --build-arg BASE_NAME="$BASE_IMAGE" --build-arg BASE_DIGEST="$from" \
+        "$ROOT/$WHEELHOUSE"
+}
+
+goal=${1:-image}
+QUIET=${QUIET:-}
+case $goal in
+base | builder | wheels | image) ;;
+*) die "there is no step $goal: use base, builder, wheels or image" ;;
+esac
+
+did=
+while step=$(python3 "$DEPLOY/state.py" next "$goal") || exit 1 && [ -n "$step" ]; do
+    [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
+    "$step"
+    python3 "$DEPLOY/state.py" done "$step"
+    did=$step
+done
+[ -n "$did$QUIET" ] || say "$goal: nothing to do"

@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# common.sh: what every script here starts with; sourced, never run.
+#
+# Sets DEPLOY and ROOT (this folder and the application above it) and the settings, and gives:
+#   die MESSAGE          `script: MESSAGE` on standard error, status 1
+#   say MESSAGE          one line about what is being done
+#   docker …             the command that DOCKER names, which may be podman
+#   mount_of PATH DIR    a --mount value that binds PATH at DIR, whatever characters PATH has
+#   run_builder JOB      the builder image with this application; see wheels.py for the jobs
+# DEPLOY_DEBUG=1 traces every command.
+
+set -euo pipefail
+[ -z "${DEPLOY_DEBUG:-}" ] || set -x
+
+DEPLOY=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+ROOT=$(dirname -- "$DEPLOY")
+NAME=$(basename -- "$0")
+
+die() {
+    printf '%s: %s\n' "$NAME" "$*" >&2
+    exit 1
+}
+
+say() {
+    printf '%s: %s\n' "$NAME" "$*"
+}
+
+command -v python3 >/dev/null || die "python3 is not installed: install Python 3.9 or later, then run this again"
+settings=$(python3 "$DEPLOY/settings.py") || exit 1
+eval "$settings"
+read -r -a docker_words <<<"$DOCKER"
+
+docker() {
+    command "${docker_words[@]}" "$@"
+}
+
+# Attestations would turn the image into an index, whose digest is another on every build; podman
+# needs docker's format to keep a HEALTHCHECK.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1 DOCKER_BUILDKIT=1 BUILDAH_FORMAT=docker
+
+platform=()
+[ -z "$PLATFORM" ] || platform=(--platform "$PLATFORM")
+
+# passed NAME…: those variables that the environment has
+passed() {
+    local name
+    for name; do
+        [ -z "${!name:-}" ] || printf '%s\n' "$name"
+    done
+}
+
+PROXIES=(HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy)
+
+mount_of() {
+    # the value is a line of CSV: a field in quotes may have commas
+    printf 'type=bind,"source=%s",target=%s' "${1//\"/\"\"}" "$2"
+}
+
+run_builder() {
+    local environment=() name
+    # by name only: a password in an index's address shows in no process list
+    for name in $(passed "${PROXIES[@]}" PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST \
+        PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_PROXY VERBOSE); do
+        environment+=(--env "$name")
+    done
+    mkdir -p "$ROOT/$WHEELHOUSE"
+    [ -e "$ROOT/wheelhouse/.gitignore" ] ||
+        printf '# made by make wheels\n*\n' >"$ROOT/wheelhouse/.gitignore"
+    # label=disable: where SELinux is on, a bind mount is not readable otherwise
+    docker run --rm ${platform[@]+"${platform[@]}"} ${environment[@]+"${environment[@]}"} \
+        --security-opt label=disable \
+        --mount "$(mount_of "$ROOT" /application),readonly" \
+        --mount "$(mount_of "$ROOT/$WHEELHOUSE" /wheelhouse)" \
+        --mount "$(mount_of "$DEPLOY/ca" /ca),readonly" \
+        --mount type=volume,source=wheelhouse-cache,target=/cache \
+        "$PROJECT-builder" "$@"
+}

@@ -1,0 +1,73 @@
+# deploy.mk: the make targets, one line each; the work is in the scripts beside this file.
+# `include deploy/deploy.mk` is all that a Makefile needs. No variable of yours is touched: settings
+# are read from settings.mk by the scripts, and what is typed on make's command line beats them.
+
+DEPLOY_FOLDER := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+
+# The names that were typed, so that a variable which merely stands in the environment does not count.
+export DEPLOY_OVERRIDES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+
+.PHONY: help lock upgrade base builder wheels image run stop push deploy rollback status logs shell \
+	venv serve registry-up registry-down clean
+
+help: ## list these
+	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
+	@echo '  PORT PYTHON PLATFORM TAG DEPLOY_HOST REGISTRY_PORT HEALTH_TIMEOUT DOCKER SSH'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' '$(DEPLOY_FOLDER)/deploy.mk' | expand -t 15 | sed 's/^/  make /'
+
+lock: ## write the lock (pip-compile with hashes, in the builder); pins stay
+	@'$(DEPLOY_FOLDER)/lock.sh' lock
+
+upgrade: ## the same, moving the pins to the newest versions
+	@'$(DEPLOY_FOLDER)/lock.sh' upgrade
+
+base: ## the base image: interpreter, C libraries, /appenv
+	@'$(DEPLOY_FOLDER)/build.sh' base
+
+builder: ## the builder image: base + compiler, headers, pip
+	@'$(DEPLOY_FOLDER)/build.sh' builder
+
+wheels: ## the wheelhouse: what the lock and the application name
+	@'$(DEPLOY_FOLDER)/build.sh' wheels
+
+image: wheels ## the run image: base + wheelhouse
+	@'$(DEPLOY_FOLDER)/build.sh' image
+
+run: image ## run it here on PORT, as a server would
+	@'$(DEPLOY_FOLDER)/run.sh'
+
+stop: ## end what `make run` started
+	@'$(DEPLOY_FOLDER)/run.sh' stop
+
+push: image ## send the image to the registry on loopback
+	@'$(DEPLOY_FOLDER)/push.sh'
+
+deploy: push ## put the pushed image on DEPLOY_HOST; keep it when healthy, else put back
+	@'$(DEPLOY_FOLDER)/deploy.py' deploy
+
+rollback: ## the previous release on DEPLOY_HOST again
+	@'$(DEPLOY_FOLDER)/deploy.py' rollback
+
+status: ## what runs on DEPLOY_HOST
+	@'$(DEPLOY_FOLDER)/deploy.py' status
+
+logs: ## its log (FOLLOW=1 goes on)
+	@'$(DEPLOY_FOLDER)/deploy.py' logs
+
+shell: ## a shell beside the application on DEPLOY_HOST
+	@'$(DEPLOY_FOLDER)/deploy.py' shell
+
+venv: ## no Docker: the same pins in ./appenv, with this machine's interpreter
+	@'$(DEPLOY_FOLDER)/venv.sh'
+
+serve: ## run the application from ./appenv
+	@'$(DEPLOY_FOLDER)/venv.sh' serve
+
+registry-up: ## start the registry on 127.0.0.1:REGISTRY_PORT
+	@'$(DEPLOY_FOLDER)/registry.sh' up
+
+registry-down: ## stop it; its images stay
+	@'$(DEPLOY_FOLDER)/registry.sh' down
+
+clean: ## remove what the others made, and only that
+	@'$(DEPLOY_FOLDER)/clean.sh'

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""Put the pushed image on a server, by its digest, through a tunnel to the registry here.
+
+    deploy.py [deploy|rollback|status|logs|shell]
+
+One ssh connection does it all (OpenSSH itself, with the user's own configuration and keys). `ssh -R`
+lets the server see the registry of this machine on a loopback port that the server chooses; the
+tunnel lasts as long as the deploy. What runs on the server is server.sh, sent over that connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import json
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import container
+import engine
+import registry
+from settings import DEPLOY, die, load
+from state import State
+
+CONNECT_TIMEOUT = 15  # seconds
+JOBS = ("deploy", "rollback", "status", "logs", "shell")
+
+# What OpenSSH says, and what to do about it; the first match counts.
+SSH_ADVICE = (
+    (
+        "remote host identification has changed",
+        "its host key is not the one you know: if you expected that, ssh-keygen -R {host}, then"
+        " ssh {host} once; if not, somebody may be in between",
+    ),
+    (
+        "host key verification failed",
+        "its host key is not known here: connect once by hand to check and accept it: ssh {host}",
+    ),
+    (
+        "permission denied",
+        "it refuses your key: add the key to authorized_keys there, or name it in ~/.ssh/config",
+    ),
+    (
+        "could not resolve",
+        "there is no such host: set DEPLOY_HOST to user@server or a host of ~/.ssh/config",
+    ),
+    ("connection refused", "nothing listens for ssh there: is sshd running, and on which port?"),
+    ("timed out", "it does not answer: is it up, and does its firewall let ssh in?"),
+    ("no route to host", "it cannot be reached: is it up, and is your network?"),
+    ("network is unreachable", "it cannot be reached: is your network up?"),
+    ("too many authentication failures", "it was offered too many keys: set IdentitiesOnly yes"),
+    ("connection closed", "it closed the connection at once: see its sshd's log"),
+    ("connection reset", "it closed the connection at once: see its sshd's log"),
+)
+
+
+class DeployError(Exception):
+    """A deploy that cannot go on; the message says what to do, and nothing was changed."""
+
+
+def advice(host: str, said: str) -> str:
+    """Turn what ssh said into one line that says what to do."""
+    for sign, say in SSH_ADVICE:
+        if sign in said.lower():
+            return f"{host}: {say.format(host=host)}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f"{host}: {lines[-1] if lines else 'ssh failed without a word'}"
+
+
+class Connection:
+    """One multiplexed ssh connection to a server, closed with all its forwards at the end."""
+
+    def __init__(self, ssh: str, host: str) -> None:
+        self.host = host
+        self.ssh = shlex.split(ssh)
+        # a control socket's path has about 100 bytes at the most
+        self.folder = tempfile.mkdtemp(prefix="deploy-", dir="/tmp")
+        self.control = f"{self.folder}/ssh"
+
+    def open(self) -> None:
+        """Connect; DeployError says in words why that does not work."""
+        log = Path(self.folder, "log")
+        # without a terminal there is nobody to ask for a passphrase
+        batch = () if sys.stdin.isatty() else ("-o", "BatchMode=yes")
+        options = ("-M", "-S", self.control, "-f", "-N", "-o", "ControlPersist=no")
+        alive = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6")
+        timeout = ("-o", f"ConnectTimeout={CONNECT_TIMEOUT}")
+        try:
+            # a file, not a pipe, since ssh keeps it open in the background
+            with log.open("w", encoding="utf-8") as said:
+                status = subprocess.call(
+                    [*self.ssh, *options, *alive, *timeout, *batch, "--", self.host],
+                    stderr=said,
+                    stdout=said,
+                )
+        except FileNotFoundError:
+            raise DeployError(
+                f"{self.ssh[0]} is not installed: install OpenSSH's client, or set SSH"
+            ) from None
+        if status:
+            raise DeployError(advice(self.host, log.read_text(encoding="utf-8", errors="replace")))
+
+    def close(self) -> None:
+        """End the connection and the tunnel with it; never fails."""
+        if Path(self.control).exists():
+            self._control("exit")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.ssh, "-S", self.control, "-O", *arguments, "--", self.host],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def forward(self, port: int) -> int:
+        """Let the server see this machine's loopback port; gives the port that it chose."""
+        done = self._control("forward", "-R", f"127.0.0.1:0:127.0.0.1:{port}")
+        if done.returncode or not done.stdout.strip().isdigit():
+            raise DeployError(
+                f"{self.host}: sshd refuses the tunnel: set AllowTcpForwarding yes in its"
+                " /etc/ssh/sshd_config"
+            )
+        return int(done.stdout)
+
+    def argv(self, remote: str, *options: str) -> list[str]:
+        """Give the command line that runs one command on the server."""
+        return [*self.ssh, "-S", self.control, *options, "--", self.host, remote]
+
+    def ask(self, remote: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the server and catch what it says."""
+        return subprocess.run(
+            self.argv(remote), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+
+    def through(self, port: int, request: bytes) -> bytes:
+        """Send bytes to a loopback port of the server and give the answer."""
+        command = [*self.ssh, "-S", self.control, "-W", f"127.0.0.1:{port}", "--", self.host]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdin and process.stdout
+            try:
+                process.stdin.write(request)
+                process.stdin.flush()
+                return process.stdout.read()
+            except BrokenPipeError:
+                return b""
+
+    def script(self, variables: dict[str, str]) -> int:
+        """Run server.sh on the server with these variables; gives its exit status.
+
+        Both travel over the connection's standard input: no process list shows them.
+        """
+        lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+        text = "\n".join(lines) + "\n" + (DEPLOY / "server.sh").read_text(encoding="utf-8")
+        return subprocess.run(self.argv("sh -s"), input=text.encode(), check=False).returncode
+
+
+@contextlib.contextmanager
+def connected(ssh: str, host: str) -> Iterator[Connection]:
+    """Open a connection for the length of a block."""
+    connection = Connection(ssh, host)
+    try:
+        connection.open()
+        yield connection
+    finally:
+        connection.close()
+
+
+def docker_of(connection: Connection) -> str:
+    """Find out how this account uses docker on the server; DeployError when it cannot."""
+    said = ""
+    for docker in ("docker", "sudo -n docker"):
+        done = connection.ask(f"{docker} version --format '{{{{.Server.Version}}}}'")
+        if done.returncode == 0:
+            return docker
+        said = said or done.stderr or done.stdout
+    text = said.lower()
+    host = connection.host
+    if "not found" in text:
+        raise DeployError(f"{host}: docker is not installed there: install Docker Engine on it")
+    if "permission denied" in text:
+        raise DeployError(
+            f"{host}: this account may not use docker there: sudo usermod -aG docker ACCOUNT"
+        )
+    if "cannot connect" in text:
+        raise DeployError(f"{host}: its Docker engine is stopped: sudo systemctl start docker")
+    raise DeployError(f"{host}: {engine.explain('docker', said)}")
+
+
+def prove(connection: Connection, port: int, name: str, digest: str) -> None:
+    """See that the server's end of the tunnel answers as our registry; DeployError if not."""
+    request = (
+        f"HEAD /v2/{name}/manifests/{digest} HTTP/1.0\r\n"
+        f"Host: 127.0.0.1\r\nAccept: {registry.ACCEPT}\r\n\r\n"
+    )
+    answer = connection.through(port, request.encode("ascii")).decode("latin-1")
+    status, _, headers = answer.partition("\r\n")
+    if " 200" not in status or f"docker-content-digest: {digest}" not in headers.lower():
+        raise DeployError(
+            f"{connection.host}: the tunnel's end does not answer as our registry"
+            f" ({status or 'no answer'}): is sshd set to AllowTcpForwarding yes?"
+        )
+
+
+def pull(connection: Connection, docker: str, reference: str) -> None:
+    """Let the server fetch the image through the tunnel; DeployError when it cannot."""
+    terminal = sys.stdout.isatty()
+    quiet = "" if terminal else "--quiet "
+    command = f"{docker} pull {quiet}{shlex.quote(reference)}"
+    if terminal:
+        status = subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+        said = ""
+    else:
+        done = connection.ask(command)
+        status, said = done.returncode, done.stderr
+    if status:
+        raise DeployError(
+            f"{connection.host}: the image could not be pulled:"
+            f" {engine.explain('docker', said) if said else 'see above'}"
+        )
+
+
+def pushed(settings: dict[str, str]) -> dict[str, str]:
+    """Give what `make push` recorded; DeployError when the registry does not have it."""
+    record = State().steps.get("push", {})
+    digest = record.get("digest", "")
+    if not digest:
+        raise DeployError("nothing was pushed yet: run make push")
+    port, name = int(settings["REGISTRY_PORT"]), f"{settings['PROJECT']}-run"
+    if registry.digest(port, name, digest) != digest:
+        raise DeployError(f"the registry on 127.0.0.1:{port} has no {name}@{digest}: run make push")
+    return record
+
+
+def deploy(settings: dict[str, str], host: str) -> int:
+    """Bring the pushed image to one server and run it; gives the exit status."""
+    record = pushed(settings)
+    digest, name = record["digest"], f"{settings['PROJECT']}-run"
+    image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
+    options = container.options(settings, f"{settings['BIND']}:{settings['PORT']}")
+    with connected(settings["SSH"], host) as connection:
+        docker = docker_of(connection)
+        same_architecture(connection, docker, image["Architecture"])
+        port = connection.forward(int(settings["REGISTRY_PORT"]))
+        prove(connection, port, name, digest)
+        say(f"{host}: pulls {name}@{digest[:19]} through 127.0.0.1:{port}")
+        reference = f"127.0.0.1:{port}/{name}@{digest}"
+        pull(connection, docker, reference)
+        status = connection.script(
+            {
+                **variables(settings, docker),
+                "JOB": "deploy",
+                "IMAGE": reference,
+                "DIGEST": digest,
+                "OPTIONS": shlex.join(options),
+                "OPTIONS_SUM": hashlib.sha256(shlex.join(options).encode()).hexdigest()[:16],
+                "REVISION": (image["Config"].get("Labels") or {}).get(
+                    "org.opencontainers.image.revision", ""
+                ),
+                "BY": f"{getpass.getuser()}@{socket.gethostname()}",
+            }
+        )
+    if status == 0:
+        address = host.rpartition("@")[2]
+        say(f"{host}: http://{address}:{settings['PORT']} (make status, make logs, make rollback)")
+    return status
+
+
+def same_architecture(connection: Connection, docker: str, architecture: str) -> None:
+    """See that the server can run the image; DeployError when it is made for another machine."""
+    there = connection.ask(f"{docker} version --format '{{{{.Server.Arch}}}}'").stdout.strip()
+    if there and there != architecture:
+        raise DeployError(
+            f"{connection.host}: it is {there} and the image is {architecture}:"
+            f" make image push deploy PLATFORM=linux/{there}"
+        )
+
+
+def variables(settings: dict[str, str], docker: str) -> dict[str, str]:
+    """Give the variables that every job of server.sh needs."""
+    return {
+        "DOCKER": docker,
+        "PROJECT": settings["PROJECT"],
+        "HEALTH_TIMEOUT": settings["HEALTH_TIMEOUT"],
+    }
+
+
+def on_server(settings: dict[str, str], host: str, job: str) -> int:
+    """Do a job that needs no tunnel; gives the exit status."""
+    with connected(settings["SSH"], host) as connection:
+        docker = docker_of(connection)
+        name = settings["PROJECT"]
+        if job in ("rollback", "status"):
+            say(f"{host}: {job}")
+            return connection.script({**variables(settings, docker), "JOB": job})
+        if job == "logs":
+            follow = "--follow " if settings["FOLLOW"] else ""
+            return subprocess.call(connection.argv(f"{docker} logs {follow}--tail 200 {name}"))
+        terminal = sys.stdin.isatty()
+        flags, options = ("-it", ("-t",)) if terminal else ("-i", ())
+        return subprocess.call(connection.argv(f"{docker} exec {flags} {name} /bin/sh", *options))
+
+
+def say(message: str) -> None:
+    """Print one line about what is being done."""
+    print(f"deploy: {message}", flush=True)
+
+
+def hosts(settings: dict[str, str]) -> list[str]:
+    """Give the servers to work on, asking for one where there is somebody to ask."""
+    chosen = settings["DEPLOY_HOST"].split()
+    if not chosen and sys.stdin.isatty():
+        chosen = input("Deploy to which server (user@host)? ").split()
+    if not chosen:
+        die("no server is named: make deploy DEPLOY_HOST=user@server, or set it in settings.mk")
+    for host in chosen:
+        if host.startswith("-"):
+            die(f"DEPLOY_HOST names {host!r}, which ssh would take for an option")
+    return chosen
+
+
+def main(arguments: list[str]) -> int:
+    """Do one job on every server, stopping at the first that fails; gives the exit status."""
+    job = arguments[0] if arguments else "deploy"
+    if job not in JOBS:
+        die(f"there is no job {job}: use {', '.join(JOBS)}")
+    settings = load()
+    for host in hosts(settings):
+        try:
+            status = deploy(settings, host) if job == "deploy" else on_server(settings, host, job)
+        except (DeployError, engine.EngineError) as problem:
+            die(str(problem))
+        except KeyboardInterrupt:
+            die("interrupted; make status says what runs")
+        if status:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""Ask the Docker engine; say in words what is wrong when it cannot be asked."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Sequence
+from typing import Any, Optional
+
+
+class EngineError(Exception):
+    """The engine cannot do what was asked; the message says what to do about it."""
+
+
+def command(docker: str, *arguments: str) -> list[str]:
+    """Give the command line for a docker command such as `docker` or `sudo docker`."""
+    return [*shlex.split(docker), *arguments]
+
+
+def explain(docker: str, said: str) -> str:
+    """Turn the docker command's complaint into one line that says what to do."""
+    text = said.lower()
+    if "permission denied" in text and "sock" in text:
+        return (
+            f"this account may not use the Docker engine: add it to the docker group"
+            f" (sudo usermod -aG docker $USER, then log in again), or set DOCKER='sudo {docker}'"
+        )
+    if "cannot connect" in text or "is the docker daemon running" in text or "connect:" in text:
+        return (
+            "the Docker engine does not answer: start it (sudo systemctl start docker, or Docker"
+            " Desktop) and run this again"
+        )
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"{docker} failed without a word"
+
+
+def ask(docker: str, *arguments: str) -> str:
+    """Run a docker command and give its output; EngineError says what to do when it fails."""
+    try:
+        done = subprocess.run(
+            command(docker, *arguments), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise EngineError(
+            f"{shlex.split(docker)[0]} is not installed: install Docker Engine with buildx and"
+            " compose, or set DOCKER=podman"
+        ) from None
+    if done.returncode:
+        raise EngineError(explain(docker, done.stderr))
+    return done.stdout
+
+
+def inspect_images(docker: str, names: Sequence[str]) -> list[Optional[dict[str, Any]]]:
+    """Inspect several images in one call; None stands for one that is not there."""
+    try:
+        done = subprocess.run(
+            command(docker, "image", "inspect", *names), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        ask(docker, "version")
+        raise
+    if done.returncode == 0:
+        found: list[Optional[dict[str, Any]]] = json.loads(done.stdout)
+        return found
+    if "no such image" not in done.stderr.lower() and "not known" not in done.stderr.lower():
+        raise EngineError(explain(docker, done.stderr))
+    if len(names) == 1:
+        return [None]
+    return [inspect_images(docker, [name])[0] for name in names]

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Install one wheelhouse folder into /appenv while the run image is built.
+
+    install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt
+    install.py FOLDER COMMAND      the same, then make COMMAND what the container runs
+
+Runs from the builder's tools, which are mounted for the length of one RUN: pip is never in the
+image. The package index is off; a wheel that is missing or has another sum ends the build.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# make venv names another one
+APPENV = Path(os.environ.get("APPENV", "/appenv"))
+
+
+def pip_install(folder: Path) -> int:
+    """Install exactly the wheels that folder's requirements.txt names; gives pip's status."""
+    listing = folder / "requirements.txt"
+    if not any(folder.glob("*.whl")):
+        return 0
+    options = ("--no-index", "--no-deps", "--require-hashes", "--no-cache-dir", "--quiet")
+    quiet = ("--disable-pip-version-check", "--root-user-action", "ignore", "--compile")
+    return subprocess.call(
+        [
+            *(sys.executable, "-m", "pip", "--python", str(APPENV / "bin" / "python")),
+            *("install", *options, *quiet, "--find-links", str(folder)),
+            *("--requirement", str(listing)),
+        ]
+    )
+
+
+def scripts() -> list[str]:
+    """List the programs that the wheels brought, leaving out the virtualenv's own."""
+    own = ("activate", "Activate", "python", "pypy", "start")
+    return sorted(
+        path.name for path in (APPENV / "bin").iterdir() if not path.name.startswith(own)
+    )
+
+
+def set_command(command: str) -> int:
+    """Write /appenv/bin/start, which becomes the application: one exec, no shell in between."""
+    program, _, arguments = command.partition(" ")
+    if not (APPENV / "bin" / program).exists():
+        there = ", ".join(scripts()) or "none"
+        print(
+            f"install: no wheel brings the program {program!r} (there are: {there}):"
+            " set COMMAND in deploy/settings.mk",
+            file=sys.stderr,
+        )
+        return 1
+    start = APPENV / "bin" / "start"
+    line = f"exec {APPENV / 'bin' / program} {arguments}".rstrip()
+    start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
+    start.chmod(0o755)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the module's docstring says; gives the exit status."""
+    status = pip_install(Path(arguments[0]))
+    if status or len(arguments) == 1:
+        return status
+    return set_command(arguments[1])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""The lock: where it is, what it says, and which interpreter it was made for.
+
+Shared by the builder (wheels.py) and the laptop (state.py), so that both mean the same file.
+Its form is pip's requirements format in hash-checking mode:
+https://pip.pypa.io/en/stable/topics/secure-installs/
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
+HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)")
+
+
+class Pin(NamedTuple):
+    """One distribution of the lock: normalized name, version, marker and hashes."""
+
+    name: str
+    version: str
+    marker: str
+    hashes: tuple[str, ...]
+
+
+def normalize(name: str) -> str:
+    """Give a distribution's name its one spelling (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def interpreter() -> str:
+    """Name the running interpreter as locks do: `PyPy 3.11`, `CPython 3.13`."""
+    return f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def logical_lines(text: str) -> list[str]:
+    """Join continued lines and drop comments, as pip reads a requirements file."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
+    return [line for line in lines if line]
+
+
+def pins(text: str) -> list[Pin]:
+    """Read a lock's pins; ValueError names a requirement that is not pinned and hashed."""
+    found = []
+    for line in logical_lines(text):
+        if line.startswith("-"):  # an option, such as --index-url
+            continue
+        requirement, *hashes = re.split(r"\s+--hash[= ]", line)
+        specifier, _, marker = requirement.partition(";")
+        match = PIN.fullmatch(specifier.strip())
+        if not match or not hashes:
+            raise ValueError(line)
+        found.append(
+            Pin(
+                normalize(match.group(1)),
+                match.group(2),
+                marker.strip(),
+                tuple(sorted(text.strip() for text in hashes)),
+            )
+        )
+    return found
+
+
+def locked_for(text: str) -> Optional[str]:
+    """Say which interpreter a lock was made for; None when another tool made it."""
+    match = HEADER_PATTERN.search(text)
+    return match.group(1) if match else None
+
+
+def is_lock(text: str) -> bool:
+    """Tell a lock from a list of requirements that somebody wrote by hand."""
+    if locked_for(text):
+        return True
+    try:
+        return bool(pins(text))
+    except ValueError:
+        return False
+
+
+def lock_path(application: Path) -> Path:
+    """Say where the lock is or will be.
+
+    That is requirements.txt, unless somebody's own unhashed list has that name: such a list is an
+    input, is never overwritten, and its lock is requirements.lock.
+    """
+    usual = application / "requirements.txt"
+    if usual.is_file() and not is_lock(usual.read_text(encoding="utf-8")):
+        return application / "requirements.lock"
+    return usual
+
+
+def is_distribution(application: Path) -> bool:
+    """Say whether there is an application to build a wheel of."""
+    if (application / "setup.py").is_file():
+        return True
+    pyproject = application / "pyproject.toml"
+    if not pyproject.is_file():
+        return False
+    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", pyproject.read_text(encoding="utf-8"), re.M)
+    return any(table in ("project", "build-system", "tool.poetry") for table in tables)
+
+
+def sources(application: Path) -> list[str]:
+    """List the files that say what is wanted, in the order in which pip-compile takes them."""
+    found = []
+    if is_distribution(application):
+        modern = (application / "pyproject.toml").is_file()
+        found.append("pyproject.toml" if modern else "setup.py")
+    if (application / "requirements.in").is_file():
+        found.append("requirements.in")
+    elif lock_path(application).name == "requirements.lock":
+        found.append("requirements.txt")
+    return found

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Ask the registry on loopback, over plain HTTP, as `make push` and `make deploy` need it.
+
+    registry.py up PORT                status 0 when it answers
+    registry.py wait PORT              until it answers, at most 30 seconds
+    registry.py digest PORT NAME TAG   print the digest of an image; status 1 when it has none
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import time
+from typing import Optional
+
+ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
+ACCEPT = ", ".join(
+    (
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
+
+
+def request(port: int, method: str, path: str) -> Optional[http.client.HTTPResponse]:
+    """Send one request; None when nothing answers as a registry does."""
+    connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
+    try:
+        connection.request(method, path, headers={"Accept": ACCEPT})
+        response = connection.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    # https://distribution.github.io/distribution/spec/api/#api-version-check
+    if response.getheader("Docker-Distribution-Api-Version") != "registry/2.0":
+        return None
+    return response
+
+
+def is_up(port: int) -> bool:
+    """Say whether a registry answers on the port."""
+    response = request(port, "GET", "/v2/")
+    return response is not None and response.status == 200
+
+
+def digest(port: int, name: str, reference: str) -> str:
+    """Give the digest of an image by its tag or digest; empty when the registry has none."""
+    response = request(port, "HEAD", f"/v2/{name}/manifests/{reference}")
+    if response is None or response.status != 200:
+        return ""
+    return response.getheader("Docker-Content-Digest") or ""
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the module's docstring says; gives the exit status."""
+    job, port, *rest = arguments
+    if job == "digest":
+        found = digest(int(port), *rest)
+        print(found)
+        return 0 if found else 1
+    deadline = time.monotonic() + (30 if job == "wait" else 0)
+    while not is_up(int(port)):
+        if time.monotonic() > deadline:
+            return 1
+        time.sleep(0.1)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# run.sh: run the image here as a server would, answering on 127.0.0.1:PORT; replaces one that runs.
+# run.sh stop: end it.
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+container=$PROJECT-local
+
+case ${1:-start} in
+stop)
+    docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+    say "$container is stopped"
+    exit
+    ;;
+start) ;;
+*) die "there is no job $1: use run.sh or run.sh stop" ;;
+esac
+
+QUIET=1 "$DEPLOY/build.sh" image
+options=()
+eval "options=($(python3 "$DEPLOY/container.py" "127.0.0.1:$PORT"))"
+docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+if ! docker run --detach --name "$container" "${options[@]}" "$PROJECT-run" >/dev/null; then
+    docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+    die "the container does not start; see above (is port $PORT taken? then: make run PORT=…)"
+fi
+CONTAINER=$container sh "$DEPLOY/server.sh" wait ||
+    die "$container is not healthy; it is left for a look: docker logs $container"
+say "http://127.0.0.1:$PORT answers; end it with: make stop"

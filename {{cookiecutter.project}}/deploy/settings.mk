@@ -1,0 +1,29 @@
+# The only file in deploy/ with answers in it; the scripts read it too.
+# A variable on make's command line beats it: make run PORT=9000
+
+# The images are <PROJECT>-base, <PROJECT>-builder and <PROJECT>-run.
+PROJECT := {{ cookiecutter.project }}
+
+# The interpreter: pypy3 or python3.
+PYTHON := {{ cookiecutter.__python }}
+
+# C libraries that the Python packages need: names in native.ini, or apt:<Debian package>.
+NATIVE :={{ (' ' + cookiecutter.native_deps).rstrip() }}
+
+# The console script that the container runs, and its arguments; no shell reads it.
+COMMAND := {{ cookiecutter.command }}
+
+# The port that it listens on; the application finds it in its environment as PORT.
+PORT := {{ cookiecutter.port }}
+
+# What the base image starts from.
+BASE_IMAGE := {{ cookiecutter.base_image }}
+
+# What says that it is well: a path that answers on PORT, or tcp (PORT is open), or none.
+HEALTH := {{ cookiecutter.__health }}
+
+# The server that make deploy is for, as user@server; the environment may say another.
+DEPLOY_HOST ?={{ (' ' + cookiecutter.deploy_host).rstrip() }}
+
+# The registry on 127.0.0.1, here and at the end of the tunnel.
+REGISTRY_PORT := 5051

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""The settings that every step reads: settings.mk, the command line, the environment.
+
+settings.mk is written for make and read here, so that the scripts work without make and so that
+including deploy.mk defines no variable in anybody's Makefile. Which value wins is make's own rule:
+
+1. a variable typed on make's command line (`make PORT=9000 run`);
+2. without make, a variable set in front of the script (`PORT=9000 deploy/run.sh`);
+3. `NAME := value` in settings.mk, and `NAME ?= value` unless the environment has NAME;
+4. the environment, for a name that settings.mk does not have;
+5. the default below.
+
+Run as a program it prints `export NAME='value'` lines for the shell scripts to eval.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+DEPLOY = Path(__file__).resolve().parent
+ROOT = DEPLOY.parent
+
+DEFAULTS = {
+    "PROJECT": "",
+    "PYTHON": "python3",
+    "NATIVE": "",
+    "COMMAND": "",
+    "PORT": "8081",
+    "HEALTH": "/",
+    "HEALTH_TIMEOUT": "60",
+    "BASE_IMAGE": "debian:trixie-slim",
+    "DEPLOY_HOST": "",
+    "BIND": "0.0.0.0",
+    "REGISTRY_PORT": "5051",
+    "DOCKER": "docker",
+    "SSH": "ssh",
+    "PLATFORM": "",
+    "TAG": "",
+    "RELEASE": "",
+    "FOLLOW": "",
+}
+
+# What a value may look like, and what to say when it does not.
+RULES = {
+    "PROJECT": (
+        r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*",
+        "lowercase letters and digits with single . _ or - between them, as in `deployme`",
+    ),
+    "PYTHON": (r"(?:pypy|python)3(?:\.\d+)?", "`pypy3` or `python3`"),
+    "COMMAND": (
+        r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?: [A-Za-z0-9_./:=@%+,-]+)*",
+        "a console script and plain arguments, as in `run-the-app` or `gunicorn -w 2 shop.wsgi`",
+    ),
+    "HEALTH": (r"/[!-~]*|tcp|none", "a path such as `/`, or `tcp`, or `none`"),
+    "BASE_IMAGE": (r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as `debian:trixie-slim`"),
+    "DEPLOY_HOST": (
+        r"(?:[A-Za-z0-9._@:\[\]-]+(?: [A-Za-z0-9._@:\[\]-]+)*)?",
+        "`user@server` or a host of ~/.ssh/config, with the port and keys in ~/.ssh/config",
+    ),
+    "BIND": (r"[0-9.]+", "the address that the server publishes on: `0.0.0.0` or `127.0.0.1`"),
+    "PLATFORM": (r"(?:linux/[a-z0-9]+(?:/v\d)?)?", "empty, or such as `linux/arm64`"),
+    "TAG": (r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?", "a tag such as `1.4.0`"),
+    "DOCKER": (r"[ -~]+", "the docker command, as in `docker` or `podman`"),
+    "SSH": (r"[ -~]+", "the ssh command, as in `ssh` or `ssh -F file`"),
+}
+PORTS = ("PORT", "REGISTRY_PORT")
+WHOLE_NUMBERS = ("HEALTH_TIMEOUT",)
+
+ASSIGNMENT = re.compile(r"(?:export\s+|override\s+)*([A-Za-z_][A-Za-z0-9_]*)\s*(::?=|\?=|\+=|=)\s*(.*)")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says where it stands and what to write."""
+
+
+def die(message: str) -> NoReturn:
+    """Print `name: message` on standard error and end with status 1."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
+    """Read settings.mk's text into {name: (value, line number)}, as make would.
+
+    Assignments, comments, line continuations, `$$` and references to earlier settings are
+    understood; SettingsError names the line of anything else.
+    """
+    values: dict[str, tuple[str, int]] = {}
+    pending, start = "", 0
+    for number, raw in enumerate(text.splitlines(), 1):
+        start = start or number
+        if raw.endswith("\\") and not raw.endswith("\\\\"):
+            pending += raw[:-1].rstrip() + " "
+            continue
+        line, first = pending + raw.lstrip() if pending else raw, start
+        pending, start = "", 0
+        line = re.sub(r"(?<!\\)#.*", "", line).replace("\\#", "#").strip()
+        if not line:
+            continue
+        match = ASSIGNMENT.fullmatch(line)
+        if not match:
+            raise SettingsError(
+                f"deploy/settings.mk, line {first}: write `NAME := value` instead of {line!r}"
+            )
+        name, operator, value = match.groups()
+
+        def known(reference: re.Match[str], line_number: int = first) -> str:
+            if reference.group(0) == "$$":
+                return "$"
+            inner = reference.group(1) or reference.group(2)
+            if inner in values:
+                return values[inner][0]
+            if inner and inner in environment:
+                return environment[inner]
+            raise SettingsError(
+                f"deploy/settings.mk, line {line_number}: no earlier line sets"
+                f" {reference.group(0)}; write $$ for a dollar sign"
+            )
+
+        value = re.sub(r"\$\$|\$\(([^()]*)\)|\$\{([^{}]*)\}|\$.?", known, value)
+        if operator == "?=" and name in environment:
+            value = environment[name]
+        elif operator == "+=" and name in values:
+            value = f"{values[name][0]} {value}".strip()
+        values[name] = (value, first)
+    return values
+
+
+def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
+    """Give every setting its value; SettingsError says what is wrong with the first bad one."""
+    # deploy.mk lists what make's command line set; without make the whole environment counts.
+    typed = environment.get("DEPLOY_OVERRIDES")
+    overrides = set(environment) if typed is None else set(typed.split())
+    in_file = parse(text, environment)
+    values: dict[str, str] = {}
+    for name, default in DEFAULTS.items():
+        where = f"{name} on the command line"
+        if name in overrides and name in environment:
+            value = environment[name]
+        elif name in in_file:
+            value, line = in_file[name]
+            where = f"{name} in deploy/settings.mk, line {line},"
+        else:
+            value = environment.get(name, default)
+        if name not in ("DOCKER", "SSH"):  # a path in a command may have two blanks in a row
+            value = " ".join(value.split())
+        values[name] = value = value.strip()
+        check(name, value, where)
+    # What the application listens on is part of the image; `make run PORT=…` only publishes it
+    # elsewhere, and must not rebuild anything.
+    values["IMAGE_PORT"] = in_file["PORT"][0].strip() if "PORT" in in_file else values["PORT"]
+    # Wheels of different interpreters or platforms never share a folder.
+    platform = values["PLATFORM"].replace("/", "-")
+    values["WHEELHOUSE"] = "-".join(filter(None, ("wheelhouse/" + values["PYTHON"], platform)))
+    return values
+
+
+def check(name: str, value: str, where: str) -> None:
+    """Raise SettingsError when a value would break a later step."""
+    if name in PORTS:
+        if not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > 65535:
+            raise SettingsError(f"{where} is {value!r}: write a port from 1 to 65535")
+    elif name in WHOLE_NUMBERS:
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", value):
+            raise SettingsError(f"{where} is {value!r}: write a whole number of seconds")
+    elif name in RULES:
+        pattern, say = RULES[name]
+        if not re.fullmatch(pattern, value):
+            raise SettingsError(f"{where} is {value!r}: write {say}")
+
+
+def load() -> dict[str, str]:
+    """Read this project's settings, or end with one line that names what to change."""
+    path = DEPLOY / "settings.mk"
+    try:
+        return resolve(path.read_text(encoding="utf-8"), dict(os.environ))
+    except FileNotFoundError:
+        die(f"there is no {path}: copy the whole deploy/ folder, settings.mk included")
+    except UnicodeDecodeError:
+        die(f"{path} is not UTF-8 text: save it as UTF-8")
+    except SettingsError as problem:
+        die(str(problem))
+
+
+if __name__ == "__main__":
+    for setting, resolved in load().items():
+        print(f"export {setting}={shlex.quote(resolved)}")

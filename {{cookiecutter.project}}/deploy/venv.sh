@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# venv.sh [serve]: the same pins with no Docker. This machine's interpreter builds a wheelhouse and
+# installs it into ./appenv with the index off; `serve` then runs the application from it.
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+python=$(command -v "$PYTHON" || command -v python3)
+who=$("$python" "$DEPLOY/wheels.py" interpreter)
+[ "$(basename "$python")" = "$PYTHON" ] || [ -e "$ROOT/appenv/.made" ] || say "there is no $PYTHON here: $python ($who) is used"
+
+tools=$ROOT/.deploy/tools-${who// /-}
+wheelhouse=$ROOT/wheelhouse/host-${who// /-}
+appenv=$ROOT/appenv
+mkdir -p "$wheelhouse" "$ROOT/.deploy"
+for folder in "$ROOT/.deploy" "$ROOT/wheelhouse"; do
+    [ -e "$folder/.gitignore" ] || printf '# made by make; make clean removes it\n*\n' >"$folder/.gitignore"
+done
+
+if [ ! -e "$tools/ready" ]; then
+    rm -rf "$tools"
+    "$python" -m venv "$tools" ||
+        die "this Python makes no virtualenvs: install its venv package (Debian: $PYTHON-venv)"
+    "$tools/bin/python" "$DEPLOY/network.py" "$DEPLOY/ca" \
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --require-hashes --requirement "$DEPLOY/builder.txt" ||
+        die "the tools could not be installed; see above"
+    touch "$tools/ready"
+fi
+
+build() {
+    "$tools/bin/python" "$DEPLOY/wheels.py" "$@" --application "$ROOT" --wheelhouse "$wheelhouse" \
+        --ca "$DEPLOY/ca" --cache "${XDG_CACHE_HOME:-$HOME/.cache}/wheelhouse"
+}
+
+install() {
+    [ ! -e "$appenv" ] || [ -e "$appenv/.made" ] ||
+        die "there is an appenv here that make venv did not make: move it away"
+    rm -rf "$appenv"
+    "$python" -m venv --without-pip "$appenv"
+    printf '*\n' >"$appenv/.gitignore"
+    : >"$appenv/.made"
+    for part in deps app; do
+        APPENV=$appenv "$tools/bin/python" "$DEPLOY/install.py" "$wheelhouse/$part" ||
+            die "the wheels could not be installed; see above"
+    done
+}
+
+lock=$(python3 "$DEPLOY/state.py" lock)
+if [ ! -e "$lock" ]; then
+    build lock >"$lock.new" || { rm -f "$lock.new" && die "no lock was made; see above"; }
+    mv "$lock.new" "$lock"
+    say "wrote $(basename "$lock"): commit it"
+fi
+sums="$(python3 "$DEPLOY/state.py" sources) $who"
+if [ "$(cat "$appenv/.made" 2>/dev/null)" = "$sums" ]; then
+    [ "${1:-venv}" != venv ] || say "venv: nothing to do"
+else
+    status=0
+    build wheels || status=$?
+    if [ "$status" -eq 3 ]; then
+        # the lock is another interpreter's: its pins, with what this one needs beside them
+        say "taking the pins of $(basename "$lock") for $who"
+        build lock --pins "$lock" >"$wheelhouse/requirements.txt" || die "no lock was made; see above"
+        status=0
+        build wheels --lock "$wheelhouse/requirements.txt" || status=$?
+    fi
+    [ "$status" -eq 0 ] || die "the wheels could not be built; see above"
+    install
+    printf '%s\n' "$sums" >"$appenv/.made"
+    say "appenv is ready, with $who"
+fi
+
+case ${1:-venv} in
+venv) say "run it with: make serve" ;;
+serve)
+    read -r -a words <<<"$COMMAND"
+    [ -x "$appenv/bin/${words[0]}" ] ||
+        die "no wheel brings the program ${words[0]}: set COMMAND in deploy/settings.mk"
+    say "http://127.0.0.1:$PORT (Ctrl-C ends it)"
+    export PORT PYTHONUNBUFFERED=1
+    exec "$appenv/bin/${words[0]}" "${words[@]:1}"
+    ;;
+*) die "there is no job $1: use venv.sh or venv.sh serve" ;;
+esac

@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""Make an application's lock and wheelhouse; the builder image's entry point.
+
+    wheels.py [wheels]   build the wheels that the lock and the application name
+    wheels.py lock       print a lock that keeps the present pins
+    wheels.py upgrade    print a lock with the newest versions allowed
+
+In the builder the application is the volume /application, which is only read, and the wheelhouse
+is the volume /wheelhouse:
+
+    /wheelhouse/deps/*.whl, requirements.txt    what the lock names, with the wheels' own sums
+    /wheelhouse/app/*.whl, requirements.txt     the application itself, when there is one
+
+`make venv` runs the same file on the host with other folders. Status 3 means: a lock is needed
+first. A new folder takes the old one's place only when it is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Optional
+
+import lockfile
+import network
+
+NEEDS_LOCK = 3
+
+# Nothing of these is part of an application, and a stale build/lib would end up in its wheel.
+NOT_SOURCE = shutil.ignore_patterns(
+    *(".git", ".hg", ".deploy", "wheelhouse", "appenv", ".venv", "venv", ".tox", ".nox"),
+    *("node_modules", "__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
+)
+
+
+class Failure(Exception):
+    """A step that cannot be done; the message says what to change."""
+
+
+def say(message: str) -> None:
+    """Tell the user one line; standard output is kept for the lock."""
+    print(f"wheels: {message}", file=sys.stderr, flush=True)
+
+
+def run(*command: str, environment: dict[str, str], cwd: Optional[Path] = None) -> None:
+    """Run a tool with its output on standard error; Failure when it fails."""
+    status = subprocess.call(
+        command, env=environment, cwd=cwd, stdout=sys.stderr.fileno(), stdin=subprocess.DEVNULL
+    )
+    if status:
+        raise Failure(f"{Path(command[0]).name} {command[1]} failed with status {status}; see above")
+
+
+def pip(*arguments: str, environment: dict[str, str]) -> None:
+    """Run the pip of this interpreter, quiet unless something is wrong."""
+    quiet = () if os.environ.get("VERBOSE") else ("--quiet",)
+    run(sys.executable, "-m", "pip", *arguments, *quiet, environment=environment)
+
+
+def sha256(path: Path) -> str:
+    """Give a file's SHA-256 as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def wheel_name(wheel: Path) -> tuple[str, str]:
+    """Give the normalized name and the version that a wheel's file name states."""
+    name, version = wheel.name.split("-")[:2]
+    return lockfile.normalize(name), version.replace("_", "-")
+
+
+def sums(wheels: list[Path]) -> str:
+    """Name each wheel and its hash in pip's requirements format, sorted by name."""
+    entries = sorted((*wheel_name(wheel), sha256(wheel)) for wheel in wheels)
+    return "".join(f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries)
+
+
+def system() -> str:
+    """Name what compiled wheels depend on: interpreter, ABI, architecture and distribution."""
+    release = ""
+    if os.path.exists("/etc/os-release"):
+        text = Path("/etc/os-release").read_text(encoding="utf-8")
+        found = dict(re.findall(r'^(ID|VERSION_CODENAME|VERSION_ID)="?([^"\n]*)', text, re.M))
+        release = " " + "-".join(found[key] for key in ("ID", "VERSION_CODENAME") if key in found)
+    abi = sysconfig.get_config_var("SOABI") or ""
+    return f"{lockfile.interpreter()} {abi} {sysconfig.get_platform()}{release}".replace("  ", " ")
+
+
+def whole(folder: Path, header: str) -> bool:
+    """Say whether a wheelhouse folder is what its own requirements.txt says, made for header."""
+    listing = folder / "requirements.txt"
+    if not listing.is_file():
+        return False
+    text = listing.read_text(encoding="utf-8")
+    return text.startswith(header) and text == header + sums(sorted(folder.glob("*.whl")))
+
+
+def put(new: Path, place: Path) -> None:
+    """Let a finished folder take the place of the old one."""
+    old = place.with_name(f".old-{place.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def fresh(place: Path) -> Path:
+    """Make an empty folder beside place, to be put there when it is whole."""
+    new = place.with_name(f".new-{place.name}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    return new
+
+
+def build_dependencies(lock: str, place: Path, environment: dict[str, str]) -> None:
+    """Make place hold exactly the wheels that the lock names for this interpreter."""
+    pins = lockfile.pins(lock)
+    identity = hashlib.sha256("\n".join(lockfile.logical_lines(lock)).encode()).hexdigest()
+    header = f"# lock sha256:{identity}\n# {system()}\n"
+    if whole(place, header):
+        say(f"{len(list(place.glob('*.whl')))} dependencies are built already")
+        return
+    new = fresh(place)
+    if pins:
+        say(f"building {len(pins)} dependencies for {lockfile.interpreter()}")
+        with tempfile.TemporaryDirectory() as scratch:
+            listed = Path(scratch, "requirements.txt")
+            listed.write_text(lock, encoding="utf-8")
+            options = ("--require-hashes", "--no-deps", "--progress-bar", "off")
+            pip(
+                *("wheel", *options, "--requirement", str(listed), "--wheel-dir", str(new)),
+                environment=environment,
+            )
+    wheels = sorted(new.glob("*.whl"))
+    locked = {pin.name for pin in pins}
+    foreign = [wheel.name for wheel in wheels if wheel_name(wheel)[0] not in locked]
+    if foreign:
+        raise Failure(f"the lock does not name {', '.join(foreign)}: run make lock")
+    (new / "requirements.txt").write_text(header + sums(wheels), encoding="utf-8")
+    put(new, place)
+
+
+def copy_source(application: Path, scratch: Path) -> Path:
+    """Copy the application, since building writes into the tree that it builds."""
+    source = scratch / "application"
+    shutil.copytree(application, source, symlinks=True, ignore=NOT_SOURCE)
+    # setuptools would pack what an earlier checkout left there
+    for stale in (*source.glob("build/lib*"), *source.glob("build/bdist.*")):
+        shutil.rmtree(stale)
+    return source
+
+
+def build_application(
+    application: Path, lock: str, place: Path, environment: dict[str, str]
+) -> None:
+    """Make place hold the application's own wheel, or nothing when there is no application."""
+    new = fresh(place)
+    if lockfile.is_distribution(application):
+        with tempfile.TemporaryDirectory() as scratch:
+            source = copy_source(application, Path(scratch))
+            pip("wheel", "--no-deps", "--wheel-dir", str(new), str(source), environment=environment)
+        (wheel,) = new.glob("*.whl")
+        unlocked = missing_from_lock(requirements_of(wheel), lock)
+        if unlocked:
+            raise Failure(
+                f"the lock does not have {', '.join(unlocked)}, which the application asks for:"
+                " run make lock"
+            )
+        say(f"built {wheel.name}")
+    header = f"# {system()}\n"
+    (new / "requirements.txt").write_text(
+        header + sums(sorted(new.glob("*.whl"))), encoding="utf-8"
+    )
+    put(new, place)
+
+
+def requirements_of(wheel: Path) -> list[str]:
+    """Read what a wheel asks for (its Requires-Dist fields)."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (
+            name
+            for name in archive.namelist()
+            if name.endswith(".dist-info/METADATA") and name.count("/") == 1
+        )
+        message = HeaderParser().parsestr(archive.read(metadata).decode("utf-8"))
+    return list(message.get_all("Requires-Dist") or [])
+
+
+def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
+    """List the requirements that hold here and that no pin of the lock satisfies."""
+    from packaging.requirements import Requirement  # with pip-tools in the builder
+
+    versions = {pin.name: pin.version for pin in lockfile.pins(lock)}
+    missing = []
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = versions.get(lockfile.normalize(requirement.name))
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            missing.append(str(requirement))
+    return missing
+
+
+def build(
+    application: Path, wheelhouse: Path, lock_file: Optional[Path], environment: dict[str, str]
+) -> int:
+    """Build the wheelhouse; gives the exit status."""
+    path = lock_file or lockfile.lock_path(application)
+    if not path.is_file() and not lockfile.sources(application):
+        raise Failure(
+            "there is nothing to build: write a pyproject.toml for the application,"
+            " or a requirements.in that names one"
+        )
+    if not path.is_file():
+        say(f"there is no lock ({path.name}) yet")
+        return NEEDS_LOCK
+    lock = path.read_text(encoding="utf-8")
+    made_for = lockfile.locked_for(lock)
+    if made_for and made_for != lockfile.interpreter():
+        say(f"{path.name} is locked for {made_for} and this is {lockfile.interpreter()}")
+        return NEEDS_LOCK
+    try:
+        build_dependencies(lock, wheelhouse / "deps", environment)
+    except ValueError as line:
+        raise Failure(f"{path.name} has a line without == or --hash: {line}: run make lock") from None
+    build_application(application, lock, wheelhouse / "app", environment)
+    return 0
+
+
+def compile_lock(application: Path, pins: Optional[Path], upgrade: bool, environment: dict[str, str]) -> str:
+    """Give a new lock's text: pip-compile's, with hashes, for this interpreter.
+
+    pins, or the present lock, keeps what it pins where that is still allowed.
+    """
+    wanted = lockfile.sources(application)
+    if not wanted:
+        raise Failure(
+            "there is nothing to lock: write a pyproject.toml for the application,"
+            " or a requirements.in that names one"
+        )
+    present = pins or lockfile.lock_path(application)
+    say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = copy_source(application, Path(scratch))
+        output = Path(scratch, "lock.txt")
+        if present.is_file() and not upgrade:
+            shutil.copy(present, output)
+        command = [
+            *(sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes"),
+            *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
+            *("--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
+            *("--resolver", "backtracking", "--output-file", str(output)),
+            *(("--upgrade",) if upgrade else ()),
+            *wanted,
+        ]
+        run(*command, environment=environment, cwd=source)
+        # pip-compile leaves no file when nothing is asked for
+        text = output.read_text(encoding="utf-8") if output.exists() else ""
+    return lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + text
+
+
+def become_owner(wheelhouse: Path) -> None:
+    """Give up root for the owner of the wheelhouse, so that what is built is theirs."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return
+    owner = wheelhouse.stat()
+    if owner.st_uid:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
+    """Give the tools' environment: the certificates to trust, a cache and a home of their own."""
+    own_cache = cache / str(os.geteuid())  # pip uses no cache that is somebody else's
+    return {
+        **os.environ,
+        "PIP_CACHE_DIR": str(own_cache / "pip"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "XDG_CACHE_HOME": str(own_cache),
+        "HOME": str(scratch),
+        **network.trusting(ca, scratch),
+    }
+
+
+def arguments_of(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="wheels", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "job", nargs="?", default="wheels", choices=("wheels", "lock", "upgrade", "interpreter")
+    )
+    parser.add_argument("--application", type=Path, default=Path("/application"))
+    parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
+    parser.add_argument("--lock", type=Path, help="use this lock instead of the application's")
+    parser.add_argument("--pins", type=Path, help="a lock to take the pins from")
+    parser.add_argument("--ca", type=Path, default=Path("/ca"), help="folder of extra *.crt files")
+    parser.add_argument("--cache", type=Path, default=Path("/cache"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Do one job; gives the exit status: 0, 1 for a failure that was said, 3 for no lock."""
+    options = arguments_of(arguments)
+    if options.job == "interpreter":
+        print(lockfile.interpreter())
+        return 0
+    try:
+        if not options.application.is_dir():
+            raise Failure(f"mount the application at {options.application}")
+        if options.job == "wheels":
+            if not options.wheelhouse.is_dir():
+                raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
+            become_owner(options.wheelhouse)
+        with tempfile.TemporaryDirectory() as scratch:
+            environment = environment_for(Path(scratch), options.ca, options.cache)
+            if options.job == "wheels":
+                return build(options.application, options.wheelhouse, options.lock, environment)
+            upgrade = options.job == "upgrade"
+            lock = compile_lock(options.application, options.pins, upgrade, environment)
+            sys.stdout.write(lock)
+    except (Failure, ValueError) as problem:
+        say(str(problem))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
