@@ -1,0 +1,27 @@
+"""The real parts that the demo and the container tests run on.
+
+A Docker engine, the images that the product names, and servers to deploy to: whatever this
+machine has is used as it is, the rest is brought, and nothing is left behind.
+
+    with engine_session() as engine, Server(engine, ports=(8081,)) as server:
+        engine.run("docker", "ps")
+        server.docker("ps")
+"""
+
+from tests.harness.certificates import extra_certificates
+from tests.harness.console import HarnessError
+from tests.harness.engine import Engine, engine_session
+from tests.harness.images import BASE, REGISTRY, provide
+from tests.harness.servers import Server, remove_kept
+
+__all__ = [
+    "BASE",
+    "REGISTRY",
+    "Engine",
+    "HarnessError",
+    "Server",
+    "engine_session",
+    "extra_certificates",
+    "provide",
+    "remove_kept",
+]

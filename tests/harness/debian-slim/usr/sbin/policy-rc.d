@@ -1,0 +1,4 @@
+#!/bin/sh
+
+# Packages start no services while an image is built.
+exit 101
