@@ -42,12 +42,13 @@ IMAGE = (
 
 def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     """One name for a directory, a distribution, an image and, for the sample, a package."""
-    if not re.fullmatch(NAME, answer) or len(answer) > 60:
+    # Docker gives no container a name of one letter.
+    if not re.fullmatch(NAME, answer) or not 2 <= len(answer) <= 60:
         slug = re.sub(r"[^a-z0-9]+", "-", answer.lower()).strip("-")[:60].strip("-")
         yield (
-            f"{answer!r} is no name for a directory, a distribution and an image: type at most 60"
+            f"{answer!r} is no name for a directory, a distribution and an image: type 2 to 60"
             " lowercase letters and digits with single . _ or - between them,"
-            f" such as {slug or 'deployme'}"
+            f" such as {slug if len(slug) > 1 else 'deployme'}"
         )
         return
     if re.fullmatch(WINDOWS_DEVICES, answer):
@@ -103,7 +104,7 @@ def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     elif answers["app"] == "hello" and arguments:
         yield f"it becomes the name of the sample's console script: type one word, such as {script}"
     elif answers["app"] == "hello" and (script in SCRIPTS or re.fullmatch(INTERPRETER, script)):
-        yield f"{script!r} would overwrite a program of that name: type another, such as run-the-app"
+        yield f"{script!r} would overwrite a program's script: type another, such as run-the-app"
 
 
 def port(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:

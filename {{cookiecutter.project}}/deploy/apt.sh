@@ -7,8 +7,8 @@
 set -eu
 
 fail() {
-	printf 'apt.sh: %s\n' "$*" >&2
-	exit 1
+    printf 'apt.sh: %s\n' "$*" >&2
+    exit 1
 }
 
 # The base image's own configuration would empty the download cache after every install.
@@ -16,22 +16,22 @@ export APT_CONFIG=/run/deploy/apt.conf
 export DEBIAN_FRONTEND=noninteractive
 
 if ls /run/deploy/ca/*.crt >/dev/null 2>&1; then
-	bundle=$(mktemp)
-	trap 'rm -f "$bundle"' EXIT
-	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
-		cat /etc/ssl/certs/ca-certificates.crt >"$bundle"
-	fi
-	cat /run/deploy/ca/*.crt >>"$bundle"
-	chmod 644 "$bundle" # apt fetches as its own user
-	set -- -o "Acquire::https::CAInfo=$bundle" -- "$@"
+    bundle=$(mktemp)
+    trap 'rm -f "$bundle"' EXIT
+    if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
+        cat /etc/ssl/certs/ca-certificates.crt >"$bundle"
+    fi
+    cat /run/deploy/ca/*.crt >>"$bundle"
+    chmod 644 "$bundle" # apt fetches as its own user
+    set -- -o "Acquire::https::CAInfo=$bundle" -- "$@"
 else
-	set -- -- "$@"
+    set -- -- "$@"
 fi
 
 options=
 while [ "$1" != -- ]; do
-	options="$options $1"
-	shift
+    options="$options $1"
+    shift
 done
 shift
 
@@ -39,16 +39,16 @@ shift
 apt-get $options update -qq || fail "the package lists cannot be fetched: is the network up? (behind an inspecting proxy: put its certificate in deploy/ca/)"
 
 for wanted; do
-	shift
-	found=
-	for name in $(printf '%s' "$wanted" | tr '|' ' '); do
-		if [ -n "$(apt-cache madison "$name")" ]; then
-			found=$name
-			break
-		fi
-	done
-	[ -n "$found" ] || fail "this release has no package $wanted: change NATIVE or BASE_IMAGE in deploy/settings.mk"
-	set -- "$@" "$found"
+    shift
+    found=
+    for name in $(printf '%s' "$wanted" | tr '|' ' '); do
+        if [ -n "$(apt-cache madison "$name")" ]; then
+            found=$name
+            break
+        fi
+    done
+    [ -n "$found" ] || fail "this release has no package $wanted: change NATIVE or BASE_IMAGE in deploy/settings.mk"
+    set -- "$@" "$found"
 done
 
 # shellcheck disable=SC2086

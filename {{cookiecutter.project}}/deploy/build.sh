@@ -6,7 +6,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 build() {
-    local context arguments=() name log=$ROOT/.deploy/build.log
+    local context arguments=() name said log=$ROOT/.deploy/build.log
     case $(docker --version) in
     podman*) ;;
     *) docker buildx version >/dev/null 2>&1 ||
@@ -21,6 +21,9 @@ build() {
     else
         mkdir -p "$ROOT/.deploy"
         BUILDKIT_PROGRESS=plain docker "$@" >"$log" 2>&1 || {
+            # what one of our own steps said is the answer; the rest is noise then
+            said=$(sed -n 's/^.*\(apt\.sh\|install\|network\.py\): /\1: /p' "$log" | tail -n 1)
+            [ -z "$said" ] || die "$step: $said"
             tail -n 30 "$log" >&2
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
         }
@@ -95,7 +98,7 @@ did=
 while step=$(python3 "$DEPLOY/state.py" next "$goal") || exit 1 && [ -n "$step" ]; do
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
     "$step"
-    python3 "$DEPLOY/state.py" done "$step"
+    python3 "$DEPLOY/state.py" "done" "$step"
     did=$step
 done
 [ -n "$did$QUIET" ] || say "$goal: nothing to do"

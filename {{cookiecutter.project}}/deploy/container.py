@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How the run image is started: one list of options, the same here and on a server.
 
-    container.py PUBLISH    print the options of `docker run`, quoted for a shell
+`container.py PUBLISH` prints the options of `docker run`, quoted for a shell.
 """
 
 from __future__ import annotations

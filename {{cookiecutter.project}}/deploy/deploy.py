@@ -3,9 +3,10 @@
 
     deploy.py [deploy|rollback|status|logs|shell]
 
-One ssh connection does it all (OpenSSH itself, with the user's own configuration and keys). `ssh -R`
-lets the server see the registry of this machine on a loopback port that the server chooses; the
-tunnel lasts as long as the deploy. What runs on the server is server.sh, sent over that connection.
+One ssh connection does it all (OpenSSH itself, with the user's own configuration and keys).
+`ssh -R` lets the server see the registry of this machine on a loopback port that the server
+chooses; the tunnel lasts as long as the deploy. What runs on the server is server.sh, sent over
+that connection.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import container
 import engine
@@ -79,38 +81,57 @@ class Connection:
 
     def __init__(self, ssh: str, host: str) -> None:
         self.host = host
-        self.ssh = shlex.split(ssh)
+        # a user's own RemoteCommand or RequestTTY for this host is for working by hand
+        plain = ("-o", "RemoteCommand=none", "-o", "RequestTTY=no")
+        self.ssh = [*shlex.split(ssh), *plain]
         # a control socket's path has about 100 bytes at the most
         self.folder = tempfile.mkdtemp(prefix="deploy-", dir="/tmp")
         self.control = f"{self.folder}/ssh"
+        self.master: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
-        """Connect; DeployError says in words why that does not work."""
+        """Connect; DeployError says in words why that does not work.
+
+        The connection runs `cat` for as long as this process holds its input, so that nothing of
+        it, the tunnel least of all, outlives this process, however it ends.
+        """
         log = Path(self.folder, "log")
         # without a terminal there is nobody to ask for a passphrase
         batch = () if sys.stdin.isatty() else ("-o", "BatchMode=yes")
-        options = ("-M", "-S", self.control, "-f", "-N", "-o", "ControlPersist=no")
+        options = ("-M", "-S", self.control, "-o", "ControlPersist=no")
         alive = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6")
-        timeout = ("-o", f"ConnectTimeout={CONNECT_TIMEOUT}")
+        others = ("-o", f"ConnectTimeout={CONNECT_TIMEOUT}", "-o", "ClearAllForwardings=yes")
         try:
-            # a file, not a pipe, since ssh keeps it open in the background
             with log.open("w", encoding="utf-8") as said:
-                status = subprocess.call(
-                    [*self.ssh, *options, *alive, *timeout, *batch, "--", self.host],
+                self.master = subprocess.Popen(
+                    [*self.ssh, *options, *alive, *others, *batch, "--", self.host, "cat"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
                     stderr=said,
-                    stdout=said,
                 )
         except FileNotFoundError:
             raise DeployError(
                 f"{self.ssh[0]} is not installed: install OpenSSH's client, or set SSH"
             ) from None
-        if status:
+        assert self.master.stdin and self.master.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self.master.stdin.write(b"ready\n")
+            self.master.stdin.flush()
+        # a login script may print something first
+        if not any(line.strip() == b"ready" for line in iter(self.master.stdout.readline, b"")):
+            self.master.wait()
             raise DeployError(advice(self.host, log.read_text(encoding="utf-8", errors="replace")))
 
     def close(self) -> None:
         """End the connection and the tunnel with it; never fails."""
-        if Path(self.control).exists():
-            self._control("exit")
+        if self.master and self.master.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self.master.stdin.close()
+            try:
+                self.master.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.master.kill()
+                self.master.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,9 +152,19 @@ class Connection:
             )
         return int(done.stdout)
 
+    def address(self) -> str:
+        """Give the server's own name, as OpenSSH's configuration has it for this host."""
+        done = subprocess.run(
+            [*self.ssh, "-G", "--", self.host], capture_output=True, text=True, check=False
+        )
+        found = [line[9:] for line in done.stdout.splitlines() if line.startswith("hostname ")]
+        return found[0] if found else self.host.rpartition("@")[2]
+
     def argv(self, remote: str, *options: str) -> list[str]:
         """Give the command line that runs one command on the server."""
-        return [*self.ssh, "-S", self.control, *options, "--", self.host, remote]
+        # the first of two values counts for OpenSSH
+        program, rest = self.ssh[:1], self.ssh[1:]
+        return [*program, *options, *rest, "-S", self.control, "--", self.host, remote]
 
     def ask(self, remote: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the server and catch what it says."""
@@ -176,13 +207,20 @@ def connected(ssh: str, host: str) -> Iterator[Connection]:
         connection.close()
 
 
-def docker_of(connection: Connection) -> str:
+class Docker(NamedTuple):
+    """Docker on a server: the command that this account uses, and the engine's architecture."""
+
+    command: str
+    architecture: str
+
+
+def docker_of(connection: Connection) -> Docker:
     """Find out how this account uses docker on the server; DeployError when it cannot."""
     said = ""
-    for docker in ("docker", "sudo -n docker"):
-        done = connection.ask(f"{docker} version --format '{{{{.Server.Version}}}}'")
+    for command in ("docker", "sudo -n docker"):
+        done = connection.ask(f"{command} version --format '{{{{.Server.Arch}}}}'")
         if done.returncode == 0:
-            return docker
+            return Docker(command, done.stdout.strip())
         said = said or done.stderr or done.stdout
     text = said.lower()
     host = connection.host
@@ -247,49 +285,47 @@ def deploy(settings: dict[str, str], host: str) -> int:
     record = pushed(settings)
     digest, name = record["digest"], f"{settings['PROJECT']}-run"
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
-    options = container.options(settings, f"{settings['BIND']}:{settings['PORT']}")
+    labels = image["Config"].get("Labels") or {}
+    options = shlex.join(container.options(settings, f"{settings['BIND']}:{settings['PORT']}"))
     with connected(settings["SSH"], host) as connection:
         docker = docker_of(connection)
-        same_architecture(connection, docker, image["Architecture"])
+        if docker.architecture != image["Architecture"]:
+            raise DeployError(
+                f"{host}: it is {docker.architecture} and the image is {image['Architecture']}:"
+                f" make image push deploy PLATFORM=linux/{docker.architecture}"
+            )
+        wanted = {
+            **variables(settings, docker),
+            "DIGEST": digest,
+            "OPTIONS": options,
+            "OPTIONS_SUM": hashlib.sha256(options.encode()).hexdigest()[:16],
+        }
+        if connection.script({**wanted, "JOB": "current"}) == 0:
+            say(f"{host}: nothing to do: {name}@{digest[:19]} runs and is healthy")
+            return 0
         port = connection.forward(int(settings["REGISTRY_PORT"]))
         prove(connection, port, name, digest)
-        say(f"{host}: pulls {name}@{digest[:19]} through 127.0.0.1:{port}")
+        say(f"{host}: pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
         reference = f"127.0.0.1:{port}/{name}@{digest}"
-        pull(connection, docker, reference)
+        pull(connection, docker.command, reference)
         status = connection.script(
             {
-                **variables(settings, docker),
+                **wanted,
                 "JOB": "deploy",
                 "IMAGE": reference,
-                "DIGEST": digest,
-                "OPTIONS": shlex.join(options),
-                "OPTIONS_SUM": hashlib.sha256(shlex.join(options).encode()).hexdigest()[:16],
-                "REVISION": (image["Config"].get("Labels") or {}).get(
-                    "org.opencontainers.image.revision", ""
-                ),
+                "REVISION": labels.get("org.opencontainers.image.revision", ""),
                 "BY": f"{getpass.getuser()}@{socket.gethostname()}",
             }
         )
-    if status == 0:
-        address = host.rpartition("@")[2]
-        say(f"{host}: http://{address}:{settings['PORT']} (make status, make logs, make rollback)")
+        if status == 0:
+            say(f"{host}: http://{connection.address()}:{settings['PORT']}")
     return status
 
 
-def same_architecture(connection: Connection, docker: str, architecture: str) -> None:
-    """See that the server can run the image; DeployError when it is made for another machine."""
-    there = connection.ask(f"{docker} version --format '{{{{.Server.Arch}}}}'").stdout.strip()
-    if there and there != architecture:
-        raise DeployError(
-            f"{connection.host}: it is {there} and the image is {architecture}:"
-            f" make image push deploy PLATFORM=linux/{there}"
-        )
-
-
-def variables(settings: dict[str, str], docker: str) -> dict[str, str]:
+def variables(settings: dict[str, str], docker: Docker) -> dict[str, str]:
     """Give the variables that every job of server.sh needs."""
     return {
-        "DOCKER": docker,
+        "DOCKER": docker.command,
         "PROJECT": settings["PROJECT"],
         "HEALTH_TIMEOUT": settings["HEALTH_TIMEOUT"],
     }
@@ -305,10 +341,12 @@ def on_server(settings: dict[str, str], host: str, job: str) -> int:
             return connection.script({**variables(settings, docker), "JOB": job})
         if job == "logs":
             follow = "--follow " if settings["FOLLOW"] else ""
-            return subprocess.call(connection.argv(f"{docker} logs {follow}--tail 200 {name}"))
+            command = f"{docker.command} logs {follow}--tail 200 {name}"
+            return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
         terminal = sys.stdin.isatty()
-        flags, options = ("-it", ("-t",)) if terminal else ("-i", ())
-        return subprocess.call(connection.argv(f"{docker} exec {flags} {name} /bin/sh", *options))
+        flags, options = ("-it", ("-o", "RequestTTY=force")) if terminal else ("-i", ())
+        command = f"{docker.command} exec {flags} {name} /bin/sh"
+        return subprocess.call(connection.argv(command, *options))
 
 
 def say(message: str) -> None:

@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 
 class EngineError(Exception):
@@ -51,7 +51,7 @@ def ask(docker: str, *arguments: str) -> str:
     return done.stdout
 
 
-def inspect_images(docker: str, names: Sequence[str]) -> list[Optional[dict[str, Any]]]:
+def inspect_images(docker: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
     """Inspect several images in one call; None stands for one that is not there."""
     try:
         done = subprocess.run(
@@ -61,7 +61,7 @@ def inspect_images(docker: str, names: Sequence[str]) -> list[Optional[dict[str,
         ask(docker, "version")
         raise
     if done.returncode == 0:
-        found: list[Optional[dict[str, Any]]] = json.loads(done.stdout)
+        found: list[dict[str, Any] | None] = json.loads(done.stdout)
         return found
     if "no such image" not in done.stderr.lower() and "not known" not in done.stderr.lower():
         raise EngineError(explain(docker, done.stderr))

@@ -38,9 +38,7 @@ def pip_install(folder: Path) -> int:
 def scripts() -> list[str]:
     """List the programs that the wheels brought, leaving out the virtualenv's own."""
     own = ("activate", "Activate", "python", "pypy", "start")
-    return sorted(
-        path.name for path in (APPENV / "bin").iterdir() if not path.name.startswith(own)
-    )
+    return sorted(path.name for path in (APPENV / "bin").iterdir() if not path.name.startswith(own))
 
 
 def set_command(command: str) -> int:

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
 HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
@@ -66,7 +66,7 @@ def pins(text: str) -> list[Pin]:
     return found
 
 
-def locked_for(text: str) -> Optional[str]:
+def locked_for(text: str) -> str | None:
     """Say which interpreter a lock was made for; None when another tool made it."""
     match = HEADER_PATTERN.search(text)
     return match.group(1) if match else None

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What a step that talks to the network needs to know of your network.
 
-`network.py CA_FOLDER COMMAND…` runs a command that trusts the certificates in CA_FOLDER/*.crt beside
-the usual ones (for people behind an inspecting proxy). `network.py pip-conf` prints the PIP_*
-variables of the environment as a pip.conf, which a build mounts as a secret, so that an index's
-password lands in no image, history or process list.
+`network.py CA_FOLDER COMMAND…` runs a command that trusts the certificates in CA_FOLDER/*.crt
+beside the usual ones (for people behind an inspecting proxy). `network.py pip-conf` prints the
+PIP_* variables of the environment as a pip.conf, which a build mounts as a secret, so that an
+index's password lands in no image, history or process list.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Ask the registry on loopback, over plain HTTP, as `make push` and `make deploy` need it.
 
+Each job is one of these:
+
     registry.py up PORT                status 0 when it answers
     registry.py wait PORT              until it answers, at most 30 seconds
     registry.py digest PORT NAME TAG   print the digest of an image; status 1 when it has none
@@ -11,7 +13,6 @@ from __future__ import annotations
 import http.client
 import sys
 import time
-from typing import Optional
 
 ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
 ACCEPT = ", ".join(
@@ -24,7 +25,7 @@ ACCEPT = ", ".join(
 )
 
 
-def request(port: int, method: str, path: str) -> Optional[http.client.HTTPResponse]:
+def request(port: int, method: str, path: str) -> http.client.HTTPResponse | None:
     """Send one request; None when nothing answers as a registry does."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
     try:

@@ -3,190 +3,195 @@
 #
 # deploy.py sends this file over ssh with its variables set in front; `make run` uses its `wait`.
 #   wait      until CONTAINER is healthy, at most HEALTH_TIMEOUT seconds; shows its log if it is not
+#   current   status 0 when DIGEST with the same options runs already and is healthy
 #   deploy    run IMAGE (pulled already) as PROJECT; keep it when healthy, else put back the old one
 #   rollback  run the previous release again
 #   status    say what runs
 # A release is a container: PROJECT runs, PROJECT-previous waits for a rollback, PROJECT-failed is
 # kept stopped for a look.
+#
+# shellcheck disable=SC2153,SC2329 # variables come in front of this file, jobs are called by name
 set -eu
 
 DOCKER=${DOCKER:-docker}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
 
 docker() {
-	# shellcheck disable=SC2086 # `sudo -n docker` is words
-	command $DOCKER "$@" </dev/null
+    # shellcheck disable=SC2086 # `sudo -n docker` is words
+    command $DOCKER "$@" </dev/null
 }
 
 say() {
-	# the laptop may be gone; the work goes on
-	printf '%s\n' "$*" 2>/dev/null || true
+    # the laptop may be gone; the work goes on
+    printf '%s\n' "$*" 2>/dev/null || true
 }
 
 fail() {
-	printf 'server: %s\n' "$*" >&2 || true
-	exit 1
+    printf 'server: %s\n' "$*" >&2 || true
+    exit 1
 }
 
 exists() {
-	docker container inspect "$1" >/dev/null 2>&1
+    docker container inspect "$1" >/dev/null 2>&1
 }
 
 label() {
-	docker container inspect --format "{{index .Config.Labels \"slipway.$2\"}}" "$1" 2>/dev/null
+    docker container inspect --format "{{index .Config.Labels \"slipway.$2\"}}" "$1" 2>/dev/null
 }
 
 # health CONTAINER: one word, running containers without a HEALTHCHECK are `steady`
 health() {
-	docker container inspect --format \
-		'{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
-		"$1" 2>/dev/null || echo 'gone 0'
+    docker container inspect --format \
+        '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
+        "$1" 2>/dev/null || echo 'gone 0'
 }
 
 show_why() {
-	{
-		echo "the last lines of $1's log:"
-		docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
-		docker container inspect --format \
-			'{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" 2>/dev/null |
-			sed -n '/./s/^/    health: /p' | tail -n 3
-	} >&2
+    {
+        echo "the last lines of $1's log:"
+        docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
+        docker container inspect --format \
+            '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" 2>/dev/null |
+            sed -n '/./s/^/    health: /p' | tail -n 3
+    } >&2
 }
 
 # A crash loop fails at once; without a HEALTHCHECK five seconds of steady running will do.
 wait_healthy() {
-	deadline=$(($(date +%s) + HEALTH_TIMEOUT))
-	steady=0
-	while :; do
-		state=$(health "$1")
-		case $state in
-		'healthy 0') return 0 ;;
-		'steady 0')
-			steady=$((steady + 1))
-			[ "$steady" -lt 25 ] || return 0
-			;;
-		'starting 0' | 'created 0' | 'unhealthy 0') ;;
-		*)
-			show_why "$1"
-			return 1
-			;;
-		esac
-		if [ "$(date +%s)" -ge "$deadline" ]; then
-			show_why "$1"
-			printf 'server: %s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2
-			return 1
-		fi
-		sleep 0.2
-	done
+    deadline=$(($(date +%s) + HEALTH_TIMEOUT))
+    steady=0
+    while :; do
+        state=$(health "$1")
+        case $state in
+        'healthy 0') return 0 ;;
+        'steady 0')
+            steady=$((steady + 1))
+            [ "$steady" -lt 25 ] || return 0
+            ;;
+        'starting 0' | 'created 0' | 'unhealthy 0') ;;
+        *)
+            show_why "$1"
+            return 1
+            ;;
+        esac
+        if [ "$(date +%s)" -ge "$deadline" ]; then
+            show_why "$1"
+            printf 'server: %s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
 }
 
 # retire NAME AS: stop a release and keep it under another name; `always` would start it at boot
 retire() {
-	docker rm --force --volumes "$2" >/dev/null 2>&1 || true
-	docker update --restart=no "$1" >/dev/null
-	docker stop "$1" >/dev/null
-	docker rename "$1" "$2"
+    docker rm --force --volumes "$2" >/dev/null 2>&1 || true
+    docker update --restart=no "$1" >/dev/null
+    docker stop "$1" >/dev/null
+    docker rename "$1" "$2"
 }
 
 # revive NAME: start a kept release as PROJECT and see that it is healthy
 revive() {
-	docker rename "$1" "$PROJECT"
-	docker update --restart=always "$PROJECT" >/dev/null
-	docker start "$PROJECT" >/dev/null
-	wait_healthy "$PROJECT"
+    docker rename "$1" "$PROJECT"
+    docker update --restart=always "$PROJECT" >/dev/null
+    docker start "$PROJECT" >/dev/null
+    wait_healthy "$PROJECT"
 }
 
 put_back() {
-	if exists "$PROJECT"; then
-		retire "$PROJECT" "$PROJECT-failed"
-	fi
-	if ! exists "$PROJECT-previous"; then
-		fail "$1; there was no release before it; it is kept stopped as $PROJECT-failed"
-	fi
-	revive "$PROJECT-previous" || fail "$1, and the release before it does not come up either"
-	fail "$1; the release before it runs again, the failed one is kept stopped as $PROJECT-failed"
+    if exists "$PROJECT"; then
+        retire "$PROJECT" "$PROJECT-failed"
+    fi
+    if ! exists "$PROJECT-previous"; then
+        fail "$1; there was no release before it; it is kept stopped as $PROJECT-failed"
+    fi
+    revive "$PROJECT-previous" || fail "$1, and the release before it does not come up either"
+    fail "$1; the release before it runs again, the failed one is kept stopped as $PROJECT-failed"
+}
+
+current() {
+    [ "$(label "$PROJECT" digest)" = "$DIGEST" ] || return 1
+    [ "$(label "$PROJECT" options)" = "$OPTIONS_SUM" ] || return 1
+    case $(health "$PROJECT") in healthy* | steady*) ;; *) return 1 ;; esac
 }
 
 deploy() {
-	if exists "$PROJECT" && [ "$(label "$PROJECT" project)" != "$PROJECT" ]; then
-		fail "a container named $PROJECT is here that no deploy made: rename it, or change PROJECT"
-	fi
-	if [ "$(label "$PROJECT" digest)" = "$DIGEST" ] && [ "$(label "$PROJECT" options)" = "$OPTIONS_SUM" ]; then
-		case $(health "$PROJECT") in
-		healthy* | steady*)
-			say "nothing to do: $DIGEST runs already"
-			return 0
-			;;
-		esac
-	fi
+    if exists "$PROJECT" && [ "$(label "$PROJECT" project)" != "$PROJECT" ]; then
+        fail "a container named $PROJECT is here that no deploy made: rename it, or change PROJECT"
+    fi
+    # a stable local name: restart and rollback never need the registry
+    release=$PROJECT-run:$(printf '%s' "${DIGEST#sha256:}" | cut -c 1-12)
+    docker tag "$IMAGE" "$release"
 
-	# a stable local name: restart and rollback never need the registry
-	release=$PROJECT-run:$(printf '%s' "${DIGEST#sha256:}" | cut -c 1-12)
-	docker tag "$IMAGE" "$release"
-
-	if exists "$PROJECT"; then
-		retire "$PROJECT" "$PROJECT-previous"
-	fi
-	# shellcheck disable=SC2086 # OPTIONS is quoted for the shell by deploy.py
-	eval "set -- $OPTIONS"
-	docker run --detach --name "$PROJECT" --restart=always \
-		--label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
-		--label "slipway.options=$OPTIONS_SUM" --label "slipway.revision=$REVISION" \
-		--label "slipway.by=$BY" --label "slipway.at=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-		"$@" "$release" >/dev/null || put_back "the new release does not start"
-	wait_healthy "$PROJECT" || put_back "the new release is not healthy"
-	docker rm --force --volumes "$PROJECT-failed" >/dev/null 2>&1 || true
-	tidy
-	say "$release runs and is healthy"
+    if exists "$PROJECT"; then
+        retire "$PROJECT" "$PROJECT-previous"
+    fi
+    # shellcheck disable=SC2086 # OPTIONS is quoted for the shell by deploy.py
+    eval "set -- $OPTIONS"
+    docker run --detach --name "$PROJECT" --restart=always \
+        --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
+        --label "slipway.options=$OPTIONS_SUM" --label "slipway.revision=$REVISION" \
+        --label "slipway.by=$BY" --label "slipway.at=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        "$@" "$release" >/dev/null || put_back "the new release does not start"
+    wait_healthy "$PROJECT" || put_back "the new release is not healthy"
+    docker rm --force --volumes "$PROJECT-failed" >/dev/null 2>&1 || true
+    tidy
+    say "$release runs and is healthy"
 }
 
-# Images of this project that neither runs nor waits for a rollback.
+# Removes the images of this project that neither run nor wait for a rollback, and the names that
+# earlier tunnels gave to this one.
 tidy() {
-	kept=" $(docker container inspect --format '{{.Image}}' "$PROJECT" 2>/dev/null || true)"
-	kept="$kept $(docker container inspect --format '{{.Image}}' "$PROJECT-previous" 2>/dev/null || true) "
-	for image in $(docker image ls --quiet --no-trunc "$PROJECT-run" | sort -u); do
-		case $kept in
-		*" $image "*) ;;
-		*) docker image rm --force "$image" >/dev/null 2>&1 || true ;;
-		esac
-	done
+    docker image ls --digests --format '{{.Repository}}@{{.Digest}}' |
+        grep "^127\.0\.0\.1:[0-9]*/$PROJECT-run@$DIGEST\$" | while read -r name; do
+        [ "$name" = "$IMAGE" ] || docker image rm "$name" >/dev/null 2>&1 || true
+    done
+    kept=" $(docker container inspect --format '{{.Image}}' "$PROJECT" 2>/dev/null || true)"
+    kept="$kept $(docker container inspect --format '{{.Image}}' "$PROJECT-previous" 2>/dev/null || true) "
+    for image in $(docker image ls --quiet --no-trunc "$PROJECT-run" | sort -u); do
+        case $kept in
+        *" $image "*) ;;
+        *) docker image rm --force "$image" >/dev/null 2>&1 || true ;;
+        esac
+    done
 }
 
 rollback() {
-	exists "$PROJECT-previous" || fail "there is no previous release of $PROJECT here"
-	docker rm --force --volumes "$PROJECT-swap" >/dev/null 2>&1 || true
-	docker rename "$PROJECT-previous" "$PROJECT-swap"
-	if exists "$PROJECT"; then
-		retire "$PROJECT" "$PROJECT-previous"
-	fi
-	revive "$PROJECT-swap" || put_back "the previous release is not healthy any more"
-	say "$(docker container inspect --format '{{.Config.Image}}' "$PROJECT") runs again"
+    exists "$PROJECT-previous" || fail "there is no previous release of $PROJECT here"
+    docker rm --force --volumes "$PROJECT-swap" >/dev/null 2>&1 || true
+    docker rename "$PROJECT-previous" "$PROJECT-swap"
+    if exists "$PROJECT"; then
+        retire "$PROJECT" "$PROJECT-previous"
+    fi
+    revive "$PROJECT-swap" || put_back "the previous release is not healthy any more"
+    say "$(docker container inspect --format '{{.Config.Image}}' "$PROJECT") runs again"
 }
 
 status() {
-	exists "$PROJECT" || fail "no release of $PROJECT runs here: run make deploy"
-	for container in "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"; do
-		exists "$container" || continue
-		say "$container: $(health "$container" | cut -d ' ' -f 1)"
-		for key in digest revision at by; do
-			say "    $key: $(label "$container" "$key")"
-		done
-	done
-	case $(health "$PROJECT") in healthy* | steady* | starting*) ;; *) return 1 ;; esac
+    exists "$PROJECT" || fail "no release of $PROJECT runs here: run make deploy"
+    for container in "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"; do
+        exists "$container" || continue
+        say "$container: $(health "$container" | cut -d ' ' -f 1)"
+        for key in digest revision at by; do
+            say "    $key: $(label "$container" "$key")"
+        done
+    done
+    case $(health "$PROJECT") in healthy* | steady* | starting*) ;; *) return 1 ;; esac
 }
 
 # The whole file is read before anything runs, and a lost connection stops nothing half-way.
 main() {
-	case $1 in
-	wait) wait_healthy "$CONTAINER" ;;
-	deploy | rollback)
-		trap '' HUP PIPE
-		"$1"
-		;;
-	status) status ;;
-	*) fail "there is no job $1" ;;
-	esac
-	exit
+    case $1 in
+    wait) wait_healthy "$CONTAINER" ;;
+    deploy | rollback)
+        trap '' HUP PIPE
+        "$1"
+        ;;
+    current | status) "$1" ;;
+    *) fail "there is no job $1" ;;
+    esac
+    exit
 }
 
 main "${JOB:-${1:-status}}"

@@ -71,7 +71,9 @@ RULES = {
 PORTS = ("PORT", "REGISTRY_PORT")
 WHOLE_NUMBERS = ("HEALTH_TIMEOUT",)
 
-ASSIGNMENT = re.compile(r"(?:export\s+|override\s+)*([A-Za-z_][A-Za-z0-9_]*)\s*(::?=|\?=|\+=|=)\s*(.*)")
+ASSIGNMENT = re.compile(
+    r"(?:export\s+|override\s+)*([A-Za-z_][A-Za-z0-9_]*)\s*(::?=|\?=|\+=|=)\s*(.*)"
+)
 
 
 class SettingsError(Exception):

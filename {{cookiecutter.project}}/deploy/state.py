@@ -20,7 +20,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import engine
 import lockfile
@@ -115,7 +115,7 @@ class Steps:
         }
         self.images = self._inspect()
 
-    def _inspect(self) -> dict[str, Optional[dict[str, Any]]]:
+    def _inspect(self) -> dict[str, dict[str, Any] | None]:
         names = [self.settings["BASE_IMAGE"], *self.image_of.values()]
         found = engine.inspect_images(self.settings["DOCKER"], names)
         return dict(zip(("from", *self.image_of), found))
@@ -130,9 +130,7 @@ class Steps:
         if step == "base":
             files = [DEPLOY / name for name in ("base.docker", "apt.sh", "apt.conf")]
             wanted = [self.settings["PYTHON"], self.settings["PLATFORM"]]
-            return digest(
-                self.image_id("from"), wanted, native.packages(names, "run"), *files
-            )
+            return digest(self.image_id("from"), wanted, native.packages(names, "run"), *files)
         if step == "builder":
             copied = ("install.py", "healthcheck.py", "lockfile.py", "network.py", "wheels.py")
             files = [
@@ -144,8 +142,12 @@ class Steps:
             return digest(self.image_id("builder"), self.settings["WHEELHOUSE"], sources())
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
         return digest(
-            self.image_id("base"), wanted, self.listings(), DEPLOY / "run.docker",
-            DEPLOY / "install.py", DEPLOY / "healthcheck.py",
+            self.image_id("base"),
+            wanted,
+            self.listings(),
+            DEPLOY / "run.docker",
+            DEPLOY / "install.py",
+            DEPLOY / "healthcheck.py",
         )
 
     def listings(self) -> list[str]:

@@ -4,6 +4,7 @@
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
+# shellcheck disable=SC2153 # PYTHON is a setting
 python=$(command -v "$PYTHON" || command -v python3)
 who=$("$python" "$DEPLOY/wheels.py" interpreter)
 [ "$(basename "$python")" = "$PYTHON" ] || [ -e "$ROOT/appenv/.made" ] || say "there is no $PYTHON here: $python ($who) is used"
@@ -21,7 +22,7 @@ if [ ! -e "$tools/ready" ]; then
     "$python" -m venv "$tools" ||
         die "this Python makes no virtualenvs: install its venv package (Debian: $PYTHON-venv)"
     "$tools/bin/python" "$DEPLOY/network.py" "$DEPLOY/ca" \
-        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "$tools/bin/python" -m pip install -qq --disable-pip-version-check \
         --require-hashes --requirement "$DEPLOY/builder.txt" ||
         die "the tools could not be installed; see above"
     touch "$tools/ready"

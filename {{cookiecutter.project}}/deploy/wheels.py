@@ -29,12 +29,12 @@ import tempfile
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Optional
 
 import lockfile
 import network
 
 NEEDS_LOCK = 3
+ZIP_EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can state
 
 # Nothing of these is part of an application, and a stale build/lib would end up in its wheel.
 NOT_SOURCE = shutil.ignore_patterns(
@@ -52,13 +52,15 @@ def say(message: str) -> None:
     print(f"wheels: {message}", file=sys.stderr, flush=True)
 
 
-def run(*command: str, environment: dict[str, str], cwd: Optional[Path] = None) -> None:
+def run(*command: str, environment: dict[str, str], cwd: Path | None = None) -> None:
     """Run a tool with its output on standard error; Failure when it fails."""
     status = subprocess.call(
         command, env=environment, cwd=cwd, stdout=sys.stderr.fileno(), stdin=subprocess.DEVNULL
     )
     if status:
-        raise Failure(f"{Path(command[0]).name} {command[1]} failed with status {status}; see above")
+        raise Failure(
+            f"{Path(command[0]).name} {command[1]} failed with status {status}; see above"
+        )
 
 
 def pip(*arguments: str, environment: dict[str, str]) -> None:
@@ -85,7 +87,9 @@ def wheel_name(wheel: Path) -> tuple[str, str]:
 def sums(wheels: list[Path]) -> str:
     """Name each wheel and its hash in pip's requirements format, sorted by name."""
     entries = sorted((*wheel_name(wheel), sha256(wheel)) for wheel in wheels)
-    return "".join(f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries)
+    return "".join(
+        f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries
+    )
 
 
 def system() -> str:
@@ -217,7 +221,7 @@ def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
 
 
 def build(
-    application: Path, wheelhouse: Path, lock_file: Optional[Path], environment: dict[str, str]
+    application: Path, wheelhouse: Path, lock_file: Path | None, environment: dict[str, str]
 ) -> int:
     """Build the wheelhouse; gives the exit status."""
     path = lock_file or lockfile.lock_path(application)
@@ -237,12 +241,16 @@ def build(
     try:
         build_dependencies(lock, wheelhouse / "deps", environment)
     except ValueError as line:
-        raise Failure(f"{path.name} has a line without == or --hash: {line}: run make lock") from None
+        raise Failure(
+            f"{path.name} has a line without == or --hash: {line}: run make lock"
+        ) from None
     build_application(application, lock, wheelhouse / "app", environment)
     return 0
 
 
-def compile_lock(application: Path, pins: Optional[Path], upgrade: bool, environment: dict[str, str]) -> str:
+def compile_lock(
+    application: Path, pins: Path | None, upgrade: bool, environment: dict[str, str]
+) -> str:
     """Give a new lock's text: pip-compile's, with hashes, for this interpreter.
 
     pins, or the present lock, keeps what it pins where that is still allowed.
@@ -292,6 +300,8 @@ def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
         **os.environ,
         "PIP_CACHE_DIR": str(own_cache / "pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        # the same source gives the same wheel, byte for byte: every file in it is of this time
+        "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", str(ZIP_EPOCH)),
         "XDG_CACHE_HOME": str(own_cache),
         "HOME": str(scratch),
         **network.trusting(ca, scratch),

@@ -1,0 +1,107 @@
+"""What is generated: which files, with which modes, and what is in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Baker
+
+TEMPLATE = ROOT / "{{cookiecutter.project}}"
+LISTING = Path(__file__).with_name("files.txt")
+EVERY = pytest.mark.parametrize(
+    ("app", "python"),
+    [(app, python) for app in ("hello", "existing") for python in ("PyPy", "CPython")],
+)
+
+
+def listed(app: str) -> dict[str, str]:
+    """Read files.txt: `mode  apps  path`, where apps is the one that has the file, or `all`."""
+    lines = [line.split() for line in LISTING.read_text(encoding="utf-8").splitlines()]
+    return {path: mode for mode, apps, path in lines if apps in (app, "all")}
+
+
+@EVERY
+def test_exactly_the_listed_files_are_generated(bake: Baker, app: str, python: str) -> None:
+    """No file more or less than in files.txt, each with its run bit, and no empty directory."""
+    assert bake(app=app, python=python).files() == listed(app)
+
+
+@EVERY
+def test_machinery_is_copied_as_it_stands(bake: Baker, app: str, python: str) -> None:
+    """Everything in deploy/ but settings.mk is the template's, byte for byte."""
+    project = bake(app=app, python=python)
+    for name in project.files():
+        if name.startswith("deploy/") and name != "deploy/settings.mk":
+            assert (project.path / name).read_bytes() == (TEMPLATE / name).read_bytes(), name
+
+
+@EVERY
+def test_no_jinja_is_left(bake: Baker, app: str, python: str) -> None:
+    """What cookiecutter renders has none of Jinja's braces, in its name or its text."""
+    project = bake(app=app, python=python)
+    for name in project.files():
+        assert not re.search(r"[{}%]", name)
+        if not name.startswith("deploy/") or name == "deploy/settings.mk":
+            assert not re.search(r"\{\{|\{%|\{#|cookiecutter\.", project.read(name)), name
+
+
+@pytest.mark.parametrize(
+    ("answers", "lines"),
+    [
+        ({}, ["PROJECT := deployme", "PYTHON := pypy3", "HEALTH := /", "DEPLOY_HOST ?="]),
+        ({"python": "CPython"}, ["PYTHON := python3"]),
+        ({"app": "existing", "command": "gunicorn a:b"}, ["COMMAND := gunicorn a:b"]),
+        ({"app": "existing"}, ["HEALTH := tcp"]),
+        ({"native_deps": ""}, ["NATIVE :="]),
+        ({"deploy_host": "me@one two"}, ["DEPLOY_HOST ?= me@one two"]),
+    ],
+)
+def test_settings_have_the_answers(bake: Baker, answers: dict[str, str], lines: list[str]) -> None:
+    """Each answer is one plain line of settings.mk."""
+    assert set(lines) <= set(bake(**answers).read("deploy/settings.mk").splitlines())
+
+
+def test_every_setting_is_explained(bake: Baker) -> None:
+    """Above each line of settings.mk stands one comment."""
+    text = bake().read("deploy/settings.mk")
+    for paragraph in text.strip().split("\n\n")[1:]:
+        assert re.fullmatch(r"# .+\.\n[A-Z_]+ (:=|\?=).*", paragraph), paragraph
+
+
+def test_interpreter_is_one_line_of_difference(bake: Baker) -> None:
+    """From PyPy to CPython only `PYTHON := …` differs, in the whole project."""
+    one, other = bake(python="PyPy"), bake(python="CPython")
+    differing = [name for name in one.files() if one.read(name) != other.read(name)]
+    assert differing == ["deploy/settings.mk"]
+    changed = one.read("deploy/settings.mk").replace("PYTHON := pypy3", "PYTHON := python3")
+    assert changed == other.read("deploy/settings.mk")
+
+
+@pytest.mark.parametrize("app", ["hello", "existing"])
+def test_readme_maps_every_file_of_deploy(bake: Baker, app: str) -> None:
+    """The map has one line for each file in deploy/, and none for a file that is not there."""
+    project = bake(app=app)
+    rows = re.findall(r"^\| (`deploy/.*?) \|", project.read("README.md"), flags=re.MULTILINE)
+    mapped = re.findall(r"`([^`]+)`", " ".join(rows))
+    assert sorted(mapped) == sorted(name for name in project.files() if name.startswith("deploy/"))
+
+
+@pytest.mark.parametrize(
+    ("app", "word"), [("hello", "make wheels image run"), ("existing", "put it into")]
+)
+def test_generation_ends_with_what_to_type_next(bake: Baker, app: str, word: str) -> None:
+    """The last lines name the next command."""
+    assert word in bake(app=app).output
+
+
+def test_generation_overwrites_nothing(bake: Baker) -> None:
+    """A directory of that name stops stock cookiecutter, and stays as it is."""
+    project = bake()
+    (project.path / "README.md").write_text("mine\n", encoding="utf-8")
+    done, _ = bake.cookiecutter({}, project.path.parent)
+    assert done.returncode != 0
+    assert project.read("README.md") == "mine\n"
+    assert project.files() == listed("hello")

@@ -1,0 +1,196 @@
+"""The answers that the pre-generation hook refuses, and what it says of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+GOOD = {
+    "project": "deployme",
+    "app": "hello",
+    "native_deps": "openssl libffi",
+    "command": "run-the-app",
+    "port": "8081",
+    "base_image": "debian:trixie-slim",
+    "deploy_host": "",
+    "_output_dir": "",
+    "_repo_dir": str(ROOT),
+}
+
+
+def load(name: str) -> ModuleType:
+    """Import a hook as it stands, with its Jinja unrendered."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "hooks" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hook = load("pre_gen_project")
+
+
+def problems(**answers: Any) -> list[str]:
+    """Give the problems of good answers with these changes."""
+    found: list[str] = hook.problems({**GOOD, **answers})
+    return found
+
+
+ACCEPTED = [
+    ("project", "ab"),
+    ("project", "my-app.two_3"),
+    ("project", "a" * 60),
+    ("native_deps", ""),
+    ("native_deps", "openssl"),
+    ("native_deps", "OpenSSL apt:libfoo++1.2-dev"),
+    ("native_deps", "libpq-dev mysqlclient"),
+    ("command", "run_the.app2"),
+    ("port", "1"),
+    ("port", "65535"),
+    ("base_image", "debian:bookworm"),
+    ("base_image", "ubuntu:24.04"),
+    ("base_image", "registry.example.com:5000/team/debian__x:1"),
+    ("base_image", "localhost:5000/debian:trixie"),
+    ("base_image", "debian@sha256:" + "0" * 64),
+    ("base_image", "debian:latest@sha256:" + "0" * 64),
+    ("deploy_host", "server"),
+    ("deploy_host", "user@server.example.com"),
+    ("deploy_host", "me.too-2@192.0.2.1"),
+    ("deploy_host", "user@[2001:db8::1]"),
+    ("deploy_host", "user@one two"),
+]
+
+REFUSED = [
+    *[
+        ("project", name)
+        for name in ("", ".", "..", "a/b", "/tmp/x", "-a", "a-", "a--b", "a..b", "a")
+    ],
+    *[("project", name) for name in ("My-App", "my app", "a" * 61, "étude", "a\u0661", "nul")],
+    *[("project", name) for name in ("com1.x", "3d", "class", "json", "klein", "zope.interface")],
+    *[("project", name) for name in ("service-identity", "cffi", "tests", "a\nb", "{{ 1 }}")],
+    *[("native_deps", names) for names in ("opensl", "openssl,libffi", "apt:", "apt:Foo")],
+    *[("native_deps", names) for names in ("apt:-o", "openssl\tlibffi", "$(id)", "--help")],
+    *[("command", words) for words in ("", "-c", "/bin/sh", "./run", "a;b", "a && b", "a|b")],
+    *[("command", words) for words in ("$HOME", "`id`", "a>b", "'a'", '"a"', "a\\b", "a#b")],
+    *[("command", words) for words in ("a\u00e9", "run\n", "two words", "python", "python3")],
+    *[("command", words) for words in ("pypy3.11", "pip", "twistd", "activate.fish")],
+    *[("port", port) for port in ("", "0", "65536", "08081", "+1", "-1", "1e3", "8081.0", "http")],
+    *[("port", port) for port in ("\u0668\u0660", " 8081", "8081\n", "0x50", "1_000")],
+    *[("base_image", name) for name in ("", "debian", "debian:latest", "Debian:12", "debian:")],
+    *[("base_image", name) for name in ("a b:1", "-x:1", "debian:tr!xie", "https://x/debian:1")],
+    *[("base_image", name) for name in ("debian@sha256:12", "x/" * 200 + "x:1", "a//b:1")],
+    *[("deploy_host", host) for host in ("-oProxyCommand=id", "user@-oProxyCommand=id", "a -v")],
+    *[("deploy_host", host) for host in ("ssh://user@host", "user@", "@host", "a@b@c", "host:22")],
+    *[("deploy_host", host) for host in ("2001:db8::1", "[host]", "[fe80::1%eth0]", "a;b", "$x")],
+    *[("deploy_host", host) for host in ("a  b", " a", "a\n", "h\u00f6st", "user@ho st!")],
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), ACCEPTED)
+def test_good_answer_is_accepted(question: str, answer: str) -> None:
+    """Nothing is said of an answer that works."""
+    assert problems(**{question: answer}) == []
+
+
+@pytest.mark.parametrize(("question", "answer"), REFUSED)
+def test_bad_answer_is_refused_in_one_line(question: str, answer: str) -> None:
+    """Each problem is one line that names the question and says what to type."""
+    found = problems(**{question: answer})
+    assert found
+    for sentence in found:
+        assert sentence.startswith(f"{question}: ")
+        assert "type " in sentence or "name a release" in sentence
+        assert sentence.isprintable()
+
+
+def test_all_problems_are_found_at_once() -> None:
+    """Every wrong answer is named, and every wrong word of it."""
+    found = problems(
+        project="My App",
+        native_deps="opensl libfi",
+        command="a;b",
+        port="0",
+        base_image="debian",
+        deploy_host="-v -w",
+    )
+    assert [sentence.split(":")[0] for sentence in found] == [
+        *("project", "native_deps", "native_deps", "command", "port", "base_image"),
+        *("deploy_host", "deploy_host"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "instead"),
+    [
+        ("project", "My App!", "such as my-app"),
+        ("native_deps", "opensl", "type openssl"),
+        ("native_deps", "postgrsql", "type postgresql"),
+        ("native_deps", "qqqq", "type apt:NAME"),
+        ("command", "run app", "type one word, such as run"),
+        ("base_image", "debian", "such as debian:trixie-slim"),
+        ("deploy_host", "ssh://me@host:22", "type user@server"),
+        ("deploy_host", "-oProxyCommand=id", "is an option of ssh"),
+    ],
+)
+def test_problem_says_what_to_type_instead(question: str, answer: str, instead: str) -> None:
+    """What to type is as near as possible to what was typed."""
+    assert instead in problems(**{question: answer})[0]
+
+
+@pytest.mark.parametrize("project", ["3d", "json", "klein", "class"])
+def test_names_without_a_package_are_free(project: str) -> None:
+    """Without the sample there is no Python package that the name could break."""
+    assert problems(app="existing", project=project) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["gunicorn -w 2 --bind=0.0.0.0:8081 shop.wsgi:app", "python -m x"]
+)
+def test_existing_application_may_have_arguments(command: str) -> None:
+    """A command of an application that is there already may be several plain words."""
+    assert problems(app="existing", command=command) == []
+
+
+def test_answers_that_are_no_strings_are_read_as_typed() -> None:
+    """A port from somebody's configuration file may be a number."""
+    assert problems(port=8081) == []
+
+
+def test_catalogue_has_names_and_aliases() -> None:
+    """The names are those of native.ini, in small letters."""
+    names = hook.catalogue(GOOD)
+    assert {"openssl", "libssl-dev", "postgresql", "libpq-dev"} <= names
+    assert names == {name.lower() for name in names}
+
+
+def test_catalogue_out_of_sight_refuses_nothing() -> None:
+    """Where the template cannot be found, the post-generation hook has the word."""
+    assert problems(native_deps="opensl", _repo_dir="/nowhere") == []
+    assert hook.catalogue({}) == set()
+
+
+def test_catalogue_is_found_from_a_relative_template(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`cookiecutter ../slipway` is seen from the project's directory, where hooks run."""
+    monkeypatch.chdir(tmp_path)
+    answers = {"_output_dir": str(ROOT / "tests"), "_repo_dir": ".."}
+    assert hook.catalogue(answers) == hook.catalogue(GOOD)
+
+
+def test_questions_are_those_of_the_template() -> None:
+    """Every free-text question is checked, and none that does not exist."""
+    context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    typed = {
+        name for name, default in context.items() if isinstance(default, str) and name[0] != "_"
+    }
+    assert {check.__name__ for check in hook.CHECKS} == typed
+    assert hook.problems({**context, "app": "hello"}) == []
