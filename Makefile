@@ -1,0 +1,41 @@
+# The template's own targets; a generated project has its own.
+
+PYTHON := PyPy
+VENV := .venv
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo demo-down test unit template containers check fix clean
+
+help: ## list these
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 13 | sed 's/^/  make /'
+
+demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPython for the other)
+	@$(VENV)/bin/python -m tests.demo up --python '$(PYTHON)'
+
+demo-down: $(VENV)/ready ## stop the demo and remove all of it
+	@$(VENV)/bin/python -m tests.demo down
+
+test: $(VENV)/ready ## set up what is missing and pass all tests
+	@$(VENV)/bin/python -m pytest
+
+unit: $(VENV)/ready ## the tests of hooks and modules
+	@$(VENV)/bin/python -m pytest tests/unit
+
+template: $(VENV)/ready ## the tests of what is generated, linters included
+	@$(VENV)/bin/python -m pytest tests/template
+
+containers: $(VENV)/ready ## the tests on a real engine, registry and server
+	@$(VENV)/bin/python -m pytest tests/containers
+
+check: $(VENV)/ready ## the linters alone; changes no file
+	@$(VENV)/bin/python -m pytest tests/template/test_linters.py
+
+fix: $(VENV)/ready ## let ruff and shfmt put the files in order
+	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+	@$(VENV)/bin/shfmt --list --write tests '{{cookiecutter.project}}' .ci/run
+
+clean: ## remove what these targets made here
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/ready: tests/requirements.txt tests/venv.sh
+	@tests/venv.sh '$(VENV)'
