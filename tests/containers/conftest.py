@@ -73,7 +73,8 @@ class Laptop:
         }
         if command[0] == "make":
             typed = [f"{name}={settings[name]}" for name in ("SSH", "REGISTRY_PORT")]
-            command = (*command, *typed)
+            # the last of two counts for make
+            command = ("make", *typed, *command[1:])
         return project.run(*command, **{**self.engine.environment, **settings, **environment})
 
     def docker(self, *words: str) -> str:

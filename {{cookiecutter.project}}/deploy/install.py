@@ -11,6 +11,7 @@ image. The package index is off; a wheel that is missing or has another sum ends
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +38,9 @@ def pip_install(folder: Path) -> int:
 
 def scripts() -> list[str]:
     """List the programs that the wheels brought, leaving out the virtualenv's own."""
-    own = ("activate", "Activate", "python", "pypy", "start")
-    return sorted(path.name for path in (APPENV / "bin").iterdir() if not path.name.startswith(own))
+    own = re.compile(r"[Aa]ctivate(\..+)?|(python|pypy)[0-9.]*|start")
+    names = (path.name for path in (APPENV / "bin").iterdir())
+    return sorted(name for name in names if not own.fullmatch(name))
 
 
 def set_command(command: str) -> int:

@@ -1,21 +1,54 @@
 """The lock: where it is, what it says, and which interpreter it was made for.
 
-Shared by the builder (wheels.py) and the laptop (state.py), so that both mean the same file.
+Shared by the builder (wheels.py) and the laptop (state.py), so that both mean the same file; so is
+what counts as an application's source.
 Its form is pip's requirements format in hash-checking mode:
 https://pip.pypa.io/en/stable/topics/secure-installs/
 """
 
 from __future__ import annotations
 
+import fnmatch
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
 HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
-PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)")
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\,*]+)")
+
+# Nothing of these is part of an application, wherever it is; the second list only at the top, since
+# a package may well have a module of that name.
+NOT_SOURCE = (
+    *(".git", ".hg", ".deploy", ".venv", ".tox", ".nox", "node_modules"),
+    *("__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
+)
+NOT_SOURCE_AT_TOP = ("wheelhouse", "appenv", "venv")
+
+
+def read(path: Path) -> str:
+    """Read a text file; ValueError says in words that it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
+
+
+def not_source(application: Path, folder: Path, names: Iterable[str]) -> set[str]:
+    """Say which names in one of an application's folders are no part of it."""
+    patterns = NOT_SOURCE + (NOT_SOURCE_AT_TOP if folder == application else ())
+    found = set()
+    for name in names:
+        path = folder / name
+        special = not (path.is_symlink() or path.is_file() or path.is_dir())  # such as a socket
+        # this machinery, which setuptools would take for a second package beside the application's
+        ours = (path / "deploy.mk").is_file()
+        if special or ours or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            found.add(name)
+    return found
 
 
 class Pin(NamedTuple):
@@ -39,7 +72,7 @@ def interpreter() -> str:
 
 def logical_lines(text: str) -> list[str]:
     """Join continued lines and drop comments, as pip reads a requirements file."""
-    joined = re.sub(r"\\\n\s*", " ", text)
+    joined = re.sub(r"\\\n[ \t]*", " ", text)
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
     return [line for line in lines if line]
 
@@ -89,7 +122,7 @@ def lock_path(application: Path) -> Path:
     input, is never overwritten, and its lock is requirements.lock.
     """
     usual = application / "requirements.txt"
-    if usual.is_file() and not is_lock(usual.read_text(encoding="utf-8")):
+    if usual.is_file() and not is_lock(read(usual)):
         return application / "requirements.lock"
     return usual
 
@@ -101,7 +134,7 @@ def is_distribution(application: Path) -> bool:
     pyproject = application / "pyproject.toml"
     if not pyproject.is_file():
         return False
-    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", pyproject.read_text(encoding="utf-8"), re.M)
+    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", read(pyproject), re.M)
     return any(table in ("project", "build-system", "tool.poetry") for table in tables)
 
 

@@ -52,7 +52,7 @@ def packages(wanted: list[str], role: str, path: Path = CATALOGUE) -> list[str]:
         section = names.get(name.lower())
         if section is None:
             near = difflib.get_close_matches(name.lower(), names, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/native.ini"
+            hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/native.ini."
             raise UnknownName(
                 f"NATIVE in deploy/settings.mk names {name!r}, which is not in the catalogue:"
                 f" {hint} A Debian package is named as apt:PACKAGE"

@@ -75,13 +75,15 @@ def trusting(folder: Path, scratch: Path) -> dict[str, str]:
     extra = sorted(folder.glob("*.crt")) if folder.is_dir() else []
     if not extra:
         return {}
+    texts = [usual_bundle()]
     for certificate in extra:
-        if "-----BEGIN CERTIFICATE-----" not in certificate.read_text(errors="replace"):
+        # whatever stands around the certificate may be in any encoding
+        texts.append(certificate.read_text(encoding="utf-8", errors="replace"))
+        if "-----BEGIN CERTIFICATE-----" not in texts[-1]:
             raise ValueError(
                 f"{certificate.name} in deploy/ca is not a PEM certificate:"
                 " convert it with `openssl x509 -inform der`"
             )
-    texts = [usual_bundle()] + [path.read_text(encoding="utf-8") for path in extra]
     bundle = scratch / "ca-bundle.pem"
     bundle.write_text("\n".join(text.rstrip() for text in texts if text) + "\n", encoding="utf-8")
     return dict.fromkeys(BUNDLE_VARIABLES, str(bundle))

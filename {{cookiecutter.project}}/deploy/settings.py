@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,14 +66,15 @@ RULES = {
     "BIND": (r"[0-9.]+", "the address that the server publishes on: `0.0.0.0` or `127.0.0.1`"),
     "PLATFORM": (r"(?:linux/[a-z0-9]+(?:/v\d)?)?", "empty, or such as `linux/arm64`"),
     "TAG": (r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?", "a tag such as `1.4.0`"),
-    "DOCKER": (r"[ -~]+", "the docker command, as in `docker` or `podman`"),
+    # the shell scripts split it at blanks, without a thought for quotes
+    "DOCKER": (r"[ !#-&(-\[\]-~]+", "the docker command, as in `docker` or `podman`"),
     "SSH": (r"[ -~]+", "the ssh command, as in `ssh` or `ssh -F file`"),
 }
 PORTS = ("PORT", "REGISTRY_PORT")
 WHOLE_NUMBERS = ("HEALTH_TIMEOUT",)
 
 ASSIGNMENT = re.compile(
-    r"(?:export\s+|override\s+)*([A-Za-z_][A-Za-z0-9_]*)\s*(::?=|\?=|\+=|=)\s*(.*)"
+    r"(?:export[ \t]+)*([A-Za-z_][A-Za-z0-9_]*)[ \t]*(::?=|\?=|\+=|=)[ \t]*(.*)"
 )
 
 
@@ -86,6 +88,27 @@ def die(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Join continued lines and drop comments as make does; each with its first line's number."""
+    pending, first = "", 0
+    for number, raw in enumerate(text.split("\n"), 1):
+        first = first or number
+        pending += raw
+        if raw.endswith("\\"):
+            pending += "\n"
+            continue
+        line = re.sub(r"(?<!\\)#.*", "", re.sub(r"[ \t]*\\\n[ \t]*", " ", pending))
+        if "\\\\#" in line or "\\\\\n" in pending:
+            raise SettingsError(
+                f"deploy/settings.mk, line {first}: write one \\ instead of several"
+            )
+        if line.strip():
+            yield first, line.lstrip().replace("\\#", "#")
+        pending, first = "", 0
+    if pending:
+        raise SettingsError(f"deploy/settings.mk, line {first}: remove the \\ at the file's end")
+
+
 def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
     """Read settings.mk's text into {name: (value, line number)}, as make would.
 
@@ -93,28 +116,26 @@ def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
     understood; SettingsError names the line of anything else.
     """
     values: dict[str, tuple[str, int]] = {}
-    pending, start = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        start = start or number
-        if raw.endswith("\\") and not raw.endswith("\\\\"):
-            pending += raw[:-1].rstrip() + " "
-            continue
-        line, first = pending + raw.lstrip() if pending else raw, start
-        pending, start = "", 0
-        line = re.sub(r"(?<!\\)#.*", "", line).replace("\\#", "#").strip()
-        if not line:
-            continue
+    late: set[str] = set()  # names that make would look up again, after the last line
+    for first, line in logical_lines(text):
         match = ASSIGNMENT.fullmatch(line)
         if not match:
             raise SettingsError(
-                f"deploy/settings.mk, line {first}: write `NAME := value` instead of {line!r}"
+                f"deploy/settings.mk, line {first}: write `NAME := value` instead of"
+                f" {line.rstrip()!r}"
             )
         name, operator, value = match.groups()
+        if operator == "?=" and name in values:
+            continue
 
-        def known(reference: re.Match[str], line_number: int = first) -> str:
+        def known(
+            reference: re.Match[str], line_number: int = first, at_once: bool = ":" in operator
+        ) -> str:
             if reference.group(0) == "$$":
                 return "$"
             inner = reference.group(1) or reference.group(2)
+            if inner and not at_once:
+                late.add(inner)
             if inner in values:
                 return values[inner][0]
             if inner and inner in environment:
@@ -125,10 +146,16 @@ def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
             )
 
         value = re.sub(r"\$\$|\$\(([^()]*)\)|\$\{([^{}]*)\}|\$.?", known, value)
+        if name in late:
+            raise SettingsError(
+                f"deploy/settings.mk, line {first}: {name} is used before this line sets it: set it"
+                " above, or write := there"
+            )
+        before = values[name][0] if name in values else environment.get(name, "")
         if operator == "?=" and name in environment:
-            value = environment[name]
-        elif operator == "+=" and name in values:
-            value = f"{values[name][0]} {value}".strip()
+            value = before
+        elif operator == "+=":
+            value = " ".join(filter(None, (before, value)))
         values[name] = (value, first)
     return values
 
@@ -141,21 +168,24 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
     in_file = parse(text, environment)
     values: dict[str, str] = {}
     for name, default in DEFAULTS.items():
-        where = f"{name} on the command line"
         if name in overrides and name in environment:
             value = environment[name]
+            where = f"{name} on the command line"
         elif name in in_file:
             value, line = in_file[name]
             where = f"{name} in deploy/settings.mk, line {line},"
         else:
             value = environment.get(name, default)
-        if name not in ("DOCKER", "SSH"):  # a path in a command may have two blanks in a row
+            where = f"{name}, which deploy/settings.mk does not set,"
+        if name != "SSH":  # a path in it may have two blanks in a row
             value = " ".join(value.split())
         values[name] = value = value.strip()
         check(name, value, where)
     # What the application listens on is part of the image; `make run PORT=…` only publishes it
     # elsewhere, and must not rebuild anything.
-    values["IMAGE_PORT"] = in_file["PORT"][0].strip() if "PORT" in in_file else values["PORT"]
+    port, line = in_file.get("PORT", (values["PORT"], 0))
+    values["IMAGE_PORT"] = port = port.strip()
+    check("PORT", port, f"PORT in deploy/settings.mk, line {line},")
     # Wheels of different interpreters or platforms never share a folder.
     platform = values["PLATFORM"].replace("/", "-")
     values["WHEELHOUSE"] = "-".join(filter(None, ("wheelhouse/" + values["PYTHON"], platform)))
@@ -174,13 +204,20 @@ def check(name: str, value: str, where: str) -> None:
         pattern, say = RULES[name]
         if not re.fullmatch(pattern, value):
             raise SettingsError(f"{where} is {value!r}: write {say}")
+        if name == "SSH":
+            try:
+                shlex.split(value)
+            except ValueError:
+                raise SettingsError(
+                    f"{where} is {value!r}: close its quote, or write {say}"
+                ) from None
 
 
 def load() -> dict[str, str]:
     """Read this project's settings, or end with one line that names what to change."""
     path = DEPLOY / "settings.mk"
     try:
-        return resolve(path.read_text(encoding="utf-8"), dict(os.environ))
+        return resolve(path.read_text(encoding="utf-8-sig"), dict(os.environ))
     except FileNotFoundError:
         die(f"there is no {path}: copy the whole deploy/ folder, settings.mk included")
     except UnicodeDecodeError:

@@ -15,6 +15,7 @@ there. Kept in .deploy/state.json beside the application.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -31,12 +32,6 @@ from settings import DEPLOY, ROOT, die
 STEPS = ("base", "builder", "wheels", "image")
 STATE = ROOT / ".deploy" / "state.json"
 
-# Never part of an application; the names that wheels.py leaves out as well.
-NOT_SOURCE = {
-    *(".git", ".hg", ".deploy", "wheelhouse", "appenv", ".venv", "venv", ".tox", ".nox"),
-    *("node_modules", "__pycache__", "deploy"),
-}
-
 
 def digest(*parts: object) -> str:
     """Give one SHA-256 over several values; files count by their content."""
@@ -51,18 +46,15 @@ def source_digest(application: Path) -> str:
     """Give one SHA-256 over the names, modes and contents of the application's files."""
     total = hashlib.sha256()
     for folder, folders, files in os.walk(application):
-        folders[:] = sorted(name for name in folders if name not in NOT_SOURCE)
-        for name in sorted(files):
+        left_out = lockfile.not_source(application, Path(folder), (*folders, *files))
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted({*folders} - left_out)
+        for name in sorted({*files, *linked} - left_out):
             path = Path(folder, name)
-            if path.is_symlink():
-                content = os.readlink(path).encode()
-            elif path.is_file():
-                content = path.read_bytes()
-            else:
-                continue
+            content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
             relative = path.relative_to(application).as_posix()
             executable = os.access(path, os.X_OK)
-            total.update(f"{relative}\0{executable}\0".encode())
+            total.update(os.fsencode(f"{relative}\0{executable}\0"))
             total.update(hashlib.sha256(content).digest())
     return total.hexdigest()
 
@@ -70,7 +62,7 @@ def source_digest(application: Path) -> str:
 def sources() -> str:
     """Give one SHA-256 over the application and its lock."""
     lock = lockfile.lock_path(ROOT)
-    return digest(lock.read_text(encoding="utf-8") if lock.is_file() else "", source_digest(ROOT))
+    return digest(lockfile.read(lock) if lock.is_file() else "", source_digest(ROOT))
 
 
 class State:
@@ -78,10 +70,12 @@ class State:
 
     def __init__(self, path: Path = STATE) -> None:
         self.path = path
-        try:
-            self.steps: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            self.steps = {}
+        self.steps: dict[str, dict[str, str]] = {}
+        # what cannot be understood is as good as not there: everything is looked at again
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            read = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(read, dict) and all(isinstance(step, dict) for step in read.values()):
+                self.steps = read
 
     def get(self, step: str, key: str) -> str:
         """Give what was recorded, or an empty text."""
@@ -184,30 +178,33 @@ class Steps:
 
 def main(arguments: list[str]) -> int:
     """Do what the module's docstring says; gives the exit status."""
-    if arguments == ["lock"]:
+    try:
+        do(*arguments)
+    except (engine.EngineError, native.UnknownName, ValueError, OSError) as problem:
+        die(str(problem))
+    return 0
+
+
+def do(job: str, step: str = "", *rest: str) -> None:
+    """Do one job."""
+    if job == "lock":
         print(lockfile.lock_path(ROOT))
-        return 0
-    if arguments == ["sources"]:
+        return
+    if job == "sources":
         print(sources())
-        return 0
-    job, step, *rest = arguments
+        return
     state = State()
     if job == "get":
         print(state.get(step, rest[0]))
-        return 0
-    if job == "set":
+    elif job == "set":
         state.record(step, **dict(value.split("=", 1) for value in rest))
-        return 0
-    try:
+    else:
         steps = Steps(settings_module.load(), state)
         if job == "next":
             print(steps.next(step))
         else:
             image = {"image": steps.image_id(step)} if step != "wheels" else {}
             state.record(step, key=steps.key(step), **image)
-    except (engine.EngineError, native.UnknownName) as problem:
-        die(str(problem))
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ first. A new folder takes the old one's place only when it is whole.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import re
@@ -27,6 +28,7 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -34,13 +36,8 @@ import lockfile
 import network
 
 NEEDS_LOCK = 3
+TAIL = 60  # lines of a failed tool's output
 ZIP_EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can state
-
-# Nothing of these is part of an application, and a stale build/lib would end up in its wheel.
-NOT_SOURCE = shutil.ignore_patterns(
-    *(".git", ".hg", ".deploy", "wheelhouse", "appenv", ".venv", "venv", ".tox", ".nox"),
-    *("node_modules", "__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
-)
 
 
 class Failure(Exception):
@@ -52,21 +49,26 @@ def say(message: str) -> None:
     print(f"wheels: {message}", file=sys.stderr, flush=True)
 
 
-def run(*command: str, environment: dict[str, str], cwd: Path | None = None) -> None:
-    """Run a tool with its output on standard error; Failure when it fails."""
-    status = subprocess.call(
-        command, env=environment, cwd=cwd, stdout=sys.stderr.fileno(), stdin=subprocess.DEVNULL
-    )
-    if status:
-        raise Failure(
-            f"{Path(command[0]).name} {command[1]} failed with status {status}; see above"
+def run(tool: str, *arguments: str, environment: dict[str, str], cwd: Path | None = None) -> None:
+    """Run a tool of this interpreter; when it fails, show the end of what it said, and Failure.
+
+    VERBOSE=1 shows all of it as it comes.
+    """
+    command = [sys.executable, "-m", tool, *arguments]
+    quiet = not os.environ.get("VERBOSE")
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        status = subprocess.call(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log if quiet else sys.stderr.fileno(),
+            stderr=log if quiet else None,
         )
-
-
-def pip(*arguments: str, environment: dict[str, str]) -> None:
-    """Run the pip of this interpreter, quiet unless something is wrong."""
-    quiet = () if os.environ.get("VERBOSE") else ("--quiet",)
-    run(sys.executable, "-m", "pip", *arguments, *quiet, environment=environment)
+        if status:
+            log.seek(0)
+            sys.stderr.writelines(log.readlines()[-TAIL:])
+            raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above")
 
 
 def sha256(path: Path) -> str:
@@ -122,12 +124,17 @@ def put(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def fresh(place: Path) -> Path:
-    """Make an empty folder beside place, to be put there when it is whole."""
+@contextlib.contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """Give an empty folder that takes place's place when the block ends well, or else vanishes."""
     new = place.with_name(f".new-{place.name}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    return new
+    try:
+        yield new
+        put(new, place)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def build_dependencies(lock: str, place: Path, environment: dict[str, str]) -> None:
@@ -138,30 +145,41 @@ def build_dependencies(lock: str, place: Path, environment: dict[str, str]) -> N
     if whole(place, header):
         say(f"{len(list(place.glob('*.whl')))} dependencies are built already")
         return
-    new = fresh(place)
-    if pins:
-        say(f"building {len(pins)} dependencies for {lockfile.interpreter()}")
-        with tempfile.TemporaryDirectory() as scratch:
-            listed = Path(scratch, "requirements.txt")
-            listed.write_text(lock, encoding="utf-8")
-            options = ("--require-hashes", "--no-deps", "--progress-bar", "off")
-            pip(
-                *("wheel", *options, "--requirement", str(listed), "--wheel-dir", str(new)),
-                environment=environment,
-            )
-    wheels = sorted(new.glob("*.whl"))
-    locked = {pin.name for pin in pins}
-    foreign = [wheel.name for wheel in wheels if wheel_name(wheel)[0] not in locked]
-    if foreign:
-        raise Failure(f"the lock does not name {', '.join(foreign)}: run make lock")
-    (new / "requirements.txt").write_text(header + sums(wheels), encoding="utf-8")
-    put(new, place)
+    with replacing(place) as new:
+        if pins:
+            say(f"building {len(pins)} dependencies for {lockfile.interpreter()}")
+            with tempfile.TemporaryDirectory() as scratch:
+                listed = Path(scratch, "requirements.txt")
+                listed.write_text(lock, encoding="utf-8")
+                options = ("--require-hashes", "--no-deps", "--progress-bar", "off")
+                run(
+                    *(
+                        "pip",
+                        "wheel",
+                        *options,
+                        "--requirement",
+                        str(listed),
+                        "--wheel-dir",
+                        str(new),
+                    ),
+                    environment=environment,
+                )
+        wheels = sorted(new.glob("*.whl"))
+        locked = {pin.name for pin in pins}
+        foreign = [wheel.name for wheel in wheels if wheel_name(wheel)[0] not in locked]
+        if foreign:
+            raise Failure(f"the lock does not name {', '.join(foreign)}: run make lock")
+        (new / "requirements.txt").write_text(header + sums(wheels), encoding="utf-8")
 
 
 def copy_source(application: Path, scratch: Path) -> Path:
     """Copy the application, since building writes into the tree that it builds."""
     source = scratch / "application"
-    shutil.copytree(application, source, symlinks=True, ignore=NOT_SOURCE)
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        return lockfile.not_source(application, Path(folder), names)
+
+    shutil.copytree(application, source, symlinks=True, ignore=ignore)
     # setuptools would pack what an earlier checkout left there
     for stale in (*source.glob("build/lib*"), *source.glob("build/bdist.*")):
         shutil.rmtree(stale)
@@ -172,24 +190,22 @@ def build_application(
     application: Path, lock: str, place: Path, environment: dict[str, str]
 ) -> None:
     """Make place hold the application's own wheel, or nothing when there is no application."""
-    new = fresh(place)
-    if lockfile.is_distribution(application):
-        with tempfile.TemporaryDirectory() as scratch:
-            source = copy_source(application, Path(scratch))
-            pip("wheel", "--no-deps", "--wheel-dir", str(new), str(source), environment=environment)
-        (wheel,) = new.glob("*.whl")
-        unlocked = missing_from_lock(requirements_of(wheel), lock)
-        if unlocked:
-            raise Failure(
-                f"the lock does not have {', '.join(unlocked)}, which the application asks for:"
-                " run make lock"
-            )
-        say(f"built {wheel.name}")
-    header = f"# {system()}\n"
-    (new / "requirements.txt").write_text(
-        header + sums(sorted(new.glob("*.whl"))), encoding="utf-8"
-    )
-    put(new, place)
+    with replacing(place) as new:
+        if lockfile.is_distribution(application):
+            with tempfile.TemporaryDirectory() as scratch:
+                source = str(copy_source(application, Path(scratch)))
+                options = ("--no-deps", "--wheel-dir", str(new))
+                run("pip", "wheel", *options, source, environment=environment)
+            (wheel,) = new.glob("*.whl")
+            unlocked = missing_from_lock(requirements_of(wheel), lock)
+            if unlocked:
+                raise Failure(
+                    f"the lock does not have {', '.join(unlocked)}, which the application asks for:"
+                    " run make lock"
+                )
+            say(f"built {wheel.name}")
+        listing = f"# {system()}\n" + sums(sorted(new.glob("*.whl")))
+        (new / "requirements.txt").write_text(listing, encoding="utf-8")
 
 
 def requirements_of(wheel: Path) -> list[str]:
@@ -233,7 +249,7 @@ def build(
     if not path.is_file():
         say(f"there is no lock ({path.name}) yet")
         return NEEDS_LOCK
-    lock = path.read_text(encoding="utf-8")
+    lock = lockfile.read(path)
     made_for = lockfile.locked_for(lock)
     if made_for and made_for != lockfile.interpreter():
         say(f"{path.name} is locked for {made_for} and this is {lockfile.interpreter()}")
@@ -269,7 +285,7 @@ def compile_lock(
         if present.is_file() and not upgrade:
             shutil.copy(present, output)
         command = [
-            *(sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes"),
+            *("piptools", "compile", "--verbose", "--generate-hashes"),
             *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
             *("--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
             *("--resolver", "backtracking", "--output-file", str(output)),
@@ -343,7 +359,7 @@ def main(arguments: list[str]) -> int:
             upgrade = options.job == "upgrade"
             lock = compile_lock(options.application, options.pins, upgrade, environment)
             sys.stdout.write(lock)
-    except (Failure, ValueError) as problem:
+    except (Failure, ValueError, OSError) as problem:
         say(str(problem))
         return 1
     return 0

@@ -1,0 +1,205 @@
+"""The builder takes any application and leaves wheels that are the caller's."""
+
+from __future__ import annotations
+
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Baker, Project
+from tests.containers.conftest import PORTS, SESSION, Laptop, Shipped, answer_of, free_port
+
+SERVER = """\
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    import os
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"Hello from {kind}!")
+
+    def main():
+        HTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write an application's files."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
+
+
+APPLICATIONS = {
+    "pyproject": {
+        "pyproject.toml": """\
+            [build-system]
+            requires = ["hatchling"]
+            build-backend = "hatchling.build"
+            [project]
+            name = "greeter"
+            version = "2.0"
+            dependencies = ["idna"]
+            [project.scripts]
+            greet = "greeter:main"
+        """,
+        "greeter/__init__.py": SERVER.format(kind="pyproject"),
+    },
+    "setup.py": {
+        "setup.py": """\
+            from setuptools import setup
+            setup(
+                name="greeter", version="1.0", py_modules=["greeter"], install_requires=["idna"],
+                entry_points={"console_scripts": ["greet = greeter:main"]},
+            )
+        """,
+        "greeter.py": SERVER.format(kind="setup.py"),
+        # what an earlier build left must not end up in the wheel
+        "build/lib/stale.py": "raise SystemExit('an old build')\n",
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def existing(generate: Baker, laptop: Laptop) -> Project:
+    """A project without an application; each test puts one into it."""
+    project = generate(
+        project=f"own-{SESSION}",
+        app="existing",
+        python="CPython",
+        command="greet",
+        native_deps="",
+        port=str(PORTS["existing"]),
+    )
+    laptop.make(project, "builder")
+    return project
+
+
+def put_in(project: Project, files: dict[str, str]) -> None:
+    """Let the project have this application and no other."""
+    keep = {".git", ".gitignore", "Makefile", "README.md", "deploy", ".deploy", "wheelhouse"}
+    for path in project.path.iterdir():
+        if path.name not in keep:
+            subprocess.run(["rm", "-rf", path], check=True)
+    write(project.path, files)
+
+
+@pytest.mark.parametrize("kind", APPLICATIONS)
+def test_any_kind_of_application_runs(existing: Project, laptop: Laptop, kind: str) -> None:
+    """A modern and an old-fashioned source tree both come out answering."""
+    put_in(existing, APPLICATIONS[kind])
+    port = free_port()
+    laptop.make(existing, "image", "run", f"PORT={port}")
+    try:
+        assert answer_of(f"127.0.0.1:{port}") == f"Hello from {kind}!"
+    finally:
+        laptop.make(existing, "stop")
+
+
+def test_list_of_requirements_is_an_application(existing: Project, laptop: Laptop) -> None:
+    """With only requirements.txt and a command, what the index has is run; the list stays."""
+    wanted = "gunicorn\n# by hand\n"
+    put_in(existing, {"requirements.txt": wanted})
+    said = laptop.make(existing, "image", "COMMAND=gunicorn --version")
+    assert "wrote requirements.lock" in said
+    assert existing.read("requirements.txt") == wanted
+    shown = laptop.docker("run", "--rm", f"own-{SESSION}-run")
+    assert shown.startswith("gunicorn (version")
+
+
+def test_command_that_no_wheel_brings_is_named(existing: Project, laptop: Laptop) -> None:
+    """The error lists the programs that there are."""
+    put_in(existing, {"requirements.txt": "gunicorn\n"})
+    said = laptop.make_fails(existing, "image", "COMMAND=gunicron")
+    assert "no wheel brings the program 'gunicron'" in said
+    assert "gunicorn" in said.replace("gunicron", "")
+    assert "COMMAND in deploy/settings.mk" in said
+
+
+def test_folder_without_an_application_is_refused(existing: Project, laptop: Laptop) -> None:
+    """Nothing to build is said in words, before anything is built."""
+    put_in(existing, {})
+    said = laptop.make_fails(existing, "wheels")
+    assert "there is nothing to build" in said
+
+
+def test_dependency_that_the_lock_lacks_is_named(existing: Project, laptop: Laptop) -> None:
+    """A new dependency asks for a new lock, and the good wheelhouse stays as it was."""
+    put_in(existing, APPLICATIONS["pyproject"])
+    laptop.make(existing, "wheels")
+    before = sorted(existing.path.glob("wheelhouse/*/*/*.whl"))
+    text = existing.read("pyproject.toml")
+    (existing.path / "pyproject.toml").write_text(text.replace('["idna"]', '["idna", "six"]'))
+    said = laptop.make_fails(existing, "wheels")
+    assert "the lock does not have six" in said
+    assert "make lock" in said
+    assert sorted(existing.path.glob("wheelhouse/*/*/*.whl")) == before
+    assert "six" not in existing.read("requirements.txt")
+    laptop.make(existing, "lock", "wheels")
+    assert "six==" in existing.read("requirements.txt")
+
+
+def test_download_that_is_not_what_was_locked_is_refused(existing: Project, laptop: Laptop) -> None:
+    """A hash that differs ends the build; the wheelhouse stays as it was."""
+    put_in(existing, APPLICATIONS["pyproject"])
+    laptop.make(existing, "lock", "wheels")
+    lock = existing.read("requirements.txt")
+    line = next(line for line in lock.splitlines() if "--hash=sha256:" in line)
+    digit = line.partition("sha256:")[2][0]
+    wrong = lock.replace("sha256:" + digit, "sha256:" + ("0" if digit != "0" else "1"))
+    (existing.path / "requirements.txt").write_text(wrong)
+    before = sorted(existing.path.glob("wheelhouse/*/deps/*"))
+    said = laptop.make_fails(existing, "wheels")
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in said
+    assert sorted(existing.path.glob("wheelhouse/*/deps/*")) == before
+    (existing.path / "requirements.txt").write_text(lock)
+
+
+def test_wheels_are_owned_by_the_caller_and_the_source_is_untouched(
+    existing: Project, laptop: Laptop, tmp_path: Path
+) -> None:
+    """The builder alone, by `docker run` with two volumes, as the root that docker gives it."""
+    source, wheelhouse = tmp_path / "source", tmp_path / "wheelhouse"
+    write(source, APPLICATIONS["setup.py"])
+    wheelhouse.mkdir()
+    subprocess.run(["chown", "-R", "4321:4321", wheelhouse], check=True)
+    before = sorted(source.rglob("*"))
+    volumes = (
+        *("--volume", f"{source}:/application:ro", "--volume", f"{wheelhouse}:/wheelhouse"),
+        *("--volume", f"{existing.path / 'deploy' / 'ca'}:/ca:ro"),
+    )
+    builder = f"own-{SESSION}-builder"
+    lock = laptop.docker("run", "--rm", *volumes, builder, "lock")
+    (source / "requirements.txt").write_text(lock)
+    laptop.docker("run", "--rm", *volumes, builder)
+    made = [path for path in wheelhouse.rglob("*") if path.is_file()]
+    assert {path.suffix for path in made} == {".whl", ".txt"}
+    assert {path.stat().st_uid for path in made} == {4321}
+    assert sorted(source.rglob("*")) == sorted([*before, source / "requirements.txt"])
+
+
+@pytest.mark.parametrize("shipped", ["PyPy"], indirect=True)
+def test_interpreter_is_one_word_in_the_settings(
+    generate: Baker, laptop: Laptop, shipped: Shipped
+) -> None:
+    """From PyPy to CPython: one line changed, and a lock for it is made with the same pins."""
+    project = generate(project=f"switch-{SESSION}", python="PyPy")
+    lock = shipped.project.read("requirements.txt")
+    (project.path / "requirements.txt").write_text(lock)
+    settings = project.read("deploy/settings.mk")
+    assert "\nPYTHON := pypy3\n" in settings
+    (project.path / "deploy" / "settings.mk").write_text(settings.replace("pypy3", "python3"))
+    port = free_port()
+    try:
+        said = laptop.make(project, "wheels", "image", "run", f"PORT={port}")
+        assert "is locked for PyPy 3.11 and this is CPython" in said
+        assert answer_of(f"127.0.0.1:{port}") == "Hello, world!"
+    finally:
+        laptop.make(project, "stop")
+    pins = {line for line in lock.split() if "==" in line}
+    now = {line for line in project.read("requirements.txt").split() if "==" in line}
+    assert pins <= now, "a change of interpreter moves no pin"
+    assert now - pins, "cffi is part of PyPy, and is not of CPython"
