@@ -38,6 +38,9 @@ def wheel() -> bytes:
     return data.getvalue()
 
 
+BODY = wheel()
+
+
 class Index(BaseHTTPRequestHandler):
     """A package index (PEP 503) of one distribution, for those with the password."""
 
@@ -51,7 +54,7 @@ class Index(BaseHTTPRequestHandler):
             return
         pages = {
             "/simple/inhouse/": (f'<a href="/{WHEEL}">{WHEEL}</a>'.encode(), "text/html"),
-            f"/{WHEEL}": (wheel(), "application/octet-stream"),
+            f"/{WHEEL}": (BODY, "application/octet-stream"),
         }
         if self.path not in pages:
             self.send_error(404)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# apt.sh PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
+# apt.sh run|build PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
 #
+# `run` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
 # Of alternatives the first that this release has is taken (libssl3t64|libssl3). Recommended
 # packages are left out: a virtualenv recommends a whole C toolchain. Lists and downloads are in
 # cache mounts, so that the image gets neither them nor the traces of their removal.
@@ -10,6 +11,9 @@ fail() {
     printf 'apt.sh: %s\n' "$*" >&2
     exit 1
 }
+
+role=$1
+shift
 
 # The base image's own configuration would empty the download cache after every install.
 export APT_CONFIG=/run/deploy/apt.conf
@@ -51,5 +55,20 @@ for wanted; do
     set -- "$@" "$found"
 done
 
-# shellcheck disable=SC2086
-apt-get $options install -qq --yes --no-install-recommends "$@" >/dev/null
+install() {
+    # shellcheck disable=SC2086
+    apt-get $options install -qq --yes --no-install-recommends "$@" >/dev/null
+}
+
+case $role in
+run) install -o Dpkg::Options::=--path-exclude='*.h' "$@" ;;
+build)
+    install "$@"
+    without=$(dpkg --verify | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
+    if [ -n "$without" ]; then
+        # shellcheck disable=SC2046,SC2086 # names of packages and headers have no blanks
+        install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
+    fi
+    ;;
+*) fail "there is no role $role" ;;
+esac

@@ -193,7 +193,7 @@ def do(job: str, step: str = "", *rest: str) -> None:
     if job == "sources":
         print(sources())
         return
-    state = State()
+    state = State(STATE)
     if job == "get":
         print(state.get(step, rest[0]))
     elif job == "set":
