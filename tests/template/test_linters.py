@@ -80,7 +80,13 @@ def test_generated_python_passes_ruff(project: Project) -> None:
 def test_generated_machinery_passes_mypy(project: Project) -> None:
     """The modules in deploy/ are typed, for the oldest Python that a laptop may have."""
     deploy = project.path / "deploy"
-    strict = ("--strict", "--python-version=3.9", "--cache-dir=/dev/null")
+    # The builder's tools are not installed here: those of today need a newer Python than that.
+    strict = (
+        "--strict",
+        "--ignore-missing-imports",
+        "--python-version=3.9",
+        "--cache-dir=/dev/null",
+    )
     files = [path.name for path in deploy.glob("*.py")]
     assert_clean(deploy, BIN / "mypy", *strict, files=files)
 

@@ -2,6 +2,15 @@
 # build.sh [STEP]: make the run image, or everything up to STEP: base, builder, wheels, image.
 # A step whose inputs have not changed is not done again; QUIET=1 leaves that unsaid.
 # Works from anywhere, without make.
+#
+# state.py names the first step to do along with the settings, so that nothing to do costs little.
+case ${1:-image} in
+base | builder | wheels | image) SETTINGS_BY="state.py plan ${1:-image}" ;;
+*)
+    echo "build.sh: there is no step $1: use base, builder, wheels or image" >&2
+    exit 1
+    ;;
+esac
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -88,17 +97,12 @@ image() {
 }
 
 goal=${1:-image}
-QUIET=${QUIET:-}
-case $goal in
-base | builder | wheels | image) ;;
-*) die "there is no step $goal: use base, builder, wheels or image" ;;
-esac
-
-did=
-while step=$(python3 "$DEPLOY/state.py" next "$goal") || exit 1 && [ -n "$step" ]; do
-    [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
+# shellcheck disable=SC2154 # step comes with the settings
+[ -n "$step" ] || [ -n "${QUIET:-}" ] || say "$goal: nothing to do"
+while [ -n "$step" ]; do
     "$step"
     python3 "$DEPLOY/state.py" "done" "$step"
     did=$step
+    step=$(python3 "$DEPLOY/state.py" next "$goal")
+    [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done
-[ -n "$did$QUIET" ] || say "$goal: nothing to do"

@@ -26,7 +26,8 @@ say() {
 }
 
 command -v python3 >/dev/null || die "python3 is not installed: install Python 3.9 or later, then run this again"
-settings=$(python3 "$DEPLOY/settings.py") || exit 1
+# shellcheck disable=SC2086 # a program here and its arguments; build.sh has state.py tell more at once
+settings=$(python3 "$DEPLOY"/${SETTINGS_BY:-settings.py}) || exit 1
 eval "$settings"
 read -r -a docker_words <<<"$DOCKER"
 

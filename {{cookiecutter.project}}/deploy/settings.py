@@ -226,6 +226,10 @@ def load() -> dict[str, str]:
         die(str(problem))
 
 
+def exports(settings: dict[str, str]) -> str:
+    """Write settings as lines that a shell evaluates."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+
+
 if __name__ == "__main__":
-    for setting, resolved in load().items():
-        print(f"export {setting}={shlex.quote(resolved)}")
+    print(exports(load()))

@@ -2,6 +2,7 @@
 """Know what is done: which step must be done next, and what the last ones made.
 
     state.py next GOAL              print the first step up to GOAL that must be done, or nothing
+    state.py plan GOAL              print the same as step='…', with the settings, for a shell
     state.py done STEP              record that STEP was done just now
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
@@ -19,6 +20,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,7 +128,9 @@ class Steps:
             wanted = [self.settings["PYTHON"], self.settings["PLATFORM"]]
             return digest(self.image_id("from"), wanted, native.packages(names, "run"), *files)
         if step == "builder":
-            copied = ("install.py", "healthcheck.py", "lockfile.py", "network.py", "wheels.py")
+            copied = re.findall(
+                r"[a-z]+\.py", (DEPLOY / "build.docker").read_text(encoding="utf-8")
+            )
             files = [
                 DEPLOY / name
                 for name in ("build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
@@ -199,9 +203,12 @@ def do(job: str, step: str = "", *rest: str) -> None:
     elif job == "set":
         state.record(step, **dict(value.split("=", 1) for value in rest))
     else:
-        steps = Steps(settings_module.load(), state)
+        settings = settings_module.load()
+        steps = Steps(settings, state)
         if job == "next":
             print(steps.next(step))
+        elif job == "plan":
+            print(settings_module.exports({**settings, "step": steps.next(step)}))
         else:
             image = {"image": steps.image_id(step)} if step != "wheels" else {}
             state.record(step, key=steps.key(step), **image)

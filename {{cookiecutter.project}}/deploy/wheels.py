@@ -23,7 +23,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -32,43 +31,13 @@ from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path
 
+import backend
 import lockfile
 import network
+from tools import Failure, run, say
 
 NEEDS_LOCK = 3
-TAIL = 60  # lines of a failed tool's output
 ZIP_EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can state
-
-
-class Failure(Exception):
-    """A step that cannot be done; the message says what to change."""
-
-
-def say(message: str) -> None:
-    """Tell the user one line; standard output is kept for the lock."""
-    print(f"wheels: {message}", file=sys.stderr, flush=True)
-
-
-def run(tool: str, *arguments: str, environment: dict[str, str], cwd: Path | None = None) -> None:
-    """Run a tool of this interpreter; when it fails, show the end of what it said, and Failure.
-
-    VERBOSE=1 shows all of it as it comes.
-    """
-    command = [sys.executable, "-m", tool, *arguments]
-    quiet = not os.environ.get("VERBOSE")
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        status = subprocess.call(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log if quiet else sys.stderr.fileno(),
-            stderr=log if quiet else None,
-        )
-        if status:
-            log.seek(0)
-            sys.stderr.writelines(log.readlines()[-TAIL:])
-            raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above")
 
 
 def sha256(path: Path) -> str:
@@ -152,18 +121,8 @@ def build_dependencies(lock: str, place: Path, environment: dict[str, str]) -> N
                 listed = Path(scratch, "requirements.txt")
                 listed.write_text(lock, encoding="utf-8")
                 options = ("--require-hashes", "--no-deps", "--progress-bar", "off")
-                run(
-                    *(
-                        "pip",
-                        "wheel",
-                        *options,
-                        "--requirement",
-                        str(listed),
-                        "--wheel-dir",
-                        str(new),
-                    ),
-                    environment=environment,
-                )
+                places = ("--requirement", str(listed), "--wheel-dir", str(new))
+                run("pip", "wheel", *options, *places, environment=environment)
         wheels = sorted(new.glob("*.whl"))
         locked = {pin.name for pin in pins}
         foreign = [wheel.name for wheel in wheels if wheel_name(wheel)[0] not in locked]
@@ -193,9 +152,8 @@ def build_application(
     with replacing(place) as new:
         if lockfile.is_distribution(application):
             with tempfile.TemporaryDirectory() as scratch:
-                source = str(copy_source(application, Path(scratch)))
-                options = ("--no-deps", "--wheel-dir", str(new))
-                run("pip", "wheel", *options, source, environment=environment)
+                source = copy_source(application, Path(scratch))
+                backend.build_wheel(source, new, environment)
             (wheel,) = new.glob("*.whl")
             unlocked = missing_from_lock(requirements_of(wheel), lock)
             if unlocked:

@@ -1,0 +1,133 @@
+"""The template's deploy/ folder, importable by its modules' plain names and runnable as a copy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import shutil
+import socket
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Project
+
+DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"
+sys.path.insert(0, str(DEPLOY))
+
+SETTINGS = """\
+PROJECT := shop
+PYTHON := python3
+NATIVE := openssl
+COMMAND := run-the-app
+PORT := 8081
+BASE_IMAGE := debian:trixie-slim
+HEALTH := /
+DEPLOY_HOST ?=
+REGISTRY_PORT := 5051
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_settings_from_outside() -> Iterator[None]:
+    """Hide the settings of who runs the tests; `make test PYTHON=…` hands its own to every make."""
+    settings = importlib.import_module("settings")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            *settings.DEFAULTS,
+            "DEPLOY_OVERRIDES",
+            "MAKEFLAGS",
+            "MAKEOVERRIDES",
+            "MFLAGS",
+        ):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def copy_of_deploy(place: Path) -> Project:
+    """Make a repository with a copy of deploy/ in it and plain settings, and nothing else."""
+    ignored = shutil.ignore_patterns("__pycache__", "settings.mk")
+    shutil.copytree(DEPLOY, place / "deploy", ignore=ignored)
+    (place / "deploy" / "settings.mk").write_text(SETTINGS, encoding="utf-8")
+    return Project(place, "")
+
+
+def shell_script(path: Path, script: str) -> Path:
+    """Write a shell script that stands for a program."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A repository with a copy of deploy/ in it and plain settings, and nothing else."""
+    return copy_of_deploy(tmp_path / "a place")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write a shell script that stands for a program: `program("docker", "exit 1")`."""
+    return lambda name, script: shell_script(tmp_path / "bin" / name, script)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], int]]:
+    """Serve HTTP on a free loopback port for the length of a test; gives the port."""
+    servers = []
+
+    def start(handler: type[BaseHTTPRequestHandler]) -> int:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return int(server.server_address[1])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def closed_port() -> int:
+    """Give a loopback port where nothing listens."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    requires: list[str] | None = None,
+    entry_points: str = "",
+    seen: str = "",
+) -> Path:
+    """Write a pure wheel of one module by hand."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {each}\n" for each in requires or [])
+    files = {
+        f"{name.replace('-', '_')}.py": f"import sys\nSEEN = {seen!r}\n"
+        f"def main(): print({name!r}, {version!r}, sys.argv[1:])\n",
+        f"{stem}.dist-info/METADATA": metadata,
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{stem}.dist-info/entry_points.txt": entry_points,
+    }
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        record += f"{path},sha256={digest.rstrip('=')},{len(text.encode())}\n"
+    wheel = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**files, f"{stem}.dist-info/RECORD": record}.items():
+            archive.writestr(zipfile.ZipInfo(path), text)
+    return wheel
