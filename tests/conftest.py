@@ -18,6 +18,9 @@ BIN = Path(sys.executable).parent
 # Modules of the template's deploy/ are imported where they stand; a bake would copy the caches.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+# What `make test` hands down would make each make of a test speak as one inside another.
+for handed_down in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(handed_down, None)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,6 @@ class Laptop:
             "DEPLOY_HOST": self.server.host,
             "SSH": self.server.ssh,
             "REGISTRY_PORT": str(self.registry_port),
-            # what an earlier command line of make would leave to its recipes
-            "MAKEFLAGS": "",
         }
         if command[0] == "make":
             typed = [f"{name}={settings[name]}" for name in ("SSH", "REGISTRY_PORT")]

@@ -53,10 +53,8 @@ def test_port_that_something_else_has_is_named(shipped: Shipped) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        said = shipped.project.run(
-            *("make", "registry-up", f"REGISTRY_PORT={port}"),
-            **{**shipped.laptop.engine.environment, "MAKEFLAGS": ""},
-        )
+        command = ("make", "registry-up", f"REGISTRY_PORT={port}")
+        said = shipped.project.run(*command, **shipped.laptop.engine.environment)
     assert said.returncode != 0
     assert "set REGISTRY_PORT" in said.stdout
     forget(shipped.laptop.engine, port)

@@ -49,6 +49,15 @@ class WebServer(Registry):
 
     version = None
 
+    def answer(self, status: int) -> None:
+        """Have an answer to whatever is asked."""
+        super().answer(200 if self.command == "GET" else status)
+
+    def do_HEAD(self) -> None:
+        """Have everything, and no digest of it."""
+        self.send_response(200)
+        self.end_headers()
+
 
 class Broken(BaseHTTPRequestHandler):
     """A server that does not speak HTTP."""
