@@ -80,13 +80,9 @@ def test_generated_python_passes_ruff(project: Project) -> None:
 def test_generated_machinery_passes_mypy(project: Project) -> None:
     """The modules in deploy/ are typed, for the oldest Python that a laptop may have."""
     deploy = project.path / "deploy"
-    # The builder's tools are not installed here: those of today need a newer Python than that.
-    strict = (
-        "--strict",
-        "--ignore-missing-imports",
-        "--python-version=3.9",
-        "--cache-dir=/dev/null",
-    )
+    # The builder's tools need a newer Python than that by now, so they are not looked into.
+    skip = ("--follow-imports=skip", "--ignore-missing-imports")
+    strict = ("--strict", *skip, "--python-version=3.9", "--cache-dir=/dev/null")
     files = [path.name for path in deploy.glob("*.py")]
     assert_clean(deploy, BIN / "mypy", *strict, files=files)
 

@@ -52,7 +52,7 @@ def test_the_wheels_are_installed_and_the_command_becomes_the_start(
     """What the container runs is one program with its arguments, and whatever is added to them."""
     done = install(appenv, wheelhouse, "run-the-shop --workers 2")
     assert (done.returncode, done.stdout) == (0, "")
-    said = subprocess.check_output([appenv / "bin" / "start", "a  b"], text=True)
+    said = subprocess.check_output([appenv / "start", "a  b"], text=True)
     assert said == "shop 1.0 ['--workers', '2', 'a  b']\n"
     assert not list(appenv.glob("bin/pip*"))
     # the root file system is read-only later

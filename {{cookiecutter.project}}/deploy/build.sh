@@ -14,22 +14,33 @@ esac
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-build() {
-    local context arguments=() name said log=$ROOT/.deploy/build.log
+need_buildx() {
     case $(docker --version) in
     podman*) ;;
     *) docker buildx version >/dev/null 2>&1 ||
         die "$DOCKER has no buildx: install it (Debian: docker-buildx, elsewhere docker-buildx-plugin)" ;;
     esac
+}
+
+# build TITLE ARGUMENT…: docker build, which leaves the image that had TITLE before without a name;
+# that one is removed
+build() {
+    local title=$1 context arguments=() name said log=$ROOT/.deploy/build.log
+    shift
     # A builder in a container of its own does not see local images; the engine's own does.
     context=$(docker context show 2>/dev/null) && export BUILDX_BUILDER=$context
     for name in $(passed "${PROXIES[@]}"); do arguments+=(--build-arg "$name"); done
+    arguments+=(--label "org.opencontainers.image.title=$title")
     set -- build ${arguments[@]+"${arguments[@]}"} ${platform[@]+"${platform[@]}"} "$@"
     if [ -t 2 ]; then
-        docker "$@" >/dev/null || die "$step: the image could not be built; see above"
+        docker "$@" >/dev/null || {
+            need_buildx
+            die "$step: the image could not be built; see above"
+        }
     else
         mkdir -p "$ROOT/.deploy"
         BUILDKIT_PROGRESS=plain docker "$@" >"$log" 2>&1 || {
+            need_buildx
             # what one of our own steps said is the answer; the rest is noise then
             said=$(sed -n 's/^.*\(apt\.sh\|install\|network\.py\): /\1: /p' "$log" | tail -n 1)
             [ -z "$said" ] || die "$step: $said"
@@ -37,6 +48,7 @@ build() {
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
         }
     fi
+    docker image prune --force --filter "label=org.opencontainers.image.title=$title" >/dev/null || true
 }
 
 base() {
@@ -47,7 +59,7 @@ base() {
     docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 ||
         docker pull --quiet ${platform[@]+"${platform[@]}"} "$BASE_IMAGE" >/dev/null ||
         die "base: $BASE_IMAGE is neither here nor to be pulled: change BASE_IMAGE in deploy/settings.mk"
-    build --tag "$PROJECT-base" --file "$DEPLOY/base.docker" \
+    build "$PROJECT-base" --tag "$PROJECT-base" --file "$DEPLOY/base.docker" \
         --build-arg BASE_IMAGE --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" "$DEPLOY"
 }
 
@@ -58,7 +70,7 @@ builder() {
     say "builder: the base with compiler, headers and pip"
     PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
     export PIP_CONF
-    build --tag "$PROJECT-builder" --file "$DEPLOY/build.docker" \
+    build "$PROJECT-builder" --tag "$PROJECT-builder" --file "$DEPLOY/build.docker" \
         --build-arg BASE="$PROJECT-base" --build-arg PYTHON --build-arg BUILD_PACKAGES="$packages" \
         --secret id=pip.conf,env=PIP_CONF "$DEPLOY"
 }
@@ -87,10 +99,10 @@ image() {
     version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
     from=$(docker image inspect --format '{{.Id}}' "$BASE_IMAGE")
     say "image: $PROJECT-run${TAG:+:$TAG}, which runs $COMMAND"
-    build --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$DEPLOY/run.docker" \
+    build "$PROJECT" --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$DEPLOY/run.docker" \
         --build-arg BASE="$PROJECT-base" --build-arg BUILDER="$PROJECT-builder" \
         --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
-        --build-arg TITLE="$PROJECT" --build-arg VERSION="${TAG:-$version}" \
+        --build-arg VERSION="${TAG:-$version}" \
         --build-arg REVISION="$revision" --build-arg CREATED="$created" \
         --build-arg BASE_NAME="$BASE_IMAGE" --build-arg BASE_DIGEST="$from" \
         "$ROOT/$WHEELHOUSE"
@@ -101,8 +113,7 @@ goal=${1:-image}
 [ -n "$step" ] || [ -n "${QUIET:-}" ] || say "$goal: nothing to do"
 while [ -n "$step" ]; do
     "$step"
-    python3 "$DEPLOY/state.py" "done" "$step"
     did=$step
-    step=$(python3 "$DEPLOY/state.py" next "$goal")
+    step=$(python3 "$DEPLOY/state.py" "done" "$did" "$goal")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done

@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pip
+
 # make venv names another one
 APPENV = Path(os.environ.get("APPENV", "/appenv"))
 
@@ -27,26 +29,28 @@ def pip_install(folder: Path) -> int:
         return 0
     options = ("--no-index", "--no-deps", "--require-hashes", "--no-cache-dir", "--quiet")
     quiet = ("--disable-pip-version-check", "--root-user-action", "ignore", "--compile")
+    # `pip --python` would start pip twice, to run this file the second time
+    runner = Path(pip.__file__).parent / "__pip-runner__.py"
     return subprocess.call(
         [
-            *(sys.executable, "-m", "pip", "--python", str(APPENV / "bin" / "python")),
-            *("install", *options, *quiet, "--find-links", str(folder)),
-            *("--requirement", str(listing)),
+            *(str(APPENV / "bin" / "python"), str(runner), "install", *options, *quiet),
+            *("--find-links", str(folder), "--requirement", str(listing)),
         ]
     )
 
 
 def scripts() -> list[str]:
     """List the programs that the wheels brought, leaving out the virtualenv's own."""
-    own = re.compile(r"[Aa]ctivate(\..+)?|(python|pypy)[0-9.]*|start")
+    own = re.compile(r"[Aa]ctivate(\..+)?|(python|pypy)[0-9.]*")
     names = (path.name for path in (APPENV / "bin").iterdir())
     return sorted(name for name in names if not own.fullmatch(name))
 
 
 def set_command(command: str) -> int:
-    """Write /appenv/bin/start, which becomes the application: one exec, no shell in between."""
+    """Write /appenv/start, which becomes the application: one exec, no shell in between."""
     program, _, arguments = command.partition(" ")
-    if not (APPENV / "bin" / program).exists():
+    path = APPENV / "bin" / program
+    if not (path.is_file() and os.access(path, os.X_OK)):
         there = ", ".join(scripts()) or "none"
         print(
             f"install: no wheel brings the program {program!r} (there are: {there}):"
@@ -54,8 +58,8 @@ def set_command(command: str) -> int:
             file=sys.stderr,
         )
         return 1
-    start = APPENV / "bin" / "start"
-    line = f"exec {APPENV / 'bin' / program} {arguments}".rstrip()
+    start = APPENV / "start"  # not in bin, where a wheel may have a program of that name
+    line = f"exec {path} {arguments}".rstrip()
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
     return 0

@@ -3,7 +3,7 @@
 
     state.py next GOAL              print the first step up to GOAL that must be done, or nothing
     state.py plan GOAL              print the same as step='…', with the settings, for a shell
-    state.py done STEP              record that STEP was done just now
+    state.py done STEP [GOAL]       record that STEP was done just now; with GOAL, print the next
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
     state.py lock                   print where the lock is
@@ -212,6 +212,8 @@ def do(job: str, step: str = "", *rest: str) -> None:
         else:
             image = {"image": steps.image_id(step)} if step != "wheels" else {}
             state.record(step, key=steps.key(step), **image)
+            if rest:
+                print(steps.next(rest[0]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -267,6 +268,21 @@ def become_owner(wheelhouse: Path) -> None:
         os.setuid(owner.st_uid)
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other build write here for the length of a block; it ends with the process at last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is at work here; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
     """Give the tools' environment: the certificates to trust, a cache and a home of their own."""
     own_cache = cache / str(os.geteuid())  # pip uses no cache that is somebody else's
@@ -313,7 +329,8 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             environment = environment_for(Path(scratch), options.ca, options.cache)
             if options.job == "wheels":
-                return build(options.application, options.wheelhouse, options.lock, environment)
+                with alone_in(options.wheelhouse):
+                    return build(options.application, options.wheelhouse, options.lock, environment)
             upgrade = options.job == "upgrade"
             lock = compile_lock(options.application, options.pins, upgrade, environment)
             sys.stdout.write(lock)
