@@ -22,9 +22,10 @@ from tests.harness import servers
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"
 LEASE = "demo"
-PROJECT = "deployme"
+PROJECT = "slipway-demo"  # not a name that somebody's own project has
 PORT = 8081
-REGISTRY_PORT = 5051
+STORAGE = "registry-5051_storage"
+OTHERS = FOLDER / "registry-of-others"
 
 
 def say(text: str) -> None:
@@ -54,8 +55,14 @@ def up(python: str) -> None:
     servers.remove_kept(engine, LEASE)
     with harness.Server(engine, ports=[PORT], lease=LEASE) as server:
         say("The server: sshd and a Docker engine of its own, with nothing on it")
+    if FOLDER.exists():  # a demo before this one, whose registry it may be
+        shared = OTHERS.exists()
+    else:
+        shared = engine.succeeds("docker", "volume", "inspect", STORAGE)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
+    if shared:
+        OTHERS.touch()
     (FOLDER / "cookiecutter.yaml").write_text(
         f"cookiecutters_dir: {FOLDER}\nreplay_dir: {FOLDER}\n", encoding="utf-8"
     )
@@ -78,11 +85,11 @@ def up(python: str) -> None:
     say(f"$ curl http://{address}/        (the server's port {PORT})")
     with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
         print(response.read().decode(), flush=True)
-    say("The project is in .demo/deployme. To go on by hand, say after changing a line of it:")
+    say("The project is in .demo/slipway-demo. To go on by hand, say after changing a line of it:")
     if engine.ours:
         print('    eval "$(python3 -m tests.harness env)"   # the engine that the demo brought')
     print(f'    export SSH="{server.ssh}"')
-    print("    cd .demo/deployme && make deploy")
+    print("    cd .demo/slipway-demo && make deploy")
     print("Stop it and remove all of it:\n    make demo-down", flush=True)
 
 
@@ -94,9 +101,11 @@ def down() -> None:
         project = FOLDER / PROJECT
         environment = without_make(engine.environment)
         if project.is_dir():
-            for target in ("clean", "registry-down"):
+            shared = OTHERS.exists()
+            for target in ("clean",) if shared else ("clean", "registry-down"):
                 subprocess.call(["make", target], env=environment, cwd=project)
-        engine.succeeds("docker", "volume", "rm", f"registry-{REGISTRY_PORT}_storage")
+            if not shared:
+                engine.succeeds("docker", "volume", "rm", STORAGE)
     engines.down(LEASE)
     shutil.rmtree(FOLDER, ignore_errors=True)
     say("The demo is gone.")
