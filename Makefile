@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 .PHONY: help demo demo-down test unit template containers check fix clean
 
 help: ## list these
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 13 | sed 's/^/  make /'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPython for the other)
 	@$(VENV)/bin/python -m tests.demo up --python '$(PYTHON)'

@@ -148,6 +148,16 @@ def test_wheelhouse_is_what_the_lock_and_the_application_name(shipped: Shipped) 
     assert application.name.startswith(shipped.name.replace("-", "_"))
 
 
+def test_size_accounts_for_the_image(shipped: Shipped) -> None:
+    """The layers of `make size` sum up to what docker says, and every wheel has its line."""
+    said = shipped.make("size")
+    total = float(said.split()[0])
+    size = shipped.laptop.docker("image", "inspect", "--format", "{{.Size}}", shipped.run_image)
+    assert abs(total - int(size) / 1e6) < 0.1
+    wheels = list((shipped.project.path / "wheelhouse").glob("*/*/*.whl"))
+    assert all(wheel.name in said for wheel in wheels)
+
+
 def test_source_tree_is_only_read(shipped: Shipped) -> None:
     """Of all that was made, git sees the lock and nothing else."""
     said = shipped.project.run("git", "status", "--porcelain").stdout

@@ -42,7 +42,7 @@ build() {
         BUILDKIT_PROGRESS=plain docker "$@" >"$log" 2>&1 || {
             need_buildx
             # what one of our own steps said is the answer; the rest is noise then
-            said=$(sed -n 's/^.*\(apt\.sh\|install\|network\.py\): /\1: /p' "$log" | tail -n 1)
+            said=$(sed -nE 's/^.*(apt\.sh|install|network\.py): /\1: /p' "$log" | tail -n 1)
             [ -z "$said" ] || die "$step: $said"
             tail -n 30 "$log" >&2
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"

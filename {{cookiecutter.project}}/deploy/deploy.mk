@@ -7,13 +7,13 @@ DEPLOY_FOLDER := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 # The names that were typed, so that a variable which merely stands in the environment does not count.
 export DEPLOY_OVERRIDES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
-.PHONY: help lock upgrade base builder wheels image run stop push deploy rollback status logs shell \
+.PHONY: help lock upgrade base builder wheels image size run stop push deploy rollback status logs shell \
 	venv serve registry-up registry-down clean
 
 help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
-	@echo '  PORT PYTHON PLATFORM TAG DEPLOY_HOST REGISTRY_PORT HEALTH_TIMEOUT DOCKER SSH'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' '$(DEPLOY_FOLDER)/deploy.mk' | expand -t 15 | sed 's/^/  make /'
+	@echo '  PORT BIND PYTHON NATIVE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
 
 lock: ## write the lock (pip-compile with hashes, in the builder); pins stay
 	@'$(DEPLOY_FOLDER)/lock.sh' lock
@@ -32,6 +32,9 @@ wheels: ## the wheelhouse: what the lock and the application name
 
 image: wheels ## the run image: base + wheelhouse
 	@'$(DEPLOY_FOLDER)/build.sh' image
+
+size: ## what the run image's megabytes are, layers and wheels
+	@'$(DEPLOY_FOLDER)/size.py'
 
 run: image ## run it here on PORT, as a server would
 	@'$(DEPLOY_FOLDER)/run.sh'

@@ -42,7 +42,6 @@ DEFAULTS = {
     "SSH": "ssh",
     "PLATFORM": "",
     "TAG": "",
-    "RELEASE": "",
     "FOLLOW": "",
 }
 

@@ -1,0 +1,58 @@
+"""What the run image's megabytes are said to be."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.conftest import Project
+from tests.unit.conftest import make_wheel, shell_script
+
+size = importlib.import_module("size")
+
+HISTORY = """\
+{"Size":"0","CreatedBy":"ENTRYPOINT"}
+{"Size":"2000000","CreatedBy":"RUN |1 COMMAND=go /bin/sh -c python /opt/builder/install.py"}
+{"Size":"30000000","CreatedBy":"RUN /bin/sh -c python /opt/builder/install.py /wheelhouse"}
+{"Size":"20000000","CreatedBy":"RUN |2 PYTHON=python3 RUN_PACKAGES= /bin/sh -c sh apt.sh run"}
+{"Size":"70000000","CreatedBy":""}
+"""
+
+
+def test_wheels_count_as_they_are_unpacked_with_the_largest_first(tmp_path: Path) -> None:
+    """A packed wheel says little about the space that it takes."""
+    for part, name, seen in (("deps", "small", ""), ("app", "large", "x" * 10_000)):
+        (tmp_path / part).mkdir()
+        make_wheel(tmp_path / part, name, "1.0", seen=seen)
+    found = size.wheels(tmp_path)
+    assert [name for _, name in found] == [
+        "large-1.0-py3-none-any.whl",
+        "small-1.0-py3-none-any.whl",
+    ]
+    with zipfile.ZipFile(tmp_path / "app" / "large-1.0-py3-none-any.whl") as archive:
+        assert found[0][0] == sum(len(archive.read(name)) for name in archive.namelist()) > 10_000
+
+
+def test_layers_are_named_by_what_they_are(project: Project, tmp_path: Path) -> None:
+    """Each layer that takes space has a line, and the sum is above them."""
+    docker = shell_script(tmp_path / "bin" / "docker", f"cat <<'END'\n{HISTORY}END")
+    done = project.run(sys.executable, "deploy/size.py", DOCKER=str(docker))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[:5] == [
+        "   122.0 MB  shop-run, in layers",
+        "    70.0     of debian:trixie-slim",
+        "    30.0     the dependencies, with their bytecode",
+        "    20.0     the interpreter and C libraries",
+        "     2.0     the application, its start script and its health check",
+    ]
+
+
+def test_image_that_is_not_there_is_said(project: Project, tmp_path: Path) -> None:
+    """The command that makes it is named."""
+    script = "echo 'Error response from daemon: No such image: shop-run' >&2; exit 1"
+    docker = shell_script(tmp_path / "bin" / "docker", script)
+    done = project.run(sys.executable, "deploy/size.py", DOCKER=str(docker))
+    assert done.returncode != 0
+    assert done.stdout == "size.py: there is no image shop-run yet: run make image\n"

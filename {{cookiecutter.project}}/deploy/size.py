@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Account for the run image's size: its layers and its wheels, the largest first.
+
+A wheel is counted as it lies in the image, unpacked; the bytecode that is compiled beside it makes
+up the rest of its layer. Megabytes are 10^6 bytes, as docker counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import engine
+import settings as settings_module
+from settings import ROOT, die
+
+# What a layer is, by the instruction that made it; the first match counts.
+LAYERS = (
+    (r"COMMAND=", "the application, its start script and its health check"),
+    (r"/opt/builder/install\.py", "the dependencies, with their bytecode"),
+    (r"apt\.sh|RUN_PACKAGES=", "the interpreter and C libraries"),
+)
+
+
+def layers(docker: str, image: str, base: str) -> list[tuple[int, str]]:
+    """List the image's layers as (bytes, what it is); EngineError when there is no such image."""
+    history = engine.ask(
+        docker, "history", "--no-trunc", "--format", "{{json .}}", "-H=false", image
+    )
+    found = []
+    for line in history.splitlines():
+        entry = json.loads(line)
+        size, made_by = int(entry["Size"]), entry["CreatedBy"]
+        if size:
+            names = (name for pattern, name in LAYERS if re.search(pattern, made_by))
+            found.append((size, next(names, f"of {base}")))
+    return sorted(found, reverse=True)
+
+
+def wheels(folder: Path) -> list[tuple[int, str]]:
+    """List a wheelhouse's wheels as (bytes unpacked, file name)."""
+    found = []
+    for wheel in folder.glob("*/*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            found.append((sum(item.file_size for item in archive.infolist()), wheel.name))
+    return sorted(found, reverse=True)
+
+
+def table(title: str, rows: Iterable[tuple[int, str]]) -> str:
+    """Write rows below a title with their sum."""
+    listed = list(rows)
+    total = sum(size for size, _ in listed)
+    lines = [f"{total / 1e6:8.1f} MB  {title}"]
+    lines += [f"{size / 1e6:8.1f}     {name}" for size, name in listed]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print both tables; gives the exit status."""
+    settings = settings_module.load()
+    image = f"{settings['PROJECT']}-run"
+    try:
+        rows = layers(settings["DOCKER"], image, settings["BASE_IMAGE"])
+    except engine.EngineError as problem:
+        if "no such image" in str(problem).lower():
+            die(f"there is no image {image} yet: run make image")
+        die(str(problem))
+    print(table(f"{image}, in layers", rows))
+    print(table(f"{settings['WHEELHOUSE']}, in wheels", wheels(ROOT / settings["WHEELHOUSE"])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
