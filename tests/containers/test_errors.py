@@ -131,16 +131,18 @@ def test_missing_engine_here_is_said(
     assert advice in complaint(said, "state.py")
 
 
-@pytest.mark.parametrize(("target", "plugin"), [("base", "buildx"), ("registry-up", "compose")])
-def test_missing_plugin_is_said(shipped: Shipped, tmp_path: Path, target: str, plugin: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "plugin", "uses"), [("base", "buildx", "build"), ("registry-up", "compose", "none")]
+)
+def test_missing_plugin_is_said(
+    shipped: Shipped, tmp_path: Path, target: str, plugin: str, uses: str
+) -> None:
     """Docker's client without its plugins, as some distributions package it."""
-    (tmp_path / "docker").write_text(
-        f'#!/bin/sh\n[ "$1" != {plugin} ] || exit 1\nexec {real_docker(shipped)} "$@"\n'
-    )
+    script = f'case $1 in {plugin} | {uses}) exit 1 ;; esac\nexec {real_docker(shipped)} "$@"'
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "docker").chmod(0o755)
-    said = shipped.make_fails(
-        target, f"DOCKER={tmp_path / 'docker'}", "REGISTRY_PORT=1", "NATIVE=apt:libc6"
-    )
+    typed = (f"DOCKER={tmp_path / 'docker'}", "REGISTRY_PORT=1", "NATIVE=apt:libc6")
+    said = shipped.make_fails(target, *typed)
     assert f"has no {plugin}: install it" in said
 
 
