@@ -2,7 +2,8 @@
 """Install one wheelhouse folder into /appenv while the run image is built.
 
     install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt
-    install.py FOLDER COMMAND      the same, then make COMMAND what the container runs
+    install.py FOLDER COMMAND      the same, then make COMMAND what the container runs, and add
+                                   the health check
 
 Runs from the builder's tools, which are mounted for the length of one RUN: pip is never in the
 image. The package index is off; a wheel that is missing or has another sum ends the build.
@@ -12,14 +13,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import pip
 
 # make venv names another one
 APPENV = Path(os.environ.get("APPENV", "/appenv"))
+EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))  # 1980, as in the application's wheel
 
 
 def pip_install(folder: Path) -> int:
@@ -28,7 +33,7 @@ def pip_install(folder: Path) -> int:
     if not any(folder.glob("*.whl")):
         return 0
     options = ("--no-index", "--no-deps", "--require-hashes", "--no-cache-dir", "--quiet")
-    quiet = ("--disable-pip-version-check", "--root-user-action", "ignore", "--compile")
+    quiet = ("--disable-pip-version-check", "--root-user-action", "ignore", "--no-compile")
     # `pip --python` would start pip twice, to run this file the second time
     runner = Path(pip.__file__).parent / "__pip-runner__.py"
     return subprocess.call(
@@ -37,6 +42,34 @@ def pip_install(folder: Path) -> int:
             *("--find-links", str(folder), "--requirement", str(listing)),
         ]
     )
+
+
+def compile_bytecode(folder: Path) -> None:
+    """Compile the modules that folder's wheels brought, on all processors.
+
+    The bytecode names no time and is not compared with its source at run time (PEP 552): the same
+    wheels give the same bytes. What does not compile, as some tests of syntax, is left alone.
+    """
+    tops = set()
+    for wheel in folder.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                inside = re.sub(r"^[^/]+\.data/(purelib|platlib)/", "", name)
+                tops.add(inside.partition("/")[0])
+    (packages,) = APPENV.glob("lib/p*/site-packages")
+    found = sorted(str(packages / top) for top in tops if (packages / top).exists())
+    python = str(APPENV / "bin" / "python")
+    options = ("-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-i", "-")
+    subprocess.run(
+        [python, "-m", "compileall", *options], input="\n".join(found), text=True, check=False
+    )
+
+
+def set_times(start: float) -> None:
+    """Date what was written since start to one fixed time, so that layers can be equal."""
+    for path in (APPENV, *APPENV.rglob("*")):
+        if path.lstat().st_mtime >= start:
+            os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 
 
 def scripts() -> list[str]:
@@ -62,15 +95,21 @@ def set_command(command: str) -> int:
     line = f"exec {path} {arguments}".rstrip()
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
+    shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
     return 0
 
 
 def main(arguments: list[str]) -> int:
     """Do what the module's docstring says; gives the exit status."""
-    status = pip_install(Path(arguments[0]))
-    if status or len(arguments) == 1:
-        return status
-    return set_command(arguments[1])
+    start = time.time() - 1  # a file system may keep whole seconds only
+    folder = Path(arguments[0])
+    status = pip_install(folder)
+    if not status:
+        compile_bytecode(folder)
+    if not status and len(arguments) > 1:
+        status = set_command(arguments[1])
+    set_times(start)
+    return status
 
 
 if __name__ == "__main__":
