@@ -202,7 +202,7 @@ def test_a_lock_of_another_interpreter_is_asked_for_anew(workshop: Workshop) -> 
     workshop.write("requirements.in", "one\n")
     header = lockfile.HEADER.format(interpreter="Other 9.9") + "\n"
     workshop.write("requirements.txt", workshop.locked("one", header=header))
-    done = workshop.run()
+    done = workshop.run("--locked")
     assert done.returncode == 3
     assert f"is locked for Other 9.9 and this is {lockfile.interpreter()}" in done.stderr
 
@@ -212,19 +212,8 @@ def test_a_missing_lock_is_asked_for(workshop: Workshop, name: str) -> None:
     """Status 3, for every kind of application."""
     workshop.write(name, "[project]\n" if name.endswith("toml") else "one\n")
     lock = "requirements.lock" if name == "requirements.txt" else "requirements.txt"
-    done = workshop.run()
+    done = workshop.run("--locked")
     assert (done.returncode, done.stderr) == (3, f"wheels: there is no lock ({lock}) yet\n")
-
-
-def test_a_lock_may_be_another_file(workshop: Workshop) -> None:
-    """`make venv` keeps the lock of the host's interpreter elsewhere; nothing may be locked."""
-    workshop.write("requirements.in", "# nothing\n")
-    header = lockfile.HEADER.format(interpreter="Other 9.9")
-    workshop.write("requirements.txt", f"{header}\n")
-    lock = workshop.write("elsewhere.txt", header.replace("Other 9.9", lockfile.interpreter()))
-    done = workshop.run("--lock", lock)
-    assert done.returncode == 0, done.stderr
-    assert set(workshop.files("deps")) == {"requirements.txt"}
 
 
 def arrange_no_application(workshop: Workshop) -> None:

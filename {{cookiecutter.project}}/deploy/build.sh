@@ -78,12 +78,12 @@ builder() {
 wheels() {
     local status=0
     say "wheels: into $WHEELHOUSE"
-    run_builder wheels || status=$?
+    run_builder wheels --locked || status=$?
     # 3: there is no lock for this interpreter yet
     if [ "$status" -eq 3 ]; then
         "$DEPLOY/lock.sh"
         status=0
-        run_builder wheels || status=$?
+        run_builder wheels --locked || status=$?
     fi
     [ "$status" -eq 0 ] || die "wheels: not built; what was in $WHEELHOUSE before is untouched"
 }

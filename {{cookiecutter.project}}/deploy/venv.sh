@@ -56,16 +56,7 @@ sums="$(python3 "$DEPLOY/state.py" sources) $who"
 if [ "$(cat "$appenv/.made" 2>/dev/null)" = "$sums" ]; then
     [ "${1:-venv}" != venv ] || say "venv: nothing to do"
 else
-    status=0
-    build wheels || status=$?
-    if [ "$status" -eq 3 ]; then
-        # the lock is another interpreter's: its pins, with what this one needs beside them
-        say "taking the pins of $(basename "$lock") for $who"
-        build lock --pins "$lock" >"$wheelhouse/requirements.txt" || die "no lock was made; see above"
-        status=0
-        build wheels --lock "$wheelhouse/requirements.txt" || status=$?
-    fi
-    [ "$status" -eq 0 ] || die "the wheels could not be built; see above"
+    build wheels || die "the wheels could not be built; see above"
     install
     printf '%s\n' "$sums" >"$appenv/.made"
     say "appenv is ready, with $who"

@@ -11,8 +11,9 @@ is the volume /wheelhouse:
     /wheelhouse/deps/*.whl, requirements.txt    what the lock names, with the wheels' own sums
     /wheelhouse/app/*.whl, requirements.txt     the application itself, when there is one
 
-`make venv` runs the same file on the host with other folders. Status 3 means: a lock is needed
-first. A new folder takes the old one's place only when it is whole.
+Without a lock for this interpreter `wheels` makes one in the wheelhouse, or with --locked says so
+by status 3. `make venv` runs the same file on the host with other folders. A new folder takes the
+old one's place only when it is whole.
 """
 
 from __future__ import annotations
@@ -195,24 +196,40 @@ def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
     return missing
 
 
+def why_not(path: Path) -> str:
+    """Say why the application's lock cannot be used here; empty when it can."""
+    if not path.is_file():
+        return f"there is no lock ({path.name}) yet"
+    made_for = lockfile.locked_for(lockfile.read(path))
+    if made_for and made_for != lockfile.interpreter():
+        return f"{path.name} is locked for {made_for} and this is {lockfile.interpreter()}"
+    return ""
+
+
 def build(
-    application: Path, wheelhouse: Path, lock_file: Path | None, environment: dict[str, str]
+    application: Path, wheelhouse: Path, only_locked: bool, environment: dict[str, str]
 ) -> int:
-    """Build the wheelhouse; gives the exit status."""
-    path = lock_file or lockfile.lock_path(application)
+    """Build the wheelhouse; gives the exit status.
+
+    Without a lock for this interpreter one is made, with the pins that there are, and kept in the
+    wheelhouse: the application is only read.
+    """
+    path = lockfile.lock_path(application)
     if not path.is_file() and not lockfile.sources(application):
         raise Failure(
             "there is nothing to build: write a pyproject.toml for the application,"
             " or a requirements.in that names one"
         )
-    if not path.is_file():
-        say(f"there is no lock ({path.name}) yet")
-        return NEEDS_LOCK
+    reason = why_not(path)
+    if reason:
+        say(reason)
+        if only_locked:
+            return NEEDS_LOCK
+        own = wheelhouse / "requirements.txt"
+        text = compile_lock(application, path if path.is_file() else own, False, environment)
+        path = own
+        path.write_text(text, encoding="utf-8")
     lock = lockfile.read(path)
-    made_for = lockfile.locked_for(lock)
-    if made_for and made_for != lockfile.interpreter():
-        say(f"{path.name} is locked for {made_for} and this is {lockfile.interpreter()}")
-        return NEEDS_LOCK
     try:
         build_dependencies(lock, wheelhouse / "deps", environment)
     except ValueError as line:
@@ -224,11 +241,11 @@ def build(
 
 
 def compile_lock(
-    application: Path, pins: Path | None, upgrade: bool, environment: dict[str, str]
+    application: Path, present: Path, upgrade: bool, environment: dict[str, str]
 ) -> str:
     """Give a new lock's text: pip-compile's, with hashes, for this interpreter.
 
-    pins, or the present lock, keeps what it pins where that is still allowed.
+    The present lock keeps what it pins where that is still allowed, unless upgrade.
     """
     wanted = lockfile.sources(application)
     if not wanted:
@@ -236,7 +253,6 @@ def compile_lock(
             "there is nothing to lock: write a pyproject.toml for the application,"
             " or a requirements.in that names one"
         )
-    present = pins or lockfile.lock_path(application)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     with tempfile.TemporaryDirectory() as scratch:
         source = copy_source(application, Path(scratch))
@@ -306,8 +322,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--application", type=Path, default=Path("/application"))
     parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
-    parser.add_argument("--lock", type=Path, help="use this lock instead of the application's")
-    parser.add_argument("--pins", type=Path, help="a lock to take the pins from")
+    parser.add_argument("--locked", action="store_true", help="make no lock, end with status 3")
     parser.add_argument("--ca", type=Path, default=Path("/ca"), help="folder of extra *.crt files")
     parser.add_argument("--cache", type=Path, default=Path("/cache"))
     return parser.parse_args(arguments)
@@ -330,10 +345,12 @@ def main(arguments: list[str]) -> int:
             environment = environment_for(Path(scratch), options.ca, options.cache)
             if options.job == "wheels":
                 with alone_in(options.wheelhouse):
-                    return build(options.application, options.wheelhouse, options.lock, environment)
+                    return build(
+                        options.application, options.wheelhouse, options.locked, environment
+                    )
             upgrade = options.job == "upgrade"
-            lock = compile_lock(options.application, options.pins, upgrade, environment)
-            sys.stdout.write(lock)
+            present = lockfile.lock_path(options.application)
+            sys.stdout.write(compile_lock(options.application, present, upgrade, environment))
     except (Failure, ValueError, OSError) as problem:
         say(str(problem))
         return 1
