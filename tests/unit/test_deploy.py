@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -188,6 +191,30 @@ def here(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield connection
 
 
+def test_forwards_of_the_users_own_are_not_asked_for(program: Program) -> None:
+    """A LocalForward for this host, which another connection may hold, fails no deploy."""
+    ssh = program("ssh", 'echo "$*" >>"$0.log"; echo 41000')
+    connection = deploy.Connection(f"{ssh} -F own", "server")
+    assert connection.forward(5051) == 41000
+    connection.ask("true")
+    connection.close()
+    forward, session = ssh.with_name("ssh.log").read_text().splitlines()
+    assert " -F none " in forward.partition("-F own ")[2]
+    assert " -o ClearAllForwardings=yes " in session
+
+
+def test_what_a_login_script_prints_is_no_answer(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A greeting in .bashrc, whose line may have no end."""
+    (tmp_path / "ssh.py").write_text(LOCAL_SSH)
+    ssh = program("ssh", f'printf "Dear me: "; exec {sys.executable} {tmp_path}/ssh.py "$@"')
+    program("docker", "echo; echo amd64")
+    monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
+    with deploy.connected(str(ssh), "server") as connection:
+        assert deploy.docker_of(connection) == ("docker", "amd64")
+
+
 @pytest.mark.parametrize(
     ("docker", "sudo", "expected"),
     [
@@ -316,3 +343,21 @@ def test_a_job_on_a_server_that_does_not_answer_fails_in_a_line(project: Project
         assert done.returncode == 1
         assert done.stdout.startswith("deploy.py: 127.0.0.1: nothing listens for ssh there")
         assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_job_that_is_ended_leaves_no_folder(
+    project: Project, program: Program, number: signal.Signals
+) -> None:
+    """As by a closed terminal or a CI job that is cancelled."""
+    ssh = program("ssh", 'echo "$*" >"$0.log"; mv "$0.log" "$0.said"; exec cat >/dev/null')
+    environment = {**os.environ, "DEPLOY_HOST": "server", "SSH": str(ssh)}
+    command = (sys.executable, "deploy/deploy.py", "status")
+    with subprocess.Popen(command, cwd=project.path, env=environment) as process:
+        said = ssh.with_name("ssh.said")
+        while not said.exists():
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    socket_path = said.read_text().partition("-S ")[2].split()[0]
+    assert not os.path.exists(os.path.dirname(socket_path))

@@ -17,6 +17,7 @@ import hashlib
 import json
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -115,9 +116,9 @@ class Connection:
             ) from None
         assert self.master.stdin and self.master.stdout
         with contextlib.suppress(BrokenPipeError):
-            self.master.stdin.write(b"ready\n")
+            # a login script may print something first, and not end its line
+            self.master.stdin.write(b"\nready\n")
             self.master.stdin.flush()
-        # a login script may print something first
         if not any(line.strip() == b"ready" for line in iter(self.master.stdout.readline, b"")):
             self.master.wait()
             raise DeployError(advice(self.host, log.read_text(encoding="utf-8", errors="replace")))
@@ -135,8 +136,9 @@ class Connection:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # without a configuration, whose own forwards would be asked for as well; the last -F counts
         return subprocess.run(
-            [*self.ssh, "-S", self.control, "-O", *arguments, "--", self.host],
+            [*self.ssh, "-F", "none", "-S", self.control, "-O", *arguments, "--", self.host],
             capture_output=True,
             text=True,
             check=False,
@@ -164,7 +166,8 @@ class Connection:
         """Give the command line that runs one command on the server."""
         # the first of two values counts for OpenSSH
         program, rest = self.ssh[:1], self.ssh[1:]
-        return [*program, *options, *rest, "-S", self.control, "--", self.host, remote]
+        mine = ("-o", "ClearAllForwardings=yes", "-S", self.control)
+        return [*program, *options, *rest, *mine, "--", self.host, remote]
 
     def ask(self, remote: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the server and catch what it says."""
@@ -218,9 +221,9 @@ def docker_of(connection: Connection) -> Docker:
     """Find out how this account uses docker on the server; DeployError when it cannot."""
     said = ""
     for command in ("docker", "sudo -n docker"):
-        done = connection.ask(f"{command} version --format '{{{{.Server.Arch}}}}'")
+        done = connection.ask(f"{command} version --format '{{{{println}}}}{{{{.Server.Arch}}}}'")
         if done.returncode == 0:
-            return Docker(command, done.stdout.strip())
+            return Docker(command, (done.stdout.split() or [""])[-1])
         said = said or done.stderr or done.stdout
     text = said.lower()
     host = connection.host
@@ -373,6 +376,8 @@ def main(arguments: list[str]) -> int:
     if job not in JOBS:
         die(f"there is no job {job}: use {', '.join(JOBS)}")
     settings = load()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was made is removed then as well
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     for host in hosts(settings):
         try:
             status = deploy(settings, host) if job == "deploy" else on_server(settings, host, job)
