@@ -288,7 +288,32 @@ def test_what_runs_on_the_server_gets_its_variables(here: Any, program: Program)
     docker = program("docker", 'printf "%s\\n" "$*" >>"$0.log"; exit 1')
     odd = 'it\'s $HOME; "x" `id` \\ é'
     assert here.script({"JOB": "status", "PROJECT": odd}) == 1
-    assert f"container inspect {odd}\n" in docker.with_name("docker.log").read_text("utf-8")
+    assert f"container inspect --format {{{{.Name}}}} {odd}\n" in docker.with_name(
+        "docker.log"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize("job", ["deploy", "rollback"])
+@pytest.mark.parametrize("name", ["shop", "shop-previous", "shop-failed"])
+def test_a_container_that_no_deploy_made_is_left_alone(
+    here: Any, program: Program, capfd: pytest.CaptureFixture[str], job: str, name: str
+) -> None:
+    """Whichever of a release's names it has."""
+    case = f'case "$*" in *.Name*" {name}") echo /{name} ;; *.Name*) exit 1 ;; esac'
+    docker = program("docker", f'echo "$*" >>"$0.log"; {case}')
+    assert here.script({"JOB": job, "PROJECT": "shop"}) == 1
+    assert f"a container named {name} is here that no deploy made" in capfd.readouterr().err
+    asked = docker.with_name("docker.log").read_text().splitlines()
+    assert {line.split()[1] for line in asked} == {"inspect"}
+
+
+def test_the_beginning_of_an_id_is_no_name(
+    here: Any, program: Program, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A project may be called `be`, and docker takes that for a container's ID."""
+    program("docker", "echo /other")
+    assert here.script({"JOB": "status", "PROJECT": "be"}) == 1
+    assert "no release of be runs here" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

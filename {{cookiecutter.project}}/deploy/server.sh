@@ -31,12 +31,24 @@ fail() {
     exit 1
 }
 
+# exists NAME: by its whole name; docker would also take the beginning of an ID
 exists() {
-    docker container inspect "$1" >/dev/null 2>&1
+    case $(docker container inspect --format '{{.Name}}' "$1" 2>/dev/null) in
+    "$1" | "/$1") ;;
+    *) return 1 ;;
+    esac
 }
 
 label() {
     docker container inspect --format "{{index .Config.Labels \"slipway.$2\"}}" "$1" 2>/dev/null
+}
+
+# ours NAME…: no container of these names is anybody else's
+ours() {
+    for name; do
+        exists "$name" && [ "$(label "$name" project)" != "$PROJECT" ] || continue
+        fail "a container named $name is here that no deploy made: rename it, or change PROJECT"
+    done
 }
 
 # health CONTAINER: one word, running containers without a HEALTHCHECK are `steady`
@@ -117,9 +129,7 @@ current() {
 }
 
 deploy() {
-    if exists "$PROJECT" && [ "$(label "$PROJECT" project)" != "$PROJECT" ]; then
-        fail "a container named $PROJECT is here that no deploy made: rename it, or change PROJECT"
-    fi
+    ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"
     # a stable local name: restart and rollback never need the registry
     release=$PROJECT-run:$(printf '%s' "${DIGEST#sha256:}" | cut -c 1-12)
     docker tag "$IMAGE" "$release"
@@ -158,6 +168,7 @@ tidy() {
 }
 
 rollback() {
+    ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed" "$PROJECT-swap"
     exists "$PROJECT-previous" || fail "there is no previous release of $PROJECT here"
     docker rm --force --volumes "$PROJECT-swap" >/dev/null 2>&1 || true
     docker rename "$PROJECT-previous" "$PROJECT-swap"
@@ -169,6 +180,7 @@ rollback() {
 }
 
 status() {
+    ours "$PROJECT"
     exists "$PROJECT" || fail "no release of $PROJECT runs here: run make deploy"
     for container in "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"; do
         exists "$container" || continue
