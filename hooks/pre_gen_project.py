@@ -155,7 +155,7 @@ def problems(answers: Mapping[str, Any]) -> list[str]:
     found = []
     for check in CHECKS:
         question, answer = check.__name__, str(answers[check.__name__])
-        if answer != " ".join(answer.split()):
+        if answer.strip(" ") and answer != " ".join(answer.split()):
             found.append(
                 f"{question}: {answer!r} has a blank too many: type it on one line with single"
                 " spaces between words and none around them"

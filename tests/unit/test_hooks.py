@@ -49,6 +49,7 @@ ACCEPTED = [
     ("project", "my-app.two_3"),
     ("project", "a" * 60),
     ("native_deps", ""),
+    ("native_deps", " "),
     ("native_deps", "openssl"),
     ("native_deps", "OpenSSL apt:libfoo++1.2-dev"),
     ("native_deps", "libpq-dev mysqlclient"),

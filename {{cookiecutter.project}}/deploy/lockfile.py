@@ -134,8 +134,13 @@ def is_distribution(application: Path) -> bool:
     pyproject = application / "pyproject.toml"
     if not pyproject.is_file():
         return False
-    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", read(pyproject), re.M)
-    return any(table in ("project", "build-system", "tool.poetry") for table in tables)
+    text = read(pyproject)
+    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", text, re.M)
+    # before the first table its keys may stand alone: project.name = "shop"
+    keys = re.findall(
+        r"^[ \t]*([\w.-]+?)\s*[.=]", re.split(r"^\s*\[", text, maxsplit=1, flags=re.M)[0], re.M
+    )
+    return any(name in ("project", "build-system", "tool.poetry") for name in (*tables, *keys))
 
 
 def sources(application: Path) -> list[str]:
