@@ -74,6 +74,8 @@ def existing(generate: Baker, laptop: Laptop) -> Project:
         native_deps="",
         port=str(PORTS["existing"]),
     )
+    # as a umask of 077 leaves it
+    subprocess.run(["chmod", "-R", "go-rwx", project.path / "deploy"], check=True)
     laptop.make(project, "builder")
     return project
 
