@@ -15,11 +15,8 @@ esac
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 need_buildx() {
-    case $(docker --version) in
-    podman*) ;;
-    *) docker buildx version >/dev/null 2>&1 ||
-        die "$DOCKER has no buildx: install it (Debian: docker-buildx, elsewhere docker-buildx-plugin)" ;;
-    esac
+    is_podman || docker buildx version >/dev/null 2>&1 ||
+        die "$DOCKER has no buildx: install it (Debian: docker-buildx, elsewhere docker-buildx-plugin)"
 }
 
 # build TITLE ARGUMENT…: docker build, which leaves the image that had TITLE before without a name;
@@ -89,7 +86,7 @@ wheels() {
 }
 
 image() {
-    local revision created version from
+    local revision created version from file=$DEPLOY/run.docker
     revision=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || revision=
     if [ -n "$revision" ] && [ -n "$(git -C "$ROOT" status --porcelain -- .)" ]; then
         revision=$revision-dirty
@@ -99,7 +96,12 @@ image() {
     version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
     from=$(docker image inspect --format '{{.Id}}' "$BASE_IMAGE")
     say "image: $PROJECT-run${TAG:+:$TAG}, which runs $COMMAND"
-    build "$PROJECT" --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$DEPLOY/run.docker" \
+    if is_podman; then
+        # podman's dockerfiles have no --start-interval
+        sed 's/ --start-interval=[^ ]*//' "$file" >"$ROOT/.deploy/run.docker"
+        file=$ROOT/.deploy/run.docker
+    fi
+    build "$PROJECT" --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$file" \
         --build-arg BASE="$PROJECT-base" --build-arg BUILDER="$PROJECT-builder" \
         --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
         --build-arg VERSION="${TAG:-$version}" \

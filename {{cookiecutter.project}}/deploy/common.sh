@@ -5,6 +5,7 @@
 #   die MESSAGE          `script: MESSAGE` on standard error, status 1
 #   say MESSAGE          one line about what is being done
 #   docker …             the command that DOCKER names, which may be podman
+#   is_podman            whether it is
 #   mount_of PATH DIR    a --mount value that binds PATH at DIR, whatever characters PATH has
 #   run_builder JOB      the builder image with this application; see wheels.py for the jobs
 # DEPLOY_DEBUG=1 traces every command.
@@ -33,6 +34,10 @@ read -r -a docker_words <<<"$DOCKER"
 
 docker() {
     command "${docker_words[@]}" "$@"
+}
+
+is_podman() {
+    case $(docker --version) in podman*) ;; *) return 1 ;; esac
 }
 
 # Attestations would turn the image into an index, whose digest is another on every build; podman

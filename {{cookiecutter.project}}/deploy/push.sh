@@ -20,7 +20,7 @@ fi
 
 insecure=()
 # podman wants to be told that loopback needs no certificate
-case $(docker --version) in podman*) insecure=(--tls-verify=false) ;; esac
+! is_podman || insecure=(--tls-verify=false)
 quiet=()
 [ -t 1 ] || quiet=(--quiet)
 

@@ -70,9 +70,12 @@ show_why() {
 
 # A crash loop fails at once; without a HEALTHCHECK five seconds of steady running will do.
 wait_healthy() {
+    podman=$(docker --version | grep '^podman' || true)
     deadline=$(($(date +%s) + HEALTH_TIMEOUT))
     steady=0
     while :; do
+        # podman leaves the checks to systemd, which may not be there
+        [ -z "$podman" ] || docker healthcheck run "$1" >/dev/null 2>&1 || true
         state=$(health "$1")
         case $state in
         'healthy 0') return 0 ;;
