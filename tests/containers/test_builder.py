@@ -101,6 +101,18 @@ def test_any_kind_of_application_runs(existing: Project, laptop: Laptop, kind: s
         laptop.make(existing, "stop")
 
 
+def test_application_that_nobody_outside_reaches_is_not_healthy(
+    existing: Project, laptop: Laptop
+) -> None:
+    """One that listens on 127.0.0.1 of its container is told from one that works."""
+    files = dict(APPLICATIONS["pyproject"])
+    files["greeter/__init__.py"] = files["greeter/__init__.py"].replace('("",', '("127.0.0.1",')
+    put_in(existing, files)
+    said = laptop.make_fails(existing, "run", f"PORT={free_port()}", "HEALTH_TIMEOUT=6")
+    laptop.make(existing, "stop")
+    assert "listens on 127.0.0.1 only: let it listen on 0.0.0.0" in said
+
+
 def test_list_of_requirements_is_an_application(existing: Project, laptop: Laptop) -> None:
     """With only requirements.txt and a command, what the index has is run; the list stays."""
     wanted = "gunicorn\n# by hand\n"

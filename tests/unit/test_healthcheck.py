@@ -135,7 +135,7 @@ def test_a_silent_application_is_unhealthy(
     monkeypatch.setattr(healthcheck, "TIMEOUT", 0.1)
     monkeypatch.setenv("PORT", str(says(None)))
     monkeypatch.setenv("HEALTH", "/")
-    assert healthcheck.main() == 1
+    assert healthcheck.main([]) == 1
     assert capsys.readouterr() == ("", "unhealthy: timed out\n")
 
 
@@ -150,3 +150,16 @@ def test_health_none_is_never_unhealthy() -> None:
     """Who turns the check off is not told of anything."""
     done = check(closed_port(), "none")
     assert (done.returncode, done.stdout) == (0, "not checked (HEALTH is none)\n")
+
+
+def test_a_published_port_is_asked_for_at_the_address_that_it_leads_to() -> None:
+    """An application on 127.0.0.1 alone is told what to do; one on all addresses is fine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            OSError, match=r"listens on 127\.0\.0\.1 only: let it listen on 0\.0\.0\.0"
+        ):
+            healthcheck.check(port, "tcp", ("127.0.0.2",))
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        assert "accepts connections" in healthcheck.check(port, "tcp", ("127.0.0.2",))

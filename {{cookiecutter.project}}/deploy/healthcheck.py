@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Say whether the application answers: the run image's HEALTHCHECK.
 
+`healthcheck --published` asks at the container's own address, which is where a published port leads
+to: an application that listens on 127.0.0.1 only answers nobody outside.
 HEALTH is a path that must answer over HTTP with a status below 500, or `tcp` when a connection is
 enough, or `none`. A bare socket, since an HTTP library would cost more start-up than the check.
 """
@@ -14,19 +16,37 @@ import sys
 TIMEOUT = 4.0  # seconds; the HEALTHCHECK instruction gives up after 5
 
 
-def connect(port: int) -> socket.socket:
-    """Connect to the application inside this container; OSError when nothing listens."""
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def own_addresses() -> tuple[str, ...]:
+    """Give the container's address in its network; loopback when it has none."""
     try:
-        return socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        address = socket.gethostbyname(socket.gethostname())
     except OSError:
-        return socket.create_connection(("::1", port), TIMEOUT)
+        return LOOPBACK
+    return LOOPBACK if address.startswith("127.") else (address,)
 
 
-def check(port: int, health: str) -> str:
+def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
+    """Connect to the application inside this container; OSError when nothing listens."""
+    problem = OSError(f"there is no address to ask port {port} at")
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), TIMEOUT)
+        except OSError as refused:
+            problem = refused
+    if addresses != LOOPBACK:
+        connect(port).close()
+        raise OSError(f"port {port} listens on 127.0.0.1 only: let it listen on 0.0.0.0")
+    raise problem
+
+
+def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     """Give a line that says what was seen; OSError or ValueError when that is not healthy."""
     if health == "none":
         return "not checked (HEALTH is none)"
-    with connect(port) as connection:
+    with connect(port, addresses) as connection:
         if health == "tcp":
             return f"port {port} accepts connections"
         request = f"GET {health} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -40,10 +60,11 @@ def check(port: int, health: str) -> str:
     return f"GET {health} answers {status_line}"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Print one line; status 0 means healthy."""
+    addresses = own_addresses() if arguments == ["--published"] else LOOPBACK
     try:
-        print(check(int(os.environ["PORT"]), os.environ.get("HEALTH", "tcp")))
+        print(check(int(os.environ["PORT"]), os.environ.get("HEALTH", "tcp"), addresses))
     except (OSError, ValueError) as problem:
         print(f"unhealthy: {problem}", file=sys.stderr)
         return 1
@@ -51,4 +72,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

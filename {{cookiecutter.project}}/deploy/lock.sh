@@ -6,7 +6,7 @@
 
 QUIET=1 "$DEPLOY/build.sh" builder
 lock=$(python3 "$DEPLOY/state.py" lock)
-new=$(mktemp "$ROOT/.lock.XXXXXX")
+new=$(mktemp "$ROOT/.deploy/lock.XXXXXX")
 trap 'rm -f "$new"' EXIT
 run_builder "${1:-lock}" >"$new" || die "no lock was made; $(basename "$lock") is as it was"
 chmod 644 "$new"

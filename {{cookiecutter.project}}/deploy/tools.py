@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,19 @@ class Failure(Exception):
 def say(message: str) -> None:
     """Tell the user one line; standard output is kept for the lock."""
     print(f"wheels: {message}", file=sys.stderr, flush=True)
+
+
+def telling(lines: list[str]) -> list[str]:
+    """Choose the lines that say why: the end, and where errors begin when that is further up."""
+    if len(lines) <= TAIL:
+        return lines
+    first = next(
+        (n for n, line in enumerate(lines) if re.match(r"\W*(error|fatal)\b", line, re.I)), 0
+    )
+    half = TAIL // 2
+    if not 0 < first < len(lines) - TAIL:
+        return lines[-TAIL:]
+    return [*lines[first : first + half], "…\n", *lines[-half:]]
 
 
 def quietly(
@@ -40,7 +54,7 @@ def quietly(
         )
         if status:
             log.seek(0)
-            sys.stderr.writelines(log.readlines()[-TAIL:])
+            sys.stderr.writelines(telling(log.readlines()))
     return status
 
 
