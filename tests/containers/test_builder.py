@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import textwrap
 from pathlib import Path
@@ -176,14 +177,15 @@ def test_wheels_are_owned_by_the_caller_and_the_source_is_untouched(
     existing: Project, laptop: Laptop, tmp_path: Path
 ) -> None:
     """The builder alone, by `docker run` with two volumes, as the root that docker gives it."""
-    source, wheelhouse = tmp_path / "source", tmp_path / "wheelhouse"
+    source, wheelhouse, ca = (tmp_path / name for name in ("source", "wheelhouse", "ca"))
     write(source, APPLICATIONS["setup.py"])
     wheelhouse.mkdir()
-    subprocess.run(["chown", "-R", "4321:4321", wheelhouse], check=True)
+    shutil.copytree(existing.path / "deploy" / "ca", ca)
+    subprocess.run(["chown", "-R", "4321:4321", wheelhouse, ca], check=True)
     before = sorted(source.rglob("*"))
     volumes = (
         *("--volume", f"{source}:/application:ro", "--volume", f"{wheelhouse}:/wheelhouse"),
-        *("--volume", f"{existing.path / 'deploy' / 'ca'}:/ca:ro"),
+        *("--volume", f"{ca}:/ca:ro"),
     )
     laptop.docker("run", "--rm", *volumes, f"own-{SESSION}-builder")
     made = [path for path in wheelhouse.rglob("*") if path.is_file()]

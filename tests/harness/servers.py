@@ -16,7 +16,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 
-from tests.harness import folders, images, network
+from tests.harness import debian, folders, images, network
 from tests.harness.console import HarnessError, last_lines, run, succeeds
 from tests.harness.engine import Engine
 
@@ -84,6 +84,8 @@ class Server:
         image = f"slipway-server:{images.fingerprint_of(CONTEXT)}"
         images.provide(self._engine, images.BASE)
         images.provide_built(self._engine, image, CONTEXT)
+        if not shutil.which("ssh"):
+            debian.install("openssh-client")
         with contextlib.ExitStack() as stack:
             self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=_folder_of(self._lease)))
             stack.callback(shutil.rmtree, self._folder)
