@@ -43,3 +43,10 @@ def test_the_beginning_of_a_long_complaint_is_shown_with_its_end() -> None:
     assert len(shown) <= tools.TAIL + 1
     assert tools.telling(lines[:50]) == lines[:50]
     assert tools.telling(["a\n"] * 100) == ["a\n"] * tools.TAIL
+
+
+def test_an_untrusted_certificate_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
+    """People behind an inspecting proxy are told where its certificate goes."""
+    script = "raise SystemExit('ssl.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] no')"
+    assert tools.quietly([sys.executable, "-c", script], dict(os.environ)) == 1
+    assert "into deploy/ca as a .crt file" in capfd.readouterr().err.splitlines()[-1]

@@ -42,6 +42,8 @@ build() {
             said=$(sed -nE 's/^.*(apt\.sh|install|network\.py): /\1: /p' "$log" | tail -n 1)
             [ -z "$said" ] || die "$step: $said"
             tail -n 30 "$log" >&2
+            ! grep -q CERTIFICATE_VERIFY_FAILED "$log" ||
+                die "$step: a certificate is not trusted: put that of your inspecting proxy, or of your index's authority, into deploy/ca as a .crt file"
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
         }
     fi

@@ -11,6 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TAIL = 60  # lines of a failed tool's output
+UNTRUSTED = (
+    "a certificate is not trusted: put that of your inspecting proxy, or of your index's"
+    " authority, into deploy/ca as a .crt file"
+)
 
 
 class Failure(Exception):
@@ -54,7 +58,10 @@ def quietly(
         )
         if status:
             log.seek(0)
-            sys.stderr.writelines(telling(log.readlines()))
+            lines = log.readlines()
+            sys.stderr.writelines(telling(lines))
+            if any("CERTIFICATE_VERIFY_FAILED" in line for line in lines):
+                say(UNTRUSTED)
     return status
 
 
