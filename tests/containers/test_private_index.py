@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
-from tests.conftest import Baker
+from tests.conftest import Baker, Project
 from tests.containers.conftest import SESSION, Laptop
 
 PASSWORD = "s3cret-Pass-of-the-index"
@@ -104,14 +104,19 @@ def gateway(laptop: Laptop) -> str:
     ).strip()
 
 
+def empty_project(generate: Baker, name: str) -> Project:
+    """A project without an application or C libraries, whose command is say-it."""
+    return generate(
+        project=name, app="existing", python="CPython", command="say-it", native_deps=""
+    )
+
+
 def test_private_index_is_used_and_its_password_leaves_no_trace(
     generate: Baker, laptop: Laptop, gateway: str
 ) -> None:
     """It reaches every step that needs it, and no image, lock, log or file."""
     name = f"inhouse-{SESSION}"
-    project = generate(
-        project=name, app="existing", python="CPython", command="say-it", native_deps=""
-    )
+    project = empty_project(generate, name)
     (project.path / "requirements.in").write_text("inhouse\n")
     with serving(ThreadingHTTPServer((gateway, 0), Index)) as port:
         variables = {
@@ -137,9 +142,7 @@ def test_certificate_in_deploy_ca_is_trusted_by_what_a_build_starts(
 ) -> None:
     """A build that fetches over TLS fails without the authority's certificate, and not with it."""
     name = f"fetches-{SESSION}"
-    project = generate(
-        project=name, app="existing", python="CPython", command="say-it", native_deps=""
-    )
+    project = empty_project(generate, name)
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(gateway).configure_cert(context)

@@ -35,7 +35,7 @@ build() {
             die "$step: the image could not be built; see above"
         }
     else
-        mkdir -p "$ROOT/.deploy"
+        own_folder "$ROOT/.deploy"
         BUILDKIT_PROGRESS=plain docker "$@" >"$log" 2>&1 || {
             need_buildx
             # what one of our own steps said is the answer; the rest is noise then

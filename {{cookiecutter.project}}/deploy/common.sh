@@ -6,6 +6,7 @@
 #   say MESSAGE          one line about what is being done
 #   docker …             the command that DOCKER names, which may be podman
 #   is_podman            whether it is
+#   own_folder PATH      make a folder of ours, which git does not see
 #   mount_of PATH DIR    a --mount value that binds PATH at DIR, whatever characters PATH has
 #   run_builder JOB      the builder image with this application; see wheels.py for the jobs
 # DEPLOY_DEBUG=1 traces every command.
@@ -57,6 +58,11 @@ passed() {
 
 PROXIES=(HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy)
 
+own_folder() {
+    mkdir -p "$1"
+    [ -e "$1/.gitignore" ] || printf '# made by make; make clean removes it\n*\n' >"$1/.gitignore"
+}
+
 mount_of() {
     # the value is a line of CSV: a field in quotes may have commas
     printf 'type=bind,"source=%s",target=%s' "${1//\"/\"\"}" "$2"
@@ -69,9 +75,8 @@ run_builder() {
         PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_PROXY VERBOSE); do
         environment+=(--env "$name")
     done
+    own_folder "$ROOT/wheelhouse"
     mkdir -p "$ROOT/$WHEELHOUSE"
-    [ -e "$ROOT/wheelhouse/.gitignore" ] ||
-        printf '# made by make wheels\n*\n' >"$ROOT/wheelhouse/.gitignore"
     # label=disable: where SELinux is on, a bind mount is not readable otherwise
     docker run --rm ${platform[@]+"${platform[@]}"} ${environment[@]+"${environment[@]}"} \
         --security-opt label=disable \

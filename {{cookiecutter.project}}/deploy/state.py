@@ -17,6 +17,7 @@ there. Kept in .deploy/state.json beside the application.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -111,6 +112,11 @@ class Steps:
         }
         self.images = self._inspect()
 
+    @functools.cached_property
+    def _sources(self) -> str:
+        # recording a step and naming the next would read the application twice
+        return sources()
+
     def _inspect(self) -> dict[str, dict[str, Any] | None]:
         names = [self.settings["BASE_IMAGE"], *self.image_of.values()]
         found = engine.inspect_images(self.settings["DOCKER"], names)
@@ -137,7 +143,7 @@ class Steps:
             ]
             return digest(self.image_id("base"), native.packages(names, "build"), *files)
         if step == "wheels":
-            return digest(self.image_id("builder"), self.settings["WHEELHOUSE"], sources())
+            return digest(self.image_id("builder"), self.settings["WHEELHOUSE"], self._sources)
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
         return digest(
             self.image_id("base"),

@@ -12,10 +12,9 @@ who=$("$python" "$DEPLOY/wheels.py" interpreter)
 tools=$ROOT/.deploy/tools-${who// /-}
 wheelhouse=$ROOT/wheelhouse/host-${who// /-}
 appenv=$ROOT/appenv
-mkdir -p "$wheelhouse" "$ROOT/.deploy"
-for folder in "$ROOT/.deploy" "$ROOT/wheelhouse"; do
-    [ -e "$folder/.gitignore" ] || printf '# made by make; make clean removes it\n*\n' >"$folder/.gitignore"
-done
+own_folder "$ROOT/.deploy"
+own_folder "$ROOT/wheelhouse"
+mkdir -p "$wheelhouse"
 
 if [ ! -e "$tools/ready" ]; then
     rm -rf "$tools"
