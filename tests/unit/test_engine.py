@@ -66,6 +66,23 @@ def test_a_failure_is_explained(program: Program) -> None:
         engine.ask(str(stub), "version")
 
 
+def test_an_engine_says_what_its_images_are_for(program: Program) -> None:
+    """As PLATFORM has it; the laptop's own system says nothing about it."""
+    stub = program("docker", 'case "$*" in "version --format "*) echo linux/arm64 ;; esac')
+    assert engine.platform(str(stub)) == "linux/arm64"
+
+
+@pytest.mark.parametrize("script", ["echo no such template >&2; exit 125", "exit 1", ":"])
+def test_an_engine_that_does_not_say_is_for_anything(program: Program, script: str) -> None:
+    """Podman has no server to ask; one that is stopped is complained of by what comes next."""
+    assert engine.platform(str(program("podman", script))) == ""
+
+
+def test_a_docker_that_is_missing_is_for_anything(tmp_path: Path) -> None:
+    """It is complained of by what comes next."""
+    assert engine.platform(f"{tmp_path}/docker") == ""
+
+
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]])
 def test_a_missing_docker_says_what_to_install(tmp_path: Path, names: list[str]) -> None:
     """Nobody is shown a traceback for a program that is not there."""

@@ -1,4 +1,4 @@
-"""Installing a wheelhouse into an empty virtualenv, by real pip."""
+"""Installing a wheelhouse into an empty virtualenv, checked against its own list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import pytest
 
 from tests.unit.conftest import DEPLOY, make_wheel
 
-wheels = importlib.import_module("wheels")
+install_ = importlib.import_module("install")
+store = importlib.import_module("store")
+tools = importlib.import_module("tools")
+wheelhouse_ = importlib.import_module("wheelhouse")
 
 ENTRY_POINT = "[console_scripts]\nrun-the-shop = shop:main\nstart-shop = shop:main\n"
 
@@ -30,8 +33,8 @@ def wheelhouse(tmp_path: Path) -> Path:
     """A wheelhouse folder with one wheel, which brings two programs."""
     folder = tmp_path / "wheel house"
     folder.mkdir()
-    wheel = make_wheel(folder, "shop", "1.0", entry_points=ENTRY_POINT)
-    (folder / "requirements.txt").write_text(wheels.sums([wheel]))
+    make_wheel(folder, "shop", "1.0", entry_points=ENTRY_POINT)
+    wheelhouse_.list_in(folder, "# made for this\n")
     return folder
 
 
@@ -61,20 +64,102 @@ def test_the_wheels_are_installed_and_the_command_becomes_the_start(
 
 def test_a_wheel_with_another_sum_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
     """Somebody changed a wheel after it was built."""
-    make_wheel(wheelhouse, "shop", "1.0", entry_points=ENTRY_POINT + "more = shop:main\n")
+    more = ENTRY_POINT + "more = shop:main\n"
+    changed = make_wheel(wheelhouse, "shop", "1.0", entry_points=more)
+    before = sorted(appenv.rglob("*"))
     done = install(appenv, wheelhouse, "run-the-shop")
-    assert done.returncode != 0
-    assert "DO NOT MATCH THE HASHES" in done.stdout
+    assert done.returncode == 1
+    assert done.stdout == (
+        "install: shop-1.0-py3-none-any.whl in the wheelhouse is not what its requirements.txt"
+        f" names (its sum is sha256:{store.sha256(changed)}): remove it, then run make wheels\n"
+    )
+    assert sorted(appenv.rglob("*")) == before
+
+
+def test_a_wheel_that_nobody_named_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
+    """Somebody put one of their own there; the others are not installed either."""
+    make_wheel(wheelhouse, "foreign", "1.0")
+    done = install(appenv, wheelhouse, "run-the-shop")
+    assert done.returncode == 1
+    assert done.stdout.startswith("install: foreign-1.0-py3-none-any.whl in the wheelhouse is not")
     assert not (appenv / "bin" / "run-the-shop").exists()
 
 
 def test_a_wheel_that_is_missing_is_not_fetched(appenv: Path, wheelhouse: Path) -> None:
-    """The index is off."""
+    """There is no index to ask; each one is named."""
     listing = wheelhouse / "requirements.txt"
-    listing.write_text(listing.read_text() + f"attrs==24.2.0 --hash=sha256:{'0' * 64}\n")
+    kept = listing.read_text()
+    for name, digit in (("attrs", "0"), ("two-b", "1")):
+        kept += f"{name}==24.2.0 --hash=sha256:{digit * 64}\n"
+    listing.write_text(kept)
     done = install(appenv, wheelhouse)
-    assert done.returncode != 0
-    assert "No matching distribution found for attrs==24.2.0" in done.stdout
+    assert done.returncode == 1
+    says = "install: the wheelhouse has no wheel of attrs, two-b: run make wheels\n"
+    assert done.stdout == says
+    assert not list(appenv.rglob("shop.py"))
+
+
+def test_exactly_the_wheels_that_are_named_are_given(wheelhouse: Path) -> None:
+    """In the order of their names, and nothing else that lies there."""
+    for name in ("B", "a"):
+        make_wheel(wheelhouse, name, "2.0")
+    wheelhouse_.list_in(wheelhouse, "")
+    (wheelhouse / "README.txt").touch()
+    (wheelhouse / "shop-1.0.tar.gz").touch()
+    found = install_.checked(wheelhouse)
+    assert found == sorted(wheelhouse.glob("*.whl"))
+    assert len(found) == 3
+
+
+def test_a_folder_without_a_list_is_refused(appenv: Path, wheelhouse: Path) -> None:
+    """In a line."""
+    (wheelhouse / "requirements.txt").unlink()
+    done = install(appenv, wheelhouse)
+    assert done.returncode == 1
+    assert done.stdout.startswith("install: ")
+    assert done.stdout.count("\n") == 1
+    assert "requirements.txt" in done.stdout
+
+
+def test_what_is_installed_has_one_fixed_time(appenv: Path, wheelhouse: Path) -> None:
+    """Folders, links and bytecode too, so that the layer is the same each time; the rest keeps."""
+    old = appenv / "bin" / "old"
+    old.write_text("")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    for path in (appenv, *appenv.rglob("*")):
+        os.utime(path, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
+    assert install(appenv, wheelhouse, "run-the-shop").returncode == 0
+    times = {
+        path.relative_to(appenv).as_posix(): path.lstat().st_mtime
+        for path in (appenv, *appenv.rglob("*"))
+    }
+    new = {name for name, time in times.items() if time == tools.EPOCH}
+    packages = next(appenv.glob("lib/*/site-packages")).relative_to(appenv).as_posix()
+    assert {".", "start", "healthcheck", "bin/run-the-shop", "bin", packages} <= new
+    assert {f"{packages}/shop.py", f"{packages}/shop-1.0.dist-info/RECORD"} <= new
+    assert [name for name in new if name.endswith(".pyc")]
+    assert set(times.values()) == {tools.EPOCH, 1_000_000_000}
+    assert times["bin/old"] == times["pyvenv.cfg"] == 1_000_000_000
+
+
+def test_only_what_is_new_is_dated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a link points to, somewhere else, is none of it."""
+    elsewhere, appenv = tmp_path / "elsewhere", tmp_path / "appenv"
+    elsewhere.touch()
+    (appenv / "bin").mkdir(parents=True)
+    (appenv / "link").symlink_to(elsewhere)
+    (appenv / "broken").symlink_to("nothing")
+    os.utime(appenv / "bin", (1_500_000_000, 1_500_000_000))
+    kept = elsewhere.stat().st_mtime
+    monkeypatch.setenv("APPENV", str(appenv))
+    monkeypatch.setattr(install_, "APPENV", appenv)
+    install_.set_times(1_500_000_001)
+    assert elsewhere.stat().st_mtime == kept
+    assert (appenv / "bin").stat().st_mtime == 1_500_000_000
+    for path in (appenv, appenv / "link", appenv / "broken"):
+        assert path.lstat().st_mtime == tools.EPOCH
+    install_.set_times(1_500_000_000)
+    assert (appenv / "bin").stat().st_mtime == tools.EPOCH
 
 
 def test_a_command_that_no_wheel_brings_is_refused_with_those_that_are_there(

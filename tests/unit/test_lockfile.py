@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 lockfile = importlib.import_module("lockfile")
@@ -222,3 +225,144 @@ def test_what_is_no_source_is_left_out(tmp_path: Path) -> None:
     assert top == {*made, *caches, "deploy"}
     below = lockfile.not_source(tmp_path, tmp_path / "shop", [*made, *caches, *source, "deploy"])
     assert below == {*caches}
+
+
+def test_compiled_wheels_depend_on_interpreter_and_system() -> None:
+    """What a wheelhouse was made for is in its list: a new base image builds it anew."""
+    assert lockfile.system().startswith(lockfile.interpreter() + " ")
+    assert os.uname().machine.replace("_", "-") in lockfile.system().replace("_", "-")
+
+
+def test_only_pins_whose_markers_hold_are_meant_here() -> None:
+    """A lock may name what another system needs."""
+    text = (
+        "one==1 --hash=sha256:aa\n"
+        "two==1 ; python_version < '3' --hash=sha256:aa\n"
+        "three==1 ; python_version >= '3' --hash=sha256:aa\n"
+        "four==1 ; sys_platform == 'nowhere' or implementation_name == 'none' --hash=sha256:aa\n"
+    )
+    assert [pin.name for pin in lockfile.pins_here(text)] == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (LOCK, []),
+        ("--no-binary one\n", ["--no-binary", "one"]),
+        ("--no-binary=one,two  # as we like\n", ["--no-binary", "one,two"]),
+        ("--only-binary :all:\n", ["--only-binary", ":all:"]),
+        (
+            "--no-binary one\n--only-binary=two\n",
+            ["--no-binary", "one", "--only-binary", "two"],
+        ),
+        ("# --no-binary one\none==1 --hash=sha256:aa\n", []),
+    ],
+)
+def test_which_kind_of_file_a_lock_wants(text: str, expected: list[str]) -> None:
+    """However pip lets it be written; what else a lock may say is not pip's finder's."""
+    assert lockfile.options(text) == expected
+
+
+def test_the_sums_of_a_pin_are_those_that_are_sha256() -> None:
+    """pip reads other kinds too, which wheels are not looked up by."""
+    pin = lockfile.Pin("one", "1", "", ("sha256:aa", "sha512:bb", "sha256:cc"))
+    assert pin.sums == {"aa", "cc"}
+
+
+names = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True)
+some_pins = st.lists(
+    st.builds(
+        lambda name, version, marker, hashes: lockfile.Pin(
+            lockfile.normalize(name), version, marker, tuple(sorted(hashes))
+        ),
+        names,
+        st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,2}(rc1|\.post2|\+local\.1)?", fullmatch=True),
+        st.sampled_from(["", 'python_version < "3.12"', 'extra == "a#b"']),
+        st.sets(st.from_regex(r"sha256:[0-9a-f]{8}", fullmatch=True), min_size=1, max_size=3),
+    ),
+    max_size=3,
+)
+some_sets = st.dictionaries(
+    st.builds(lockfile.build_set, st.lists(names | st.text(max_size=8), max_size=3)),
+    some_pins,
+    max_size=4,
+)
+some_text = st.sampled_from(
+    ["", LOCK, LOCK.rstrip("\n"), "# a word\n#\n", PLAIN, "a==1 \\\n  --x\n"]
+)
+
+
+@given(some_pins)
+def test_a_pins_text_is_read_back(pins: list[Any]) -> None:
+    """In one line each."""
+    assert lockfile.pins("\n".join(pin.text for pin in pins)) == pins
+
+
+@settings(max_examples=25)
+@given(some_text, some_sets)
+def test_pins_of_back_ends_are_read_back(text: str, sets: dict[str, list[Any]]) -> None:
+    """Any sets of requirements, with any pins; pip sees none of it."""
+    written = lockfile.with_build_pins(text, sets)
+    assert lockfile.build_pins(written) == sets
+    assert lockfile.logical_lines(written) == lockfile.logical_lines(text)
+    assert lockfile.with_build_pins(written, sets) == written
+
+
+@settings(max_examples=25)
+@given(some_text, some_sets, some_sets)
+def test_pins_of_back_ends_take_the_place_of_others(
+    text: str, before: dict[str, list[Any]], after: dict[str, list[Any]]
+) -> None:
+    """Nothing of those that are not needed any more stays, wherever the lock had them."""
+    both = lockfile.with_build_pins(lockfile.with_build_pins(text, before), after)
+    assert both == lockfile.with_build_pins(text, after)
+    assert lockfile.build_pins(lockfile.with_build_pins(both, {})) == {}
+
+
+def test_pins_of_back_ends_are_as_the_docstring_says() -> None:
+    """Sets that came out the same share their pins; what cannot be read is no pin."""
+    pins = [lockfile.Pin("setuptools", "80.9.0", "", ("sha256:aa", "sha256:bb"))]
+    new = [lockfile.Pin("hatchling", "1.0", "", ("sha256:cc",))]
+    sets = {'["setuptools>=77"]': pins, '["setuptools>=61"]': pins, '["hatchling"]': new, "[]": []}
+    text = lockfile.with_build_pins(LOCK, sets)
+    assert text.startswith(LOCK.partition("\n\n")[0])
+    assert text.endswith(
+        """\
+# To build what asks for ["hatchling"]:
+#   hatchling==1.0 --hash=sha256:cc
+
+# To build what asks for ["setuptools>=61"]:
+# To build what asks for ["setuptools>=77"]:
+#   setuptools==80.9.0 --hash=sha256:aa --hash=sha256:bb
+
+# To build what asks for []:
+"""
+    )
+    assert lockfile.pins(text) == lockfile.pins(LOCK)
+    assert lockfile.is_lock(text)
+    assert lockfile.locked_for(text) == "PyPy 3.11"
+    assert lockfile.build_pins(text.replace("#   hatch", "# hatch"))['["hatchling"]'] == []
+    assert lockfile.build_pins(LOCK) == {}
+
+
+@given(st.lists(names))
+def test_a_set_of_requirements_is_written_in_one_way(requirements: list[str]) -> None:
+    """In whatever order, and however often, a pyproject.toml states them."""
+    written = lockfile.build_set(requirements)
+    assert written == lockfile.build_set([*reversed(requirements), *requirements])
+    assert json.loads(written) == sorted(set(requirements))
+    assert "\n" not in written
+
+
+def test_an_applications_files_are_walked_in_one_order(tmp_path: Path) -> None:
+    """Links are files, also those to folders; what is no source, or no file, is left out."""
+    for name in ("b/z.py", "b/a.py", "b/__pycache__/z.pyc", "a.txt", ".git/config", "venv/x", "Z"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("b")
+    (tmp_path / "b" / "broken").symlink_to("nothing")
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    found = list(lockfile.files_of(tmp_path))
+    assert [name for name, _ in found] == ["Z", "a.txt", "link", "b/a.py", "b/broken", "b/z.py"]
+    assert all(path == tmp_path / name for name, path in found)

@@ -150,6 +150,19 @@ def test_pip_reads_from_the_file_what_the_environment_said(tmp_path: Path) -> No
     assert "/here" not in text
 
 
+def test_every_setting_of_pip_that_the_builder_gets_is_in_the_file() -> None:
+    """The builder's image and its containers know the same ones."""
+    text = network.pip_conf(dict.fromkeys(network.PIP_SETTINGS, "x"))
+    assert text.count("=\n    x\n") == len(network.PIP_SETTINGS) == len(INDEXES)
+    assert {*network.PIP_SETTINGS} == {*INDEXES}
+
+
+def test_who_wants_only_the_names_waits_for_no_cryptography() -> None:
+    """Every script of the laptop reads the settings, and those read the names."""
+    script = "import sys, settings; raise SystemExit('ssl' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=DEPLOY).returncode == 0
+
+
 def test_without_an_index_of_ones_own_the_file_names_none() -> None:
     """An empty variable counts as none."""
     text = network.pip_conf({"PIP_INDEX_URL": "", "PIP_CERT": "/x"})

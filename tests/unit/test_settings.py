@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 
+network = importlib.import_module("network")
 settings = importlib.import_module("settings")
 
 NAMES = ("FIRST", "SECOND", "THIRD")
@@ -230,6 +231,22 @@ def test_a_name_that_nobody_sets_has_its_default(project: Project) -> None:
         "COMMAND": "b",
     }
     assert seen["IMAGE_PORT"] == settings.DEFAULTS["PORT"]
+
+
+def test_the_scripts_are_told_which_variables_of_pip_the_builder_gets(project: Project) -> None:
+    """By name alone: a password in an index's address is in no line that a shell evaluates."""
+    done = settings_of(project, PIP_INDEX_URL="https://me:word@index.example/simple")
+    assert read_exports(done.stdout)["PIP_NAMES"].split() == list(network.PIP_SETTINGS)
+    assert "word" not in done.stdout
+
+
+def test_images_are_named_by_the_project(printing: Project) -> None:
+    """Which verify.py does otherwise, to build beside them."""
+    assert make(printing)["IMAGES"] == "shop"
+    assert make(printing, DEPLOY_IMAGES="")["IMAGES"] == "shop"
+    assert make(printing, "PROJECT=other")["IMAGES"] == "other"
+    beside = make(printing, DEPLOY_IMAGES="shop-verify-1")
+    assert (beside["IMAGES"], beside["PROJECT"]) == ("shop-verify-1", "shop")
 
 
 def test_an_including_makefile_keeps_its_own_variables(printing: Project) -> None:

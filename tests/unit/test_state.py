@@ -8,9 +8,13 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -20,25 +24,60 @@ from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script
 settings = importlib.import_module("settings")
 state = importlib.import_module("state")
 
-STEPS = ("base", "builder", "wheels", "image")
+# As long as nothing has to be compiled there is no builder.
+STEPS = ("base", "tools", "wheels", "image")
+IMAGES = {"base": "base", "tools": "builder:tools", "builder": "builder", "image": "run"}
+BASE = "debian:trixie-slim"
+PINNED = f"debian@sha256:{'a' * 64}"
+DAY, ANOTHER_DAY = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
 LOCK = f"# Locked for CPython 3.11 by `make lock`;\none==1.0 --hash=sha256:{'0' * 64}\n"
 
 
+# The engine itself is the container tests' part: here images are files, each with what is said of
+# it, and a build makes those that it names, one argument a line in the log.
+DOCKER = """\
+cd '{images}' || exit 1
+case "$1 $2" in
+"image inspect")
+    echo "$*" >>../inspected
+    shift 2
+    list=
+    for name; do
+        read -r said <"$name" 2>/dev/null || {{
+            echo "No such image: $name" >&2
+            exit 1
+        }}
+        list="$list,$said"
+    done
+    echo "[${{list#,}}]"
+    ;;
+"version "*) echo linux/amd64 ;;
+"run "*)
+    echo "$*" >>../ran
+    [ ! -e ../meanwhile ] || . ../meanwhile
+    ;;
+"build "*)
+    printf '%s\\n' "$@" "$COMMAND" >../built
+    while [ $# -gt 0 ]; do
+        [ "$1" != --tag ] || echo "{{\\"Id\\":\\"built by $$\\"}}" >"$2"
+        shift
+    done
+    ;;
+*) echo "$@" >>../asked ;;
+esac
+"""
+
+
 class Build:
-    """A project whose images are files, each with its ID in it."""
+    """A project whose images are files, each with what the engine says of it."""
 
     def __init__(self, folder: Path) -> None:
         """Take a folder with a project and images in it."""
         self.project = Project(folder / "a place", "")
         self.images = folder / "images"
-        # The engine itself is the container tests' part.
-        stub = shell_script(
-            folder / "docker",
-            "shift 2; list=\n"
-            f"for name; do read -r id <'{self.images}'/\"$name\" ||"
-            ' { echo "No such image: $name" >&2; exit 1; }\n'
-            'list="$list,{\\"Id\\":\\"$id\\"}"; done; echo "[${list#,}]"',
-        )
+        self.unread: list[str] | None = None
+        self.by = "tools"
+        stub = shell_script(folder / "docker", DOCKER.format(images=self.images))
         self.write("deploy/settings.mk", f"{SETTINGS}DOCKER := {stub}\n")
 
     def write(self, name: str, text: str) -> Path:
@@ -48,9 +87,12 @@ class Build:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def image(self, name: str, identity: str) -> None:
+    def image(self, name: str, identity: str, **said: object) -> None:
         """Let an image be there."""
-        (self.images / name).write_text(identity + "\n")
+        path = self.images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        said = {"Id": identity, "Os": "linux", "Architecture": "amd64", **said}
+        path.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
     def ask(self, *words: str, **environment: str) -> str:
         """Do what state.py does in this project, without the start of a Python for each step."""
@@ -60,6 +102,8 @@ class Build:
                 patch.setattr(module, "DEPLOY", self.project.path / "deploy")
             patch.setattr(state, "ROOT", self.project.path)
             patch.setattr(state, "STATE", self.project.path / ".deploy" / "state.json")
+            lock = self.project.path / "deploy" / "base.lock"
+            patch.setattr(state.pin.read, "__defaults__", (lock,))
             for name, value in environment.items():
                 patch.setenv(name, value)
             assert state.main([*words]) == 0
@@ -76,26 +120,41 @@ class Build:
         """Name the step that must be done next."""
         return self.ask("next", "image", **environment)
 
-    def do(self, step: str, **environment: str) -> None:
-        """Do a step as build.sh does: make what it makes, then record it."""
-        if step == "wheels":
-            for part in ("deps", "app"):
-                folder = f"wheelhouse/{environment.get('PYTHON', 'python3')}/{part}"
-                pin = f"{part}==1.0 --hash=sha256:{self.ask('sources')}\n"
-                self.write(f"{folder}/requirements.txt", f"# made\n{pin}")
-                self.write(f"{folder}/{part}.whl", "")
+    def do(self, step: str, *edits: Callable[[], object], **environment: str) -> None:
+        """Do a step as build.sh does: start it, make what it makes, then record it.
+
+        Edits happen meanwhile.
+        """
+        self.ask("start", step, self.by, **environment)
+        self.make(step, **environment)
+        for edit in edits:
+            edit()
+        self.ask("done", step, step if step in STEPS else "image", self.by, **environment)
+
+    def make(self, step: str, **environment: str) -> None:
+        """Make what a step makes."""
+        if step in IMAGES:
+            self.image(f"shop-{IMAGES[step]}", f"{step} {uuid.uuid4()}")
         else:
-            name = {"image": "run"}.get(step, step)
-            self.image(f"shop-{name}", f"{step} {uuid.uuid4()}")
-        self.ask("done", step, **environment)
+            wheelhouse = f"wheelhouse/{environment.get('PYTHON', 'python3')}"
+            for part in ("deps", "app"):
+                pin = f"{part}==1.0 --hash=sha256:{self.ask('sources')}\n"
+                self.write(f"{wheelhouse}/{part}/requirements.txt", f"# made\n{pin}")
+                self.write(f"{wheelhouse}/{part}/{part}.whl", "a wheel")
+            if self.unread is not None:
+                self.write(f"{wheelhouse}/unread.json", json.dumps(self.unread))
 
     def finish(self, **environment: str) -> list[str]:
-        """Do what must be done; gives the steps that this took."""
+        """Do what must be done, as build.sh does; gives the steps that this took."""
         did: list[str] = []
-        while step := self.next(**environment):
-            assert len(did) < len(STEPS)
-            self.do(step, **environment)
+        step = self.next(**environment)
+        if step:
+            self.ask("start", step, self.by, **environment)
+        while step:
+            assert len(did) <= len(STEPS)
+            self.make(step, **environment)
             did.append(step)
+            step = self.ask("done", step, "image", self.by, **environment)
         return did
 
 
@@ -113,7 +172,7 @@ def start(folder: Path) -> Build:
     build.write("requirements.txt", LOCK)
     build.write("pyproject.toml", "[project]\nname = 'shop'\n")
     build.write("src/shop/__init__.py", "")
-    build.image("debian:trixie-slim", "from")
+    build.image(BASE, "from")
     return build
 
 
@@ -132,9 +191,36 @@ def done(finished: Path, tmp_path: Path) -> Build:
     return Build(tmp_path / "done")
 
 
+def pinned(build: Build, pin: str = PINNED, platform: str = "any", date: str = DAY) -> str:
+    """Write a line of base.lock; gives it."""
+    line = f"{BASE} {platform} {pin} {date}\n"
+    build.write("deploy/base.lock", line)
+    return line
+
+
+@pytest.fixture
+def real(done: Build) -> Build:
+    """A project that build.sh builds, with an engine in which builds leave images, and a pin."""
+    pinned(done)
+    done.image(PINNED, "from")
+    done.finish()
+    return done
+
+
 def test_every_step_is_done_once(done: Build) -> None:
     """The second time there is nothing to do, for any goal."""
-    assert [done.ask("next", goal) for goal in STEPS] == ["", "", "", ""]
+    assert [done.ask("next", goal) for goal in STEPS] == [""] * len(STEPS)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_engine_is_asked_once_when_there_is_nothing_to_do(real: Build, gone: bool) -> None:
+    """That is most of the time it takes; neither a builder nor the pinned image need be here."""
+    if gone:
+        (real.images / PINNED).unlink()
+    asked = real.images.parent / "inspected"
+    asked.unlink()
+    assert real.next() == ""
+    assert len(asked.read_text().splitlines()) == 1
 
 
 def test_a_goal_needs_only_the_steps_before_it(build: Build) -> None:
@@ -147,8 +233,16 @@ def test_a_goal_needs_only_the_steps_before_it(build: Build) -> None:
 def test_times_decide_nothing(done: Build) -> None:
     """A touched file, or a fresh checkout of the same commit, rebuilds nothing."""
     for path in done.project.path.rglob("*"):
-        os.utime(path, (1, 1))
+        if "wheelhouse" not in path.parts:  # which is in no checkout
+            os.utime(path, (1, 1))
     assert done.next() == ""
+
+
+def test_touched_wheels_are_looked_at_again_and_make_no_other_image(done: Build) -> None:
+    """Their times stand for their content, which is too much to read every time."""
+    for path in (done.project.path / "wheelhouse").rglob("*"):
+        os.utime(path, (1, 1))
+    assert done.finish() == ["wheels"]
 
 
 @pytest.mark.parametrize(
@@ -156,19 +250,28 @@ def test_times_decide_nothing(done: Build) -> None:
     [
         ("deploy/base.docker", "FROM x\n", STEPS),
         ("deploy/apt.sh", "#!/bin/sh\n", STEPS),
+        ("deploy/apt.conf", "# x\n", STEPS),
+        ("deploy/bytecode.py", "# x\n", STEPS),
+        ("deploy/base.lock", f"{BASE} linux/amd64 sha256:{'0' * 64} {DAY}\n", STEPS),
+        ("deploy/builder.txt", "# x\n", STEPS[1:3]),
+        ("deploy/network.py", "# x\n", STEPS[1:3]),
         ("deploy/build.docker", "FROM x\n", STEPS[1:3]),
         ("deploy/wheels.py", "# x\n", STEPS[1:3]),
         ("deploy/run.docker", "FROM x\n", STEPS[3:]),
+        ("deploy/install.py", "# x\n", STEPS[1:]),
+        ("deploy/unpack.py", "# x\n", STEPS[1:]),
+        ("deploy/healthcheck.py", "# x\n", STEPS[1:]),
         ("requirements.txt", LOCK + "# more\n", STEPS[2:]),
         ("src/shop/__init__.py", "X = 1\n", STEPS[2:]),
         ("src/shop/new.py", "", STEPS[2:]),
         ("src/shop/deploy/__init__.py", "", STEPS[2:]),
         ("src/shop/venv/__init__.py", "", STEPS[2:]),
         ("deploy/settings.mk", "{}NATIVE := openssl libffi\n", STEPS),
-        ("deploy/settings.mk", "{}NATIVE := openssl apt:libx-dev\n", STEPS[1:3]),
+        ("deploy/settings.mk", "{}NATIVE := openssl apt:libx-dev\n", STEPS[2:3]),
         ("deploy/settings.mk", "{}COMMAND := another\n", STEPS[3:]),
         ("deploy/settings.mk", "{}PORT := 9000\n", STEPS[3:]),
         ("deploy/settings.mk", "{}HEALTH := tcp\n", STEPS[3:]),
+        ("deploy/settings.mk", "{}TAG := 1.4.0\n", STEPS[3:]),
     ],
 )
 def test_a_change_rebuilds_what_is_made_of_it(
@@ -178,6 +281,13 @@ def test_a_change_rebuilds_what_is_made_of_it(
     path = done.project.path / name
     done.write(name, text.replace("{}", path.read_text() if path.exists() else ""))
     assert done.finish() == list(steps)
+
+
+@pytest.mark.parametrize("name", ["lockfile", "store", "tools"])
+def test_all_that_installs_the_wheels_goes_into_the_image(done: Build, name: str) -> None:
+    """What install.py imports is as much of it as install.py."""
+    done.write(f"deploy/{name}.py", "# x\n")
+    assert done.finish() == list(STEPS[1:])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +349,7 @@ def test_a_name_that_is_no_text_is_a_name(done: Build) -> None:
     ("name", "steps"),
     [
         ("shop-base", STEPS),
-        ("shop-builder", STEPS[1:3]),
+        ("shop-builder:tools", STEPS[1:3]),
         ("shop-run", STEPS[3:]),
     ],
 )
@@ -255,7 +365,7 @@ def test_an_image_that_somebody_else_made_is_made_again(done: Build) -> None:
     """Another project of that name overwrote it, or a new base image was pulled."""
     done.image("shop-run", "another")
     assert done.finish() == ["image"]
-    done.image("debian:trixie-slim", "a newer one")
+    done.image(BASE, "a newer one")
     assert done.finish() == list(STEPS)
 
 
@@ -268,6 +378,452 @@ def test_wheels_that_are_gone_are_built_again(done: Build, name: str) -> None:
     else:
         path.unlink()
     assert done.next() == "wheels"
+
+
+@pytest.fixture
+def compiled(done: Build) -> Build:
+    """A project where all is done, and some wheel had to be compiled."""
+    done.write("src/shop/native.c", "int x;\n")
+    done.ask("start", "wheels", "tools")
+    done.do("builder")
+    done.by = "builder"
+    done.do("wheels")
+    done.do("image")
+    return done
+
+
+def test_what_had_to_be_compiled_needs_the_builder_from_then_on(compiled: Build) -> None:
+    """It is one of the images that must be there, and what it is made of counts."""
+    assert compiled.next() == ""
+    assert "export by=builder" in compiled.ask("plan", "image").splitlines()
+    (compiled.images / "shop-builder").unlink()
+    assert compiled.finish() == ["builder", "wheels"]
+    compiled.image("shop-builder", "another")
+    assert compiled.finish() == ["builder", "wheels"]
+    settings_file = compiled.project.read("deploy/settings.mk")
+    compiled.write("deploy/settings.mk", f"{settings_file}NATIVE := openssl apt:libx-dev\n")
+    assert compiled.finish() == ["builder", "wheels"]
+    compiled.write("deploy/build.docker", "FROM x\n")
+    assert compiled.finish() == ["tools", "builder", "wheels"]
+    compiled.write("deploy/base.docker", "FROM x\n")
+    assert compiled.finish() == ["base", "tools", "builder", "wheels", "image"]
+
+
+def test_wheels_that_the_tools_could_not_make_are_not_done(done: Build) -> None:
+    """Whatever ends the build before the builder has made them."""
+    done.ask("start", "wheels", "tools")
+    done.ask("start", "wheels", "builder")
+    assert done.finish()[:2] == ["builder", "wheels"]
+
+
+def tampered(wheel: Path) -> None:
+    """Write into a wheel."""
+    wheel.write_text("another")
+
+
+def replaced(wheel: Path) -> None:
+    """Put a wheel of the same size in the place of one."""
+    another = wheel.with_name("another")
+    another.write_text("A WHEEL")
+    another.replace(wheel)
+
+
+def copied(wheel: Path) -> None:
+    """Add a wheel."""
+    shutil.copy2(wheel, wheel.with_name("more.whl"))
+
+
+@pytest.mark.parametrize("change", [tampered, replaced, copied])
+@pytest.mark.parametrize("name", ["deps/deps.whl", "app/app.whl"])
+def test_a_wheel_that_somebody_put_there_is_noticed(
+    done: Build, change: Callable[[Path], None], name: str
+) -> None:
+    """Only what the lock names is installed."""
+    change(done.project.path / "wheelhouse/python3" / name)
+    assert done.next() == "wheels"
+
+
+def test_what_stands_in_comments_above_the_wheels_makes_no_other_image(done: Build) -> None:
+    """The listings say for which lock and system they were made; the wheels are the same."""
+    done.write("src/shop/__init__.py", "X = 1\n")
+    listings = [done.project.path / f"wheelhouse/python3/{part}" for part in ("deps", "app")]
+    before = [(folder / "requirements.txt").read_text() for folder in listings]
+
+    def as_before() -> None:
+        for folder, text in zip(listings, before, strict=True):
+            (folder / "requirements.txt").write_text(f"# made anew\n{text}# and more\n")
+
+    done.do("wheels", as_before)
+    assert done.next() == ""
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        ("base", "deploy/base.docker"),
+        ("base", "deploy/settings.mk"),
+        ("tools", "deploy/builder.txt"),
+        ("tools", "deploy/wheels.py"),
+        ("wheels", "src/shop/__init__.py"),
+        ("wheels", "src/shop/new.py"),
+        ("wheels", "requirements.txt"),
+        ("image", "deploy/run.docker"),
+        ("image", "deploy/settings.mk"),
+    ],
+)
+def test_an_edit_while_a_step_runs_counts_as_one_made_afterwards(
+    done: Build, step: str, name: str
+) -> None:
+    """Nobody knows whether the step saw it."""
+    path = done.project.path / name
+    text = path.read_text() if path.exists() else ""
+    if name == "deploy/settings.mk":
+        text += "PYTHON := pypy3\nCOMMAND := another\n"
+    done.do(step, lambda: done.write(name, f"{text}# edited\n"))
+    assert done.next() == ("base" if name == "deploy/settings.mk" else step)
+
+
+def script(build: Build, text: str) -> str:
+    """Build with build.sh and containers that do this; gives what they were asked, a line each."""
+    folder = build.images.parent
+    (folder / "meanwhile").write_text(text.replace("PROJECT", f"'{build.project.path}'"))
+    (folder / "ran").unlink(missing_ok=True)
+    said = build.project.run("deploy/build.sh")
+    assert said.returncode == 0, said.stdout
+    return (folder / "ran").read_text()
+
+
+def test_the_builder_is_made_when_something_must_be_compiled(real: Build) -> None:
+    """The tools are not asked again then."""
+    real.write("src/shop/native.c", "int x;\n")
+    ran = script(real, 'case "$*" in *--without-compiler) exit 4 ;; esac\n')
+    assert [line.split()[-1] for line in ran.splitlines()] == ["--without-compiler", "--locked"]
+    assert real.next() == ""
+    real.write("src/shop/native.c", "int y;\n")
+    (ran,) = script(real, "").splitlines()
+    assert ran.endswith("shop-builder wheels --locked")
+    assert real.next() == ""
+
+
+def test_a_lock_is_made_when_the_wheels_want_one(real: Build) -> None:
+    """It is one of their inputs: all is done then."""
+    lock = real.project.path / "requirements.txt"
+    lock.rename(real.images.parent / "lock")
+    script(
+        real,
+        'case "$*" in\n*" lock") cat ../lock ;;\n'
+        "*) [ -e PROJECT/requirements.txt ] || exit 3 ;;\nesac\n",
+    )
+    assert lock.read_text() == LOCK
+    assert real.next() == ""
+
+
+@pytest.mark.parametrize("by", [{}, {"DEPLOY_OVERRIDES": ""}], ids=["alone", "below make"])
+def test_a_setting_that_is_edited_while_a_step_runs_is_not_lost(
+    real: Build, by: dict[str, str]
+) -> None:
+    """The image that follows is made with it, or made again; never taken for one that was."""
+    done = real
+    done.write("src/shop/__init__.py", "X = 1\n")
+    meanwhile = f"echo 'COMMAND := another' >>'{done.project.path}/deploy/settings.mk'\n"
+    (done.images.parent / "meanwhile").write_text(
+        f"{meanwhile}echo '#' >>'{done.project.path}/wheelhouse/python3/app/app.whl'\n"
+        f"echo 'app==1.1' >>'{done.project.path}/wheelhouse/python3/app/requirements.txt'\n"
+    )
+    said = done.project.run("deploy/build.sh", **by)
+    assert said.returncode == 0, said.stdout
+    built = (done.images.parent / "built").read_text().splitlines()
+    assert built[-1] == "another" or done.next(**by) == "image"
+
+
+def test_an_edit_that_is_taken_back_while_a_step_runs_is_none(done: Build) -> None:
+    """Content decides, also then."""
+
+    def to_and_fro() -> None:
+        done.write("src/shop/__init__.py", "X = 1\n")
+        done.write("src/shop/__init__.py", "")
+
+    done.do("wheels", to_and_fro)
+    assert done.next() == ""
+
+
+def test_a_lock_that_is_made_while_the_wheels_are_counts(build: Build) -> None:
+    """The step starts again with it, and is done; without that it would be done twice."""
+    (build.project.path / "requirements.txt").unlink()
+    build.do("base")
+    build.do("tools")
+    build.do("wheels", lambda: build.write("requirements.txt", LOCK))
+    assert build.next() == "wheels"
+    (build.project.path / "requirements.txt").unlink()
+    build.ask("start", "wheels")
+    build.write("requirements.txt", LOCK)
+    build.ask("start", "wheels")
+    build.make("wheels")
+    assert build.ask("done", "wheels", "image") == "image"
+
+
+def test_a_step_that_was_not_started_is_not_done(done: Build) -> None:
+    """Not one that nobody started, nor another one, nor one that is done already."""
+    says = "image was not started: run this again"
+    assert says in done.fail("done", "image")
+    done.ask("start", "wheels")
+    assert says in done.fail("done", "image")
+    done.do("image")
+    assert says in done.fail("done", "image")
+    assert done.next() == ""
+
+
+def test_the_step_that_comes_next_is_started_at_once(build: Build) -> None:
+    """One Python for both; what changes from then on is an edit while it runs."""
+    build.ask("start", "base")
+    build.make("base")
+    assert build.ask("done", "base", "tools") == "tools"
+    build.make("tools")
+    build.write("deploy/builder.txt", "# x\n")
+    assert build.ask("done", "tools", "wheels") == "tools"
+    build.make("tools")
+    assert build.ask("done", "tools", "wheels") == "wheels"
+    assert "was not started" in build.fail("done", "tools")
+
+
+def test_after_the_goal_comes_nothing(build: Build) -> None:
+    """An edit while it was made is seen the next time, and is no reason to complain of it."""
+    build.ask("start", "base")
+    build.make("base")
+    build.write("deploy/base.docker", "FROM x\n")
+    assert build.ask("done", "base", "base") == ""
+    assert build.next() == "base"
+
+
+def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build) -> None:
+    """The step is started; when there is none to do, none is."""
+    lines = build.ask("plan", "image").splitlines()
+    assert {"export step=base", "export by=tools", "export PROJECT=shop"} < {*lines}
+    build.make("base")
+    assert build.ask("done", "base", "image") == "tools"
+    assert "export step=''" in done.ask("plan", "image").splitlines()
+    assert "was not started" in done.fail("done", "image")
+
+
+@pytest.fixture
+def reading(done: Build) -> Build:
+    """A project where all is done and the wheel is not made of some files."""
+    done.write("README.md", "# Shop\n")
+    done.write("tests/test_shop.py", "")
+    done.unread = ["README.md", "requirements.txt", "tests/test_shop.py"]
+    assert done.finish() == ["wheels", "image"]
+    return done
+
+
+def test_the_content_of_what_no_wheel_is_made_of_rebuilds_nothing(reading: Build) -> None:
+    """A README's text, a test's mode."""
+    reading.write("README.md", "# The shop\n")
+    script = reading.write("tests/test_shop.py", "assert True\n")
+    script.chmod(0o755)
+    assert reading.next() == ""
+    reading.write("src/shop/__init__.py", "X = 1\n")
+    assert reading.next() == "wheels"
+
+
+def test_such_an_edit_while_the_wheels_are_made_rebuilds_nothing(reading: Build) -> None:
+    """What the wheel is not made of is known when it is there."""
+    reading.do("wheels", lambda: reading.write("README.md", "# The shop\n"))
+    assert reading.next() == ""
+
+
+def renamed(path: Path) -> None:
+    """Give a file another name."""
+    path.rename(path.with_name("test_all.py"))
+
+
+def joined(path: Path) -> None:
+    """Add a file beside one."""
+    path.with_name("test_more.py").write_text("")
+
+
+@pytest.mark.parametrize("change", [Path.unlink, renamed, joined])
+def test_the_name_of_what_no_wheel_is_made_of_counts(
+    reading: Build, change: Callable[[Path], None]
+) -> None:
+    """A build that lists a folder saw the names."""
+    change(reading.project.path / "tests/test_shop.py")
+    assert reading.next() == "wheels"
+
+
+def test_the_lock_counts_though_no_wheel_is_made_of_it(reading: Build) -> None:
+    """The wheelhouse is."""
+    reading.write("requirements.txt", LOCK + "# more\n")
+    assert reading.next() == "wheels"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"{}", b"null", b"\xff\xfe", b"[]", b"[3]", b"[[]]"])
+def test_all_files_count_when_it_is_not_known_which_do(reading: Build, data: bytes) -> None:
+    """Whatever happened to the list, the wheel is built once more."""
+    (reading.project.path / "wheelhouse/python3/unread.json").write_bytes(data)
+    reading.write("README.md", "# The shop\n")
+    assert reading.finish()[:1] == ["wheels"]
+
+
+def test_a_tag_that_moves_rebuilds_nothing_once_it_is_pinned(done: Build) -> None:
+    """Whatever the name stands for by now, here or in a registry."""
+    pinned(done)
+    assert done.finish() == list(STEPS)
+    done.image(BASE, "a newer one")
+    assert done.next() == ""
+    (done.images / BASE).unlink()
+    assert done.next() == ""
+
+
+@pytest.mark.parametrize("change", [{"pin": f"debian@sha256:{'b' * 64}"}, {"date": ANOTHER_DAY}])
+def test_a_pin_that_moves_rebuilds_everything(done: Build, change: dict[str, str]) -> None:
+    """Another image, or the Debian packages of another day."""
+    pinned(done)
+    done.finish()
+    pinned(done, **change)
+    assert done.finish() == list(STEPS)
+
+
+def test_only_the_pin_of_this_image_and_platform_counts(done: Build) -> None:
+    """An imported image has a pin for each platform."""
+    identity = f"sha256:{'1' * 64}"
+    done.image(BASE, identity)
+    line = pinned(done, identity, "linux/amd64")
+    done.finish()
+    done.write("deploy/base.lock", f"# why\n{BASE} linux/arm64 {identity} {ANOTHER_DAY}\n{line}")
+    assert done.next() == ""
+    pinned(done, identity, "linux/amd64", ANOTHER_DAY)
+    assert done.next() == "base"
+
+
+def test_an_imported_image_that_changed_rebuilds_everything(done: Build) -> None:
+    """It is pin.py that refuses it then."""
+    pinned(done, f"sha256:{'1' * 64}", "linux/amd64")
+    done.finish()
+    done.image(BASE, f"sha256:{'2' * 64}")
+    assert done.next() == "base"
+
+
+def test_a_pin_that_cannot_be_read_is_named(done: Build) -> None:
+    """A merge that went wrong, with the line and what to do."""
+    done.write("deploy/base.lock", "# x\n<<<<<<< HEAD\n")
+    assert "deploy/base.lock, line 2, is no pin: remove the file" in done.fail("next", "image")
+
+
+# What build.sh and common.sh do, with a word from the test where a step would be.
+BUILD = """\
+set -eu
+mkdir -p .deploy
+exec 9>.deploy/lock
+export DEPLOY_LOCK=9
+plan=$(python3 deploy/state.py plan image) || exit 1
+eval "$plan"
+echo "$step"
+read -r word || exit
+python3 deploy/state.py "done" "$step"
+"""
+
+
+Make = Callable[[Build], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Start a build in a process of its own; give it a word to let its first step end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(build: Build) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                ["bash", "-c", BUILD],
+                cwd=build.project.path,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def line_of(stream: IO[str] | None) -> str:
+    """Wait for a line of a process."""
+    assert stream is not None
+    return stream.readline().strip()
+
+
+WAITS = "another make is at work in this project; waiting for it"
+
+
+def test_a_second_build_waits_for_the_first_and_plans_anew(build: Build, make: Make) -> None:
+    """What the first one did is not done again."""
+    first = make(build)
+    assert line_of(first.stdout) == "base"
+    second = make(build)
+    assert line_of(second.stderr) == WAITS
+    build.make("base")
+    assert first.communicate("go on\n") == ("", "")
+    assert line_of(second.stdout) == "tools"
+    build.make("tools")
+    assert second.communicate("go on\n") == ("", "")
+    assert build.next() == "wheels"
+
+
+def test_a_build_that_was_killed_stands_in_nobodys_way(build: Build, make: Make) -> None:
+    """Neither for one that comes later nor for one that waits; what it began is not done."""
+    first = make(build)
+    assert line_of(first.stdout) == "base"
+    second = make(build)
+    assert line_of(second.stderr) == WAITS
+    first.send_signal(signal.SIGKILL)
+    assert line_of(second.stdout) == "base"
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    third = make(build)
+    assert line_of(third.stdout) == "base"
+    build.make("base")
+    assert third.communicate("go on\n") == ("", "")
+    assert build.next() == "tools"
+
+
+def test_a_build_with_nothing_to_do_waits_for_nobody(done: Build, make: Make) -> None:
+    """`make run` of what is there goes on while something else is made."""
+    done.write("src/shop/__init__.py", "X = 1\n")
+    first = make(done)
+    assert line_of(first.stdout) == "wheels"
+    done.write("src/shop/__init__.py", "")
+    second = make(done)
+    assert line_of(second.stdout) == ""
+    assert second.communicate() == ("", "")
+
+
+def test_a_build_inside_a_build_has_the_same_lock(build: Build) -> None:
+    """lock.sh asks for the tools while the wheels are made."""
+    plan = "python3 deploy/state.py plan base | grep step"
+    script = f"mkdir .deploy; exec 9>.deploy/lock; export DEPLOY_LOCK=9; {plan}; bash -c '{plan}'"
+    assert build.project.run("bash", "-c", script).stdout == "export step=base\n" * 2
+
+
+def test_without_a_lock_nobody_waits(build: Build) -> None:
+    """state.py on its own, as a person may ask it."""
+    plan = (sys.executable, "deploy/state.py", "plan", "base")
+    assert "export step=base\n" in build.project.run(*plan).stdout
+    assert "export step=base\n" in build.project.run(*plan, DEPLOY_LOCK="").stdout
+
+
+def test_a_build_that_fails_at_once_leaves_nothing_in_sight_of_git(build: Build) -> None:
+    """Without the engine, say; the commit that is built then is no dirty one."""
+    path = build.project.path
+    build.project.run("git", "init", "--quiet")
+    (path.parent / "docker").write_text("#!/bin/sh\nexit 1\n")
+    before = build.project.run("git", "status", "--porcelain", "--untracked-files=all").stdout
+    assert build.project.run("deploy/build.sh").returncode == 1
+    after = build.project.run("git", "status", "--porcelain", "--untracked-files=all").stdout
+    assert after == before
 
 
 def test_another_interpreter_builds_all_anew(done: Build) -> None:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # apt.sh run|build PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
+# apt.sh date: date all that was written since to SOURCE_DATE_EPOCH, so that two builds are equal.
 #
 # `run` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
 # Of alternatives the first that this release has is taken (libssl3t64|libssl3). Recommended
@@ -15,17 +16,34 @@ fail() {
 role=$1
 shift
 
-# The base image's own configuration would empty the download cache after every install.
-export APT_CONFIG=/run/deploy/apt.conf
-export DEBIAN_FRONTEND=noninteractive
+# in a mount, which is no part of the image; some seconds early, since the engine was at work before
+began=/var/log/began
 
-if ls /run/deploy/ca/*.crt >/dev/null 2>&1; then
+if [ "$role" = date ]; then
+    # what the engine mounts is not writable, or no part of the image
+    find / -xdev -newer "$began" '(' -type l -o -writable ')' -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    exit
+fi
+touch --date='3 seconds ago' "$began"
+
+# What Debian's pypy3compile writes is different every time; base.docker has bytecode.py do it.
+mkdir -p /var/log/bin
+printf '#!/bin/sh\n' >/var/log/bin/pypy3compile
+chmod +x /var/log/bin/pypy3compile
+PATH=/var/log/bin:$PATH
+
+# The base image's own configuration would empty the download cache after every install.
+export APT_CONFIG=/mnt/apt.conf
+export DEBIAN_FRONTEND=noninteractive
+export PYTHONHASHSEED=0
+
+if ls /mnt/ca/*.crt >/dev/null 2>&1; then
     bundle=$(mktemp)
     trap 'rm -f "$bundle"' EXIT
     if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
         cat /etc/ssl/certs/ca-certificates.crt >"$bundle"
     fi
-    cat /run/deploy/ca/*.crt >>"$bundle"
+    cat /mnt/ca/*.crt >>"$bundle"
     chmod 644 "$bundle" # apt fetches as its own user
     set -- -o "Acquire::https::CAInfo=$bundle" -- "$@"
 else
@@ -39,34 +57,61 @@ while [ "$1" != -- ]; do
 done
 shift
 
-# shellcheck disable=SC2086 # options are words without blanks
-apt-get $options update -qq || fail "the package lists cannot be fetched: is the network up? (behind an inspecting proxy: put its certificate in deploy/ca/)"
-
-for wanted; do
-    shift
-    found=
-    for name in $(printf '%s' "$wanted" | tr '|' ' '); do
-        if [ -n "$(apt-cache madison "$name")" ]; then
-            found=$name
-            break
-        fi
+# find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and missing
+# to one that it does not have
+find_packages() {
+    packages=
+    missing=
+    for wanted; do
+        found=
+        for name in $(printf '%s' "$wanted" | tr '|' ' '); do
+            if [ -n "$(apt-cache madison "$name")" ]; then
+                found=$name
+                break
+            fi
+        done
+        packages="$packages $found"
+        [ -n "$found" ] || missing=$wanted
     done
-    [ -n "$found" ] || fail "this release has no package $wanted: change NATIVE or BASE_IMAGE in deploy/settings.mk"
-    set -- "$@" "$found"
-done
+}
+
+# The builder takes the lists that the base was made with, just now: asking again takes a second. The
+# folder is that of all releases, whose lists may push each other out.
+stamp=/var/cache/apt/updated-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")-$(dpkg --print-architecture)
+missing=unknown
+if [ "$role" = build ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
+    find_packages "$@"
+fi
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086 # options are words without blanks
+    apt-get $options update -qq || fail "the package lists cannot be fetched: is the network up? (behind an inspecting proxy: put its certificate in deploy/ca/)"
+    touch "$stamp"
+    find_packages "$@"
+    [ -z "$missing" ] || fail "this release has no package $missing: change NATIVE or BASE_IMAGE in deploy/settings.mk"
+fi
+# shellcheck disable=SC2086 # names of packages have no blanks
+set -- $packages
 
 install() {
     # shellcheck disable=SC2086
-    apt-get $options install -qq --yes --no-install-recommends "$@" >/dev/null
+    apt-get $options install -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends "$@" >/dev/null
 }
 
 case $role in
-run) install -o Dpkg::Options::=--path-exclude='*.h' "$@" ;;
+run)
+    # what was mended since the base image was made
+    # shellcheck disable=SC2086
+    apt-get $options upgrade -qq --yes --no-install-recommends >/dev/null
+    install -o Dpkg::Options::=--path-exclude='*.h' "$@"
+    ;;
 build)
+    # packages that are here already and should have headers
+    hollow=$(grep -l '\.h$' /var/lib/dpkg/info/*.list | sed 's|.*/||; s|\.list$||')
     install "$@"
-    without=$(dpkg --verify | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
-    if [ -n "$without" ]; then
-        # shellcheck disable=SC2046,SC2086 # names of packages and headers have no blanks
+    # shellcheck disable=SC2086 # names of packages and headers have no blanks
+    [ -z "$hollow" ] || without=$(dpkg --verify $hollow | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
+    if [ -n "${without:-}" ]; then
+        # shellcheck disable=SC2046,SC2086
         install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
     fi
     ;;

@@ -1,30 +1,302 @@
-"""Build the application's wheel with the back end that its pyproject.toml names (PEP 517).
+"""Build wheels from source trees by the back ends that they name (PEP 517).
 
-A back end's virtualenv is made once and kept in the cache: making it is most of the time that a
-wheel of a few files takes.
+A back end is as pinned as any dependency: its versions and hashes stand in the lock (lockfile.py).
+Its virtualenv is made once and kept in the cache, and so is every wheel that was built from an
+index's source distribution: making the one is most of the time that a wheel of a few files takes,
+and making the other is minutes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import hashlib
-import json
+import operator
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import lockfile
-from tools import Failure, quietly, run
+import unpack
+from index import Index
+from store import Store, digest, sha256
+from tools import Failure, quietly, results, run, say
+
+if TYPE_CHECKING:
+    from build import ProjectBuilder
+
+T = TypeVar("T")
+Env = Mapping[str, str]
 
 # What else a back end may say its requirements by.
 CONFIGURATION = ("pyproject.toml", "setup.py", "setup.cfg")
 
+# Part of every built wheel's key: raise it when the way of building changes.
+RECIPE = 1
 
-def build_wheel(source: Path, folder: Path, environment: Mapping[str, str]) -> None:
-    """Build source's wheel into folder; Failure when the back end does not."""
+# Where headers and pkg-config say which C libraries there are: what a build may look for.
+LIBRARIES = (
+    "/usr/include",
+    "/usr/include/*-linux-*",
+    "/usr/lib/*/pkgconfig",
+    "/usr/share/pkgconfig",
+)
+
+
+class Tree(NamedTuple):
+    """A source tree to build a wheel of.
+
+    Attributes:
+        identity: changes with all that says what its build needs.
+        opened: gives its folder for the length of a block.
+        within: what is being built already, and needs it for that.
+    """
+
+    identity: str
+    opened: Callable[[], AbstractContextManager[Path]]
+    within: tuple[str, ...] = ()
+
+
+class Builds:
+    """Wheels of pins and of source trees, fetched or built, each once."""
+
+    def __init__(
+        self,
+        index: Index,
+        pinned: Mapping[str, Sequence[lockfile.Pin]],
+        environment: Mapping[str, str],
+        scratch: Path,
+        locking: bool = False,
+    ) -> None:
+        """Take the pins of back ends by requirement set, and a folder for source trees.
+
+        What is not pinned is pinned now, which is what locking is for and is said otherwise.
+        """
+        self.locking = locking
+        self.index = index
+        self.store: Store = index.store
+        self.pinned = dict(pinned)
+        self.environment = dict(environment)
+        self.scratch = scratch
+        self._resolving = threading.RLock()
+        self._doing: dict[str, threading.Lock] = {}
+
+    def wheels(
+        self,
+        pins: Sequence[lockfile.Pin],
+        options: Sequence[str] = (),
+        only_fetch: bool = False,
+        within: tuple[str, ...] = (),
+    ) -> list[Path]:
+        """Give the wheel of each pin, in the store; what the index has no wheel of is built.
+
+        Options are a lock's, such as --no-binary NAME, which is not meant for back ends. With
+        only_fetch, what would have to be built is left out.
+        """
+        found: list[Path | None] = []
+        sources: list[tuple[int, lockfile.Pin, Path]] = []
+        for number, (pin, path) in enumerate(zip(pins, self.index.fetch(pins, options))):
+            found.append(path if path.suffix == ".whl" else None)
+            if path.suffix != ".whl":
+                sources.append((number, pin, path))
+        # the largest first: the last one to end should not have begun last
+        sources.sort(key=lambda each: -each[2].stat().st_size)
+        with ThreadPoolExecutor(processors()) as pool:
+            tasks = [
+                pool.submit(self._built, pin, path, only_fetch, within) for _, pin, path in sources
+            ]
+        for (number, _, _), wheel in zip(sources, results(tasks)):
+            found[number] = wheel
+        return [path for path in found if path is not None]
+
+    def _built(
+        self, pin: lockfile.Pin, archive: Path, only_fetch: bool, within: tuple[str, ...]
+    ) -> Path | None:
+        """Give the wheel of a source distribution, built now if it never was."""
+        name = f"{pin.name} {pin.version}"
+        try:
+            if name in within:
+                raise Failure(f"it is needed to build {within[-1]}")
+            tree = self.tree_of(pin, archive, within)
+            _, needs = self.requirements(tree, only_fetch)
+            if needs is None:
+                return None
+            # everything that goes into the wheel; the builder image itself does not, so that a new
+            # one compiles nothing again
+            key = digest(RECIPE, tree.identity, lockfile.system(), libraries(), self._texts(needs))
+            found = self.store.built(key)
+            if found is not None or only_fetch:
+                return found
+            self.virtualenv(needs, tree.within)  # this may wait for others, and what follows not
+            with self._once(key), tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+                found = self.store.built(key)
+                if found is None:
+                    say(f"building {name} from source")
+                    found = self.store.add_built(key, self.build(tree, Path(folder), needs))
+                return found
+        except Failure as problem:
+            raise Failure(f"{name} cannot be built: {problem}", problem.output) from None
+
+    def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:
+        """Give the tree of a source distribution, unpacked as long as it is needed."""
+
+        # always in the same place, which compilers write down, and so by one thread at a time;
+        # never while another tree is waited for, which might be waiting for this one
+        @contextlib.contextmanager
+        def opened() -> Iterator[Path]:
+            place = self.scratch / "sources" / f"{pin.name}-{pin.version}"
+            with self._once(str(place)):
+                place.mkdir(parents=True)
+                try:
+                    extract(archive, place)
+                    yield place
+                finally:
+                    shutil.rmtree(place, ignore_errors=True)
+
+        return Tree(sha256(archive), opened, (*within, f"{pin.name} {pin.version}"))
+
+    def build(self, tree: Tree, folder: Path, needs: set[str], reads: Path | None = None) -> Path:
+        """Build the wheel of a tree into folder; Failure when the back end does not.
+
+        The names of the files that it read are written to reads; see reads.py.
+        """
+        python, variables = self.virtualenv(needs, tree.within)
+        with tree.opened() as source:
+            variables.update(compiler_flags(source), **watched(source, reads))
+            return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
+
+    def requirements(
+        self, tree: Tree, only_known: bool = False, reads: Path | None = None
+    ) -> tuple[set[str], set[str] | None]:
+        """Give what a build needs: what pyproject.toml states, and with it what the back end asks.
+
+        Each is asked once for an identity of the tree; the back end never with only_known, which
+        gives None instead. Reads is that of build.
+        """
+        stated = self.store.answer(digest("stated", tree.identity))
+        if stated.known is None:
+            with tree.opened() as source:
+                stated.remember(sorted(build_requirements(source)))
+        static = set(stated.known or [])
+        question = digest(tree.identity, lockfile.system(), self._texts(static))
+        asked = self.store.answer(question)
+        if asked.known is None and only_known:
+            return static, None
+        if asked.known is None:
+            python, variables = self.virtualenv(static, tree.within)
+            with self._once(question):
+                asked = self.store.answer(question)
+                if asked.known is None:
+                    ask = operator.methodcaller("get_requires_for_build", "wheel")
+                    with tree.opened() as source:
+                        variables.update(watched(source, reads))
+                        asked.remember(sorted(call(ask, source, python, variables)))
+        return static, static | set(asked.known or [])
+
+    def _once(self, key: str) -> threading.Lock:
+        """Give the lock of what only one thread should do; the others find it done."""
+        return self._doing.setdefault(key, threading.Lock())
+
+    def _texts(self, requirements: set[str]) -> list[str]:
+        return [pin.text for pin in self.pins_for(requirements)]
+
+    def pins_for(self, requirements: set[str]) -> Sequence[lockfile.Pin]:
+        """Give the pins of a requirement set: the lock's, or else the newest, which are said."""
+        wanted = lockfile.build_set(requirements)
+        with self._resolving:
+            if wanted not in self.pinned:
+                self.pinned[wanted] = self.resolve(requirements)
+                if not self.locking:
+                    names = ", ".join(f"{pin.name} {pin.version}" for pin in self.pinned[wanted])
+                    say(f"the lock pins no {wanted}: using {names}; make lock pins them")
+            return self.pinned[wanted]
+
+    def resolve(self, requirements: set[str]) -> list[lockfile.Pin]:
+        """Pin a requirement set by the newest versions there are."""
+        if not requirements:
+            return []
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            wanted, output = Path(folder, "wanted.in"), Path(folder, "lock.txt")
+            wanted.write_text("\n".join(sorted(requirements)) + "\n", encoding="utf-8")
+            compile_lock(folder, [str(wanted)], output, self.environment)
+            return lockfile.pins(output.read_text(encoding="utf-8"))
+
+    def virtualenv(
+        self, requirements: set[str], within: tuple[str, ...] = ()
+    ) -> tuple[str, dict[str, str]]:
+        """Give the interpreter and the environment of a virtualenv with these requirements.
+
+        Kept in the cache by its pins, and made by one process at a time.
+        """
+        pins = self.pins_for(requirements)
+        cache = self.store.root / "backends"
+        cache.mkdir(parents=True, exist_ok=True)
+        listener = Path(__file__).with_name("reads.py")
+        made_of = [[pin.text for pin in pins], lockfile.system(), sys.executable, sha256(listener)]
+        place = cache / digest(made_of)[:16]
+        python = place / "bin" / "python"
+        if not (place / "ready").exists():
+            wheels = self.wheels(pins, within=within)  # which may wait for others
+            with place.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (place / "ready").exists():
+                    shutil.rmtree(place, ignore_errors=True)
+                    run("venv", "--without-pip", str(place), environment=self.environment)
+                    unpack.into(place, wheels)
+                    packages = unpack.site_packages(place)
+                    shutil.copy(listener, packages / "_reads.py")
+                    (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")
+                    (place / "ready").touch()
+        path = f"{place / 'bin'}:{self.environment.get('PATH', '')}"
+        return str(python), {**self.environment, "PATH": path, "VIRTUAL_ENV": str(place)}
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def libraries() -> list[str]:
+    """Name the C libraries that a build may find, by their headers and pkg-config files.
+
+    Part of what a wheel is built from: many take a library when it is there and do without it
+    when it is not.
+    """
+    root = Path("/")
+    return sorted({path.name for each in LIBRARIES for path in root.glob(each[1:] + "/*")})
+
+
+def compiler_flags(source: Path) -> dict[str, str]:
+    """Give the variables that make compilers write the same bytes wherever the source lies.
+
+    Debugging symbols are left out: nobody starts a debugger in the run image, and they are most of
+    an extension module's size. -O2 is there for packages that take these flags instead of theirs.
+    """
+    flags = f"-O2 -g0 -ffile-prefix-map={source}=."
+    return {
+        **{name: f"{os.environ.get(name, '')} {flags}".strip() for name in ("CFLAGS", "CXXFLAGS")},
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env) -> T:
+    """Ask a source tree's back end for something; Failure, with what it said, when it fails."""
     from build import BuildBackendException, BuildException, ProjectBuilder  # with pip-tools
+
+    output: list[str] = []
 
     def runner(
         command: Iterable[str],
@@ -33,58 +305,75 @@ def build_wheel(source: Path, folder: Path, environment: Mapping[str, str]) -> N
     ) -> None:
         # build says the hook's name by this exception
         words = list(command)
-        status = quietly(words, {**variables, **(extra_environ or {})}, cwd)
+        status, said = quietly(words, {**env, **(extra_environ or {})}, cwd)
+        output.extend(said)
         if status:
             raise subprocess.CalledProcessError(status, words)
 
     try:
-        builder = ProjectBuilder(source)
-        static = set(builder.build_system_requires)
-        python, variables = virtualenv(static, environment)
-        builder = ProjectBuilder(source, python_executable=python, runner=runner)
-        known = Path(python).parents[1] / f"asks-{configuration_of(source)}.json"
-        if not known.is_file():
-            asked = sorted(builder.get_requires_for_build("wheel"))
-            known.write_text(json.dumps(asked), encoding="utf-8")
-        more = set(json.loads(known.read_text(encoding="utf-8")))
-        if more - static:
-            python, variables = virtualenv(static | more, environment)
-            builder = ProjectBuilder(source, python_executable=python, runner=runner)
-        builder.build("wheel", folder)
+        return ask(ProjectBuilder(source, python_executable=python, runner=runner))
     except (BuildException, BuildBackendException) as problem:
-        raise Failure(f"the application's wheel cannot be built: {problem}") from None
+        raise Failure(str(problem), output) from None
+
+
+def tree_at(source: Path) -> Tree:
+    """Give the tree that lies in a folder, which is known by the files that say what it needs."""
+    return Tree(configuration_of(source), lambda: contextlib.nullcontext(source))
+
+
+def watched(source: Path, reads: Path | None) -> dict[str, str]:
+    """Give the variables by which reads.py notes what is read of source."""
+    return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
+
+
+def build_requirements(source: Path) -> set[str]:
+    """Read what a source tree's pyproject.toml states that its build needs (PEP 518)."""
+    return set(call(lambda tree: tree.build_system_requires, source, sys.executable, {}))
 
 
 def configuration_of(source: Path) -> str:
-    """Give one digest over the files that say what a build needs."""
-    total = hashlib.sha256()
-    for name in CONFIGURATION:
-        if (source / name).is_file():
-            total.update(name.encode() + (source / name).read_bytes())
-    return total.hexdigest()[:16]
+    """Give one digest over the files that say what a build needs.
 
-
-def virtualenv(
-    requirements: set[str], environment: Mapping[str, str]
-) -> tuple[str, dict[str, str]]:
-    """Give the interpreter and the environment of a virtualenv with these requirements.
-
-    Kept in the cache, and made by one process at a time.
+    That is the whole tree where the back end itself lies in it.
     """
-    wanted = sorted(requirements)
-    named = json.dumps([wanted, lockfile.interpreter(), sys.executable])
-    cache = Path(environment["XDG_CACHE_HOME"], "backends")
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / hashlib.sha256(named.encode()).hexdigest()[:16]
-    python = place / "bin" / "python"
-    with place.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "ready").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            run("venv", "--without-pip", str(place), environment=environment)
-            if wanted:
-                options = ("--python", str(python), "install", "--progress-bar", "off")
-                run("pip", *options, *wanted, environment=environment)
-            (place / "ready").touch()
-    path = f"{place / 'bin'}:{environment.get('PATH', '')}"
-    return str(python), {**environment, "PATH": path, "VIRTUAL_ENV": str(place)}
+    files = {name: source / name for name in CONFIGURATION if (source / name).is_file()}
+    if "pyproject.toml" in files and b"backend-path" in files["pyproject.toml"].read_bytes():
+        files = {name: path for name, path in lockfile.files_of(source) if path.is_file()}
+    return digest({name: sha256(path) for name, path in files.items()})
+
+
+def extract(archive: Path, place: Path) -> None:
+    """Unpack a source distribution, a tar or zip archive, without the folder around it."""
+    from pip._internal.exceptions import InstallationError
+    from pip._internal.utils.unpacking import unpack_file
+
+    try:
+        unpack_file(str(archive), str(place))
+    except (
+        InstallationError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        ValueError,
+    ) as problem:
+        raise Failure(f"{archive.name} cannot be unpacked: {problem}") from None
+
+
+def compile_lock(
+    folder: str | Path,
+    wanted: Sequence[str],
+    output: Path,
+    environment: Mapping[str, str],
+    *options: str,
+) -> None:
+    """Have pip-compile write the lock of some requirement files, with hashes."""
+    run(
+        *("piptools", "compile", "--verbose", "--generate-hashes"),
+        *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
+        *("--no-emit-trusted-host", "--no-emit-find-links", "--resolver", "backtracking"),
+        *("--output-file", str(output), *options, *wanted),
+        environment=environment,
+        cwd=Path(folder),
+    )

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# build.sh [STEP]: make the run image, or everything up to STEP: base, builder, wheels, image.
+# build.sh [STEP]: make the run image, or everything up to STEP: base, tools, builder, wheels, image.
 # A step whose inputs have not changed is not done again; QUIET=1 leaves that unsaid.
 # Works from anywhere, without make.
 #
+# from, epoch and created are those of the pinned base image; by is the image that makes wheels.
+# verify.py sets DEPLOY_COMMIT ("REVISION SECONDS TIME", where git is not asked) and DEPLOY_NO_CACHE.
+#
 # state.py names the first step to do along with the settings, so that nothing to do costs little.
 case ${1:-image} in
-base | builder | wheels | image) SETTINGS_BY="state.py plan ${1:-image}" ;;
+base | tools | builder | wheels | image) SETTINGS_BY="state.py plan ${1:-image}" ;;
 *)
-    echo "build.sh: there is no step $1: use base, builder, wheels or image" >&2
+    echo "build.sh: there is no step $1: use base, tools, builder, wheels or image" >&2
     exit 1
     ;;
 esac
+ALONE=1
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -22,10 +26,13 @@ need_buildx() {
 # build TITLE ARGUMENT…: docker build, which leaves the image that had TITLE before without a name;
 # that one is removed
 build() {
-    local title=$1 context arguments=() name said log=$ROOT/.deploy/build.log
+    local title=$1 context arguments=() name said log=${log:-$ROOT/.deploy/build.log}
     shift
     # A builder in a container of its own does not see local images; the engine's own does.
-    context=$(docker context show 2>/dev/null) && export BUILDX_BUILDER=$context
+    if [ -n "${BUILDX_BUILDER:-}" ] || [ -e "${DOCKER_CONFIG:-$HOME/.docker}/buildx/current" ]; then
+        context=$(docker context show 2>/dev/null) && export BUILDX_BUILDER=$context
+    fi
+    [ -z "${DEPLOY_NO_CACHE:-}" ] || arguments+=(--no-cache)
     for name in $(passed "${PROXIES[@]}"); do arguments+=(--build-arg "$name"); done
     arguments+=(--label "org.opencontainers.image.title=$title")
     set -- build ${arguments[@]+"${arguments[@]}"} ${platform[@]+"${platform[@]}"} "$@"
@@ -51,73 +58,134 @@ build() {
 }
 
 base() {
-    local packages
+    local packages pinned
     # shellcheck disable=SC2086 # NATIVE is words
     packages=$(python3 "$DEPLOY/native.py" run $NATIVE)
     say "base: $PYTHON on $BASE_IMAGE${NATIVE:+, with $NATIVE}"
-    docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 ||
-        docker pull --quiet ${platform[@]+"${platform[@]}"} "$BASE_IMAGE" >/dev/null ||
-        die "base: $BASE_IMAGE is neither here nor to be pulled: change BASE_IMAGE in deploy/settings.mk"
-    build "$PROJECT-base" --tag "$PROJECT-base" --file "$DEPLOY/base.docker" \
-        --build-arg BASE_IMAGE --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" "$DEPLOY"
+    pinned=$(python3 "$DEPLOY/pin.py") || exit 1
+    eval "$pinned"
+    python3 "$DEPLOY/state.py" start base # the pin, if it is new, is one of the inputs
+    # shellcheck disable=SC2154 # what is said of the base image comes from pin.py
+    build "$PROJECT-base" --tag "$IMAGES-base" --file "$DEPLOY/base.docker" \
+        --build-arg BASE_IMAGE="$from" --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" \
+        --build-arg SOURCE_DATE_EPOCH="$epoch" "$DEPLOY"
+}
+
+# build_tools, build_builder: the two images of build.docker
+builder_options() {
+    PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
+    export PIP_CONF
+    options=(--file "$DEPLOY/build.docker" --build-arg BASE="$IMAGES-base" --build-arg PYTHON
+        --secret "id=pip.conf,env=PIP_CONF")
+}
+
+build_tools() {
+    build "$PROJECT-tools" --tag "$IMAGES-builder:tools" --target tools "${options[@]}" "$DEPLOY"
+}
+
+tools() {
+    say "tools: the base with pip, to fetch wheels and install them"
+    builder_options
+    build_tools
 }
 
 builder() {
-    local packages
+    local packages tools_too
     # shellcheck disable=SC2086
     packages=$(python3 "$DEPLOY/native.py" build $NATIVE)
     say "builder: the base with compiler, headers and pip"
-    PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
-    export PIP_CONF
-    build "$PROJECT-builder" --tag "$PROJECT-builder" --file "$DEPLOY/build.docker" \
-        --build-arg BASE="$PROJECT-base" --build-arg PYTHON --build-arg BUILD_PACKAGES="$packages" \
-        --secret id=pip.conf,env=PIP_CONF "$DEPLOY"
+    builder_options
+    own_folder "$ROOT/.deploy"
+    tools_too=$(python3 "$DEPLOY/state.py" next tools)
+    if [ -n "$tools_too" ]; then
+        python3 "$DEPLOY/state.py" start tools
+        [ -n "${DEPLOY_NO_CACHE:-}" ] || ahead >"$ROOT/.deploy/ahead.log" 2>&1 9>&- &
+    fi
+    build "$PROJECT-builder" --tag "$IMAGES-builder" "${options[@]}" \
+        --build-arg BUILD_PACKAGES="$packages" "$DEPLOY"
+    if [ -n "$tools_too" ]; then
+        wait
+        build_tools
+        python3 "$DEPLOY/state.py" "done" tools
+    fi
 }
 
+# ahead: while the compiler is installed, do what needs none: the tools, and when make was told to go
+# on to the wheels or the image, the dependencies and their layer. What fails here is done again in
+# its turn, and said then.
+ahead() {
+    log=$ROOT/.deploy/ahead-build.log
+    build_tools
+    case " ${DEPLOY_GOALS:-} " in *" wheels "* | *" image "* | *" run "* | *" push "* | *" deploy "*) ;; *) return 0 ;; esac
+    BUILDER=$IMAGES-builder:tools run_builder fetch --locked || return 0
+    case " $DEPLOY_GOALS " in *" image "* | *" run "* | *" push "* | *" deploy "*) ;; *) return 0 ;; esac
+    run_image --target dependencies
+}
+
+# The tools alone make the wheels, as long as nothing has to be compiled; else the builder does, this
+# time and from then on (`by` comes with the settings).
 wheels() {
-    local status=0
+    local status locked=''
     say "wheels: into $WHEELHOUSE"
-    run_builder wheels --locked || status=$?
-    # 3: there is no lock for this interpreter yet
-    if [ "$status" -eq 3 ]; then
-        "$DEPLOY/lock.sh"
+    while true; do
         status=0
-        run_builder wheels --locked || status=$?
-    fi
+        if [ "$by" = builder ]; then
+            run_builder wheels --locked || status=$?
+        else
+            BUILDER=$IMAGES-builder:tools run_builder wheels --locked --without-compiler || status=$?
+        fi
+        if [ "$status" -eq 3 ] && [ -z "$locked" ]; then # there is no lock for this interpreter yet
+            "$DEPLOY/lock.sh"
+            locked=yes
+        elif [ "$status" -eq 4 ] && [ "$by" != builder ]; then
+            QUIET=1 "$DEPLOY/build.sh" builder
+            by=builder
+        else
+            break
+        fi
+        python3 "$DEPLOY/state.py" start wheels "$by" # these are among its inputs
+    done
     [ "$status" -eq 0 ] || die "wheels: not built; what was in $WHEELHOUSE before is untouched"
 }
 
-image() {
-    local revision created version from file=$DEPLOY/run.docker
-    revision=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || revision=
-    if [ -n "$revision" ] && [ -n "$(git -C "$ROOT" status --porcelain -- .)" ]; then
-        revision=$revision-dirty
-    fi
-    created=$(git -C "$ROOT" show --no-patch --format=%cI HEAD 2>/dev/null) ||
-        created=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
-    from=$(docker image inspect --format '{{.Id}}' "$BASE_IMAGE")
-    say "image: $PROJECT-run${TAG:+:$TAG}, which runs $COMMAND"
+# run_image ARGUMENT…: docker build of run.docker
+run_image() {
+    local file=$DEPLOY/run.docker
     if is_podman; then
         # podman's dockerfiles have no --start-interval
         sed 's/ --start-interval=[^ ]*//' "$file" >"$ROOT/.deploy/run.docker"
         file=$ROOT/.deploy/run.docker
     fi
-    build "$PROJECT" --tag "$PROJECT-run" ${TAG:+--tag "$PROJECT-run:$TAG"} --file "$file" \
-        --build-arg BASE="$PROJECT-base" --build-arg BUILDER="$PROJECT-builder" \
+    build "$PROJECT" --file "$file" --build-arg BASE="$IMAGES-base" \
+        --build-arg TOOLS="$IMAGES-builder:tools" "$@" "$ROOT/$WHEELHOUSE"
+}
+
+image() {
+    local commit revision='' version
+    commit=${DEPLOY_COMMIT:-$(git -C "$ROOT" log -1 --format='%H %ct %cI' 2>/dev/null)} || commit=
+    if [ -n "$commit" ]; then
+        read -r revision epoch created <<<"$commit"
+        [ "$revision" != - ] || revision= # verify.py has one word for each
+        [ -n "${DEPLOY_COMMIT:-}" ] || [ -z "$(git -C "$ROOT" status --porcelain -- .)" ] ||
+            revision=$revision-dirty
+    fi
+    version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
+    say "image: $IMAGES-run${TAG:+:$TAG}, which runs $COMMAND"
+    # shellcheck disable=SC2154 # these come with the settings, or from pin.py
+    run_image --tag "$IMAGES-run" ${TAG:+--tag "$IMAGES-run:$TAG"} \
+        --build-arg SOURCE_DATE_EPOCH="$epoch" \
         --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
-        --build-arg VERSION="${TAG:-$version}" \
-        --build-arg REVISION="$revision" --build-arg CREATED="$created" \
-        --build-arg BASE_NAME="$BASE_IMAGE" --build-arg BASE_DIGEST="$from" \
-        "$ROOT/$WHEELHOUSE"
+        --build-arg VERSION="${TAG:-$version}" --build-arg REVISION="$revision" \
+        --build-arg CREATED="$created" \
+        --build-arg BASE_NAME="$BASE_IMAGE" --build-arg BASE_DIGEST="${pin#*@}"
 }
 
 goal=${1:-image}
-# shellcheck disable=SC2154 # step comes with the settings
+# shellcheck disable=SC2154 # step, by and what is said of the base image come with the settings
 [ -n "$step" ] || [ -n "${QUIET:-}" ] || say "$goal: nothing to do"
 while [ -n "$step" ]; do
     "$step"
     did=$step
-    step=$(python3 "$DEPLOY/state.py" "done" "$did" "$goal")
+    step=$(python3 "$DEPLOY/state.py" "done" "$did" "$goal" "$by")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done

@@ -6,7 +6,7 @@
 
 "$DEPLOY/run.sh" stop
 pushed=$(python3 "$DEPLOY/state.py" get push name)
-for image in "$PROJECT-run" "$PROJECT-builder" "$PROJECT-base" "$pushed"; do
+for image in "$PROJECT-run" "$IMAGES-builder" "$IMAGES-builder:tools" "$IMAGES-base" "$pushed"; do
     [ -z "$image" ] || docker image rm "$image" >/dev/null 2>&1 || true
 done
 [ ! -e "$ROOT/appenv/.made" ] || rm -rf "$ROOT/appenv"

@@ -9,6 +9,7 @@
 #   own_folder PATH      make a folder of ours, which git does not see
 #   mount_of PATH DIR    a --mount value that binds PATH at DIR, whatever characters PATH has
 #   run_builder JOB      the builder image with this application; see wheels.py for the jobs
+#                        (BUILDER is another image that can do it)
 # DEPLOY_DEBUG=1 traces every command.
 
 set -euo pipefail
@@ -26,6 +27,19 @@ die() {
 say() {
     printf '%s: %s\n' "$NAME" "$*"
 }
+
+own_folder() {
+    mkdir -p "$1"
+    [ -e "$1/.gitignore" ] || printf '# made by make; make clean removes it\n*\n' >"$1/.gitignore"
+}
+
+# A script that sets ALONE works on the project beside no other; what it calls is a part of it. The
+# lock is held by whoever has file 9 open, so that it ends with the last of them, however that ends.
+if [ -n "${ALONE:-}" ] && [ -z "${DEPLOY_LOCK:-}" ]; then
+    own_folder "$ROOT/.deploy"
+    exec 9>"$ROOT/.deploy/lock"
+    export DEPLOY_LOCK=9
+fi
 
 command -v python3 >/dev/null || die "python3 is not installed: install Python 3.9 or later, then run this again"
 # shellcheck disable=SC2086 # a program here and its arguments; build.sh has state.py tell more at once
@@ -58,11 +72,6 @@ passed() {
 
 PROXIES=(HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy)
 
-own_folder() {
-    mkdir -p "$1"
-    [ -e "$1/.gitignore" ] || printf '# made by make; make clean removes it\n*\n' >"$1/.gitignore"
-}
-
 mount_of() {
     # the value is a line of CSV: a field in quotes may have commas
     printf 'type=bind,"source=%s",target=%s' "${1//\"/\"\"}" "$2"
@@ -71,8 +80,8 @@ mount_of() {
 run_builder() {
     local environment=() name
     # by name only: a password in an index's address shows in no process list
-    for name in $(passed "${PROXIES[@]}" PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST \
-        PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_PROXY VERBOSE); do
+    # shellcheck disable=SC2086 # names have no blanks
+    for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE); do
         environment+=(--env "$name")
     done
     own_folder "$ROOT/wheelhouse"
@@ -83,6 +92,6 @@ run_builder() {
         --mount "$(mount_of "$ROOT" /application),readonly" \
         --mount "$(mount_of "$ROOT/$WHEELHOUSE" /wheelhouse)" \
         --mount "$(mount_of "$DEPLOY/ca" /ca),readonly" \
-        --mount type=volume,source=wheelhouse-cache,target=/cache \
-        "$PROJECT-builder" "$@"
+        --mount "type=volume,source=${DEPLOY_CACHE:-wheelhouse-cache},target=/cache" \
+        "${BUILDER:-$IMAGES-builder}" "$@"
 }

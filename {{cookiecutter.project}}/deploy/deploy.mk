@@ -7,7 +7,10 @@ DEPLOY_FOLDER := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 # The names that were typed, so that a variable which merely stands in the environment does not count.
 export DEPLOY_OVERRIDES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
-.PHONY: help lock upgrade base builder wheels image size run stop push deploy rollback status logs shell \
+# What comes after a target can begin before that has ended.
+export DEPLOY_GOALS := $(MAKECMDGOALS)
+
+.PHONY: help lock upgrade base builder wheels image verify size run stop push deploy rollback status logs shell \
 	venv serve registry-up registry-down clean
 
 help: ## list these
@@ -18,7 +21,7 @@ help: ## list these
 lock: ## write the lock (pip-compile with hashes, in the builder); pins stay
 	@'$(DEPLOY_FOLDER)/lock.sh' lock
 
-upgrade: ## the same, moving the pins to the newest versions
+upgrade: ## the same, moving the pins, those of back ends and the base image
 	@'$(DEPLOY_FOLDER)/lock.sh' upgrade
 
 base: ## the base image: interpreter, C libraries, /appenv
@@ -30,19 +33,22 @@ builder: ## the builder image: base + compiler, headers, pip
 wheels: ## the wheelhouse: what the lock and the application name
 	@'$(DEPLOY_FOLDER)/build.sh' wheels
 
-image: wheels ## the run image: base + wheelhouse
+image: ## the run image: base + wheelhouse
 	@'$(DEPLOY_FOLDER)/build.sh' image
+
+verify: ## build it all again from nothing, and compare
+	@'$(DEPLOY_FOLDER)/verify.py'
 
 size: ## what the run image's megabytes are, layers and wheels
 	@'$(DEPLOY_FOLDER)/size.py'
 
-run: image ## run it here on PORT, as a server would
+run: ## run it here on PORT, as a server would
 	@'$(DEPLOY_FOLDER)/run.sh'
 
 stop: ## end what `make run` started
 	@'$(DEPLOY_FOLDER)/run.sh' stop
 
-push: image ## send the image to the registry on loopback
+push: ## send the image to the registry on loopback
 	@'$(DEPLOY_FOLDER)/push.sh'
 
 deploy: push ## put the pushed image on DEPLOY_HOST; keep it when healthy, else put back

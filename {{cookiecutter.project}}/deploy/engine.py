@@ -51,6 +51,14 @@ def ask(docker: str, *arguments: str) -> str:
     return done.stdout
 
 
+def platform(docker: str) -> str:
+    """Name what the engine's own images are for, as PLATFORM has it; empty when it does not say."""
+    try:
+        return ask(docker, "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
+    except EngineError:  # podman
+        return ""
+
+
 def inspect_images(docker: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
     """Inspect several images in one call; None stands for one that is not there."""
     try:

@@ -10,7 +10,6 @@ index's password lands in no image, history or process list.
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -51,6 +50,8 @@ def pip_conf(environment: Mapping[str, str]) -> str:
 
 def usual_bundle() -> str:
     """Read the certificates that this system trusts already; empty when it has none."""
+    import ssl  # slow, and the laptop's scripts want the names above alone
+
     paths = ssl.get_default_verify_paths()
     for candidate in (
         os.environ.get("SSL_CERT_FILE"),

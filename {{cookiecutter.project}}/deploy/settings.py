@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from network import PIP_SETTINGS
+
 DEPLOY = Path(__file__).resolve().parent
 ROOT = DEPLOY.parent
 
@@ -185,9 +187,13 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
     port, line = in_file.get("PORT", (values["PORT"], 0))
     values["IMAGE_PORT"] = port = port.strip()
     check("PORT", port, f"PORT in deploy/settings.mk, line {line},")
+    if typed is not None and "IMAGE_PORT" in overrides:  # of the script that calls this one
+        values["IMAGE_PORT"] = environment["IMAGE_PORT"]
     # Wheels of different interpreters or platforms never share a folder.
     platform = values["PLATFORM"].replace("/", "-")
     values["WHEELHOUSE"] = "-".join(filter(None, ("wheelhouse/" + values["PYTHON"], platform)))
+    # verify.py builds beside what is there
+    values["IMAGES"] = environment.get("DEPLOY_IMAGES") or values["PROJECT"]
     return values
 
 
@@ -226,7 +232,12 @@ def load() -> dict[str, str]:
 
 
 def exports(settings: dict[str, str]) -> str:
-    """Write settings as lines that a shell evaluates."""
+    """Write settings as lines that a shell evaluates, and which variables the builder gets.
+
+    What the shell calls goes by the same settings, whatever is written to the file meanwhile.
+    """
+    names = " ".join((*DEFAULTS, "IMAGE_PORT"))
+    settings = {**settings, "PIP_NAMES": " ".join(PIP_SETTINGS), "DEPLOY_OVERRIDES": names}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
 
 

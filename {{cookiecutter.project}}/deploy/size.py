@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import zipfile
 from collections.abc import Iterable
@@ -61,6 +62,7 @@ def table(title: str, rows: Iterable[tuple[int, str]]) -> str:
 
 def main() -> int:
     """Print both tables; gives the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make size | head` is no error
     settings = settings_module.load()
     image = f"{settings['PROJECT']}-run"
     try:

@@ -2,37 +2,51 @@
 """Know what is done: which step must be done next, and what the last ones made.
 
     state.py next GOAL              print the first step up to GOAL that must be done, or nothing
-    state.py plan GOAL              print the same as step='…', with the settings, for a shell
-    state.py done STEP [GOAL]       record that STEP was done just now; with GOAL, print the next
+    state.py plan GOAL              print the same as step='…', with the settings, for a shell; let
+                                    no other build of this project work beside this one
+    state.py start STEP [BY]        STEP begins now: what is there at this moment goes into it
+    state.py done STEP [GOAL [BY]]  record that STEP was done; with GOAL, start and print the next;
+                                    BY is the image that makes the wheels, `tools` or `builder`
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
     state.py lock                   print where the lock is
     state.py sources                print one digest over the application and its lock
 
-A step is done when the content of all that goes into it is what it was (no times are compared, so
-a touched file or a branch switched to and back rebuilds nothing) and when what it made is still
-there. Kept in .deploy/state.json beside the application.
+A step is done when the content of all that went into it is what it was (a touched file or a branch
+switched to and back rebuilds nothing) and when what it made is still there: images by their ID, the
+wheelhouse's files by size and time. What goes into a step is looked at before it starts, so that an
+edit made meanwhile counts as one made afterwards. Kept in .deploy/state.json, beside deploy/.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import engine
 import lockfile
 import native
+import pin
 import settings as settings_module
 from settings import DEPLOY, ROOT, die
 
-STEPS = ("base", "builder", "wheels", "image")
+# What each goal takes; `wheels` names the builder as well once something had to be compiled.
+STEPS = {
+    "base": ("base",),
+    "tools": ("base", "tools"),
+    "builder": ("base", "builder"),
+    "wheels": ("base", "tools", "wheels"),
+    "image": ("base", "tools", "wheels", "image"),
+}
 STATE = ROOT / ".deploy" / "state.json"
 
 
@@ -45,27 +59,30 @@ def digest(*parts: object) -> str:
     return total.hexdigest()
 
 
-def source_digest(application: Path) -> str:
-    """Give one SHA-256 over the names, modes and contents of the application's files."""
-    total = hashlib.sha256()
-    for folder, folders, files in os.walk(application):
-        left_out = lockfile.not_source(application, Path(folder), (*folders, *files))
-        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = sorted({*folders} - left_out)
-        for name in sorted({*files, *linked} - left_out):
-            path = Path(folder, name)
-            content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
-            relative = path.relative_to(application).as_posix()
-            executable = os.access(path, os.X_OK)
-            total.update(os.fsencode(f"{relative}\0{executable}\0"))
-            total.update(hashlib.sha256(content).digest())
-    return total.hexdigest()
+def source_files(application: Path) -> dict[str, list[str]]:
+    """Give each of an application's files by its name: whether it is a program, and its SHA-256."""
+    found = {}
+    for name, path in lockfile.files_of(application):
+        content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+        found[name] = [str(os.access(path, os.X_OK)), hashlib.sha256(content).hexdigest()]
+    return found
+
+
+def source_digest(files: dict[str, list[str]], unread: Collection[str] = ()) -> str:
+    """Give one SHA-256 over files; of those that the wheel is not made of the names alone count."""
+    ignored = set(unread)
+    return digest([[name, *([] if name in ignored else files[name])] for name in sorted(files)])
+
+
+def lock_text() -> str:
+    """Read the application's lock; empty when there is none."""
+    lock = lockfile.lock_path(ROOT)
+    return lockfile.read(lock) if lock.is_file() else ""
 
 
 def sources() -> str:
     """Give one SHA-256 over the application and its lock."""
-    lock = lockfile.lock_path(ROOT)
-    return digest(lockfile.read(lock) if lock.is_file() else "", source_digest(ROOT))
+    return digest(lock_text(), source_digest(source_files(ROOT)))
 
 
 class State:
@@ -73,7 +90,7 @@ class State:
 
     def __init__(self, path: Path = STATE) -> None:
         self.path = path
-        self.steps: dict[str, dict[str, str]] = {}
+        self.steps: dict[str, dict[str, Any]] = {}
         # what cannot be understood is as good as not there: everything is looked at again
         with contextlib.suppress(FileNotFoundError, ValueError):
             read = json.loads(path.read_text(encoding="utf-8"))
@@ -82,9 +99,9 @@ class State:
 
     def get(self, step: str, key: str) -> str:
         """Give what was recorded, or an empty text."""
-        return self.steps.get(step, {}).get(key, "")
+        return str(self.steps.get(step, {}).get(key, ""))
 
-    def record(self, step: str, **values: str) -> None:
+    def record(self, step: str, **values: Any) -> None:
         """Record what a step made."""
         self.steps[step] = values
         folder = self.path.parent
@@ -104,93 +121,162 @@ class Steps:
         self.settings = settings
         self.state = state
         self.wheelhouse = ROOT / settings["WHEELHOUSE"]
-        project = settings["PROJECT"]
+        self.pins = pin.read()
+        project = settings["IMAGES"]
         self.image_of = {
             "base": f"{project}-base",
             "builder": f"{project}-builder",
+            "tools": f"{project}-builder:tools",
             "image": f"{project}-run",
         }
         self.images = self._inspect()
 
-    @functools.cached_property
-    def _sources(self) -> str:
-        # recording a step and naming the next would read the application twice
-        return sources()
-
     def _inspect(self) -> dict[str, dict[str, Any] | None]:
-        names = [self.settings["BASE_IMAGE"], *self.image_of.values()]
-        found = engine.inspect_images(self.settings["DOCKER"], names)
-        return dict(zip(("from", *self.image_of), found))
+        name = self.settings["BASE_IMAGE"]
+        names = {step: self.image_of[step] for step in ("base", "tools", "image")}
+        if not pin.for_all(name, self.pins):
+            names["from"] = name
+        if self.compiles():
+            names["builder"] = self.image_of["builder"]
+        return self._look(names)
+
+    def _look(self, names: dict[str, str]) -> dict[str, dict[str, Any] | None]:
+        found = engine.inspect_images(self.settings["DOCKER"], list(names.values()))
+        return dict(zip(names, found))
+
+    @functools.cached_property
+    def _files(self) -> dict[str, list[str]]:
+        # recording a step and naming the next would read the application twice
+        return source_files(ROOT)
+
+    def _unread(self) -> list[str]:
+        """Read which files the application's wheel is not made of; see wheels.py."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            found = json.loads((self.wheelhouse / "unread.json").read_text(encoding="utf-8"))
+            if isinstance(found, list):
+                return [name for name in found if isinstance(name, str)]
+        return []
 
     def image_id(self, step: str) -> str:
         """Give the ID of the image that a step made, or an empty text."""
-        return str((self.images[step] or {}).get("Id", ""))
+        if step == "builder" and step not in self.images:
+            # where nothing has to be compiled there is none, which is dear to ask for
+            self.images.update(self._look({step: self.image_of[step]}))
+        return str((self.images.get(step) or {}).get("Id", ""))
 
-    def key(self, step: str) -> str:
-        """Give one digest over all that goes into a step."""
-        names = self.settings["NATIVE"].split()
+    def inputs(self, step: str) -> dict[str, Any]:
+        """Give all that goes into a step, as it is now."""
+        words = self.settings["NATIVE"].split()
         if step == "base":
-            files = [DEPLOY / name for name in ("base.docker", "apt.sh", "apt.conf")]
-            wanted = [self.settings["PYTHON"], self.settings["PLATFORM"]]
-            return digest(self.image_id("from"), wanted, native.packages(names, "run"), *files)
-        if step == "builder":
-            copied = re.findall(
-                r"[a-z]+\.py", (DEPLOY / "build.docker").read_text(encoding="utf-8")
-            )
-            files = [
-                DEPLOY / name
-                for name in ("build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
+            wanted = [
+                self.settings["BASE_IMAGE"],
+                self.settings["PYTHON"],
+                self.settings["PLATFORM"],
             ]
-            return digest(self.image_id("base"), native.packages(names, "build"), *files)
+            files = ("base.docker", "apt.sh", "apt.conf", "bytecode.py")
+            packages = native.packages(words, "run")
+            return {"key": digest(self.base_as_pinned(), wanted, packages, *_here(*files))}
+        if step in ("tools", "builder"):
+            dockerfile = (DEPLOY / "build.docker").read_text(encoding="utf-8")
+            copied = sorted(set(re.findall(r"[a-z]+\.py", dockerfile)))
+            files = ("build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
+            packages = native.packages(words, "build") if step == "builder" else []
+            return {"key": digest(self.image_id("base"), packages, *_here(*files))}
         if step == "wheels":
-            return digest(self.image_id("builder"), self.settings["WHEELHOUSE"], self._sources)
+            made_by = [self.image_id("tools"), native.packages(words, "build")]
+            if self.compiles():
+                made_by.append(self.image_id("builder"))
+            where = self.settings["WHEELHOUSE"]
+            return {"key": digest(made_by, where, lock_text()), "files": self._files}
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
-        return digest(
-            self.image_id("base"),
-            wanted,
-            self.listings(),
-            DEPLOY / "run.docker",
-            DEPLOY / "install.py",
-            DEPLOY / "healthcheck.py",
-        )
+        modules = ("install", "unpack", "bytecode", "lockfile", "store", "tools", "healthcheck")
+        these = ["run.docker", *(f"{module}.py" for module in modules)]
+        return {"key": digest(self.image_id("base"), wanted, self.listings(), *_here(*these))}
+
+    def key_of(self, inputs: dict[str, Any]) -> str:
+        """Give one digest over a step's inputs; what the wheel is not made of is known by now."""
+        files = inputs.get("files")
+        return digest(inputs["key"], source_digest(files, self._unread()) if files else "")
+
+    def base_as_pinned(self) -> str:
+        """Name what everything starts from: the pin, and an imported image by what it is."""
+        found = self.pinned()
+        if found and found.platform == pin.ANY:
+            return f"{found.pin} {found.date}"
+        return f"{self.image_id('from')} {found.date if found else ''}"
+
+    def pinned(self) -> pin.Pin | None:
+        """Give the pin of the base image, when it has one."""
+        name = self.settings["BASE_IMAGE"]
+        return pin.for_all(name, self.pins) or pin.for_one(name, self.images.get("from"), self.pins)
 
     def listings(self) -> list[str]:
         """Read the wheelhouse's own lists of wheels; empty ones when it is not there."""
-        paths = [self.wheelhouse / part / "requirements.txt" for part in ("deps", "app")]
-        return [path.read_text(encoding="utf-8") if path.is_file() else "" for path in paths]
+        found = []
+        for part in ("deps", "app"):
+            path = self.wheelhouse / part / "requirements.txt"
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            found.append("\n".join(line for line in lines if not line.startswith("#")))
+        return found
+
+    def wheels(self) -> dict[str, list[int]]:
+        """Give the size and time of all files in the wheelhouse, by which a change is seen."""
+        found = {}
+        for part in ("deps", "app"):
+            for path in (self.wheelhouse / part).glob("*"):
+                status = path.stat()
+                found[f"{part}/{path.name}"] = [status.st_size, status.st_mtime_ns]
+        return found
 
     def is_done(self, step: str) -> bool:
         """Say whether a step's result is there and made from what is there now."""
         recorded = self.state.steps.get(step)
-        if not recorded or recorded.get("key") != self.key(step):
+        if not recorded or recorded.get("key") != self.key_of(self.inputs(step)):
             return False
         if step == "wheels":
-            return self._wheels_are_there()
+            return bool(recorded.get("wheels")) and recorded["wheels"] == self.wheels()
+        if step == "builder" and not self.is_done("tools"):
+            return False
         return bool(self.image_id(step)) and recorded.get("image") == self.image_id(step)
-
-    def _wheels_are_there(self) -> bool:
-        for part, listing in zip(("deps", "app"), self.listings()):
-            if not listing:
-                return False
-            # names and number only: sums are checked when the image is made
-            named = [line for line in listing.splitlines() if not line.startswith("#")]
-            if len(list((self.wheelhouse / part).glob("*.whl"))) != len(named):
-                return False
-        return True
 
     def next(self, goal: str) -> str:
         """Name the first step up to goal that must be done; empty when all are."""
-        for step in STEPS[: STEPS.index(goal) + 1]:
-            if not self.is_done(step):
-                return step
-        return ""
+        steps = list(STEPS[goal])
+        if "wheels" in steps and self.compiles():
+            steps.insert(steps.index("wheels"), "builder")
+        return next((step for step in steps if not self.is_done(step)), "")
+
+    def compiles(self) -> bool:
+        """Say whether the last wheels were made by the builder, compiler and all."""
+        return self.state.get("wheels", "by") == "builder"
+
+
+def _here(*names: str) -> list[Path]:
+    return [DEPLOY / name for name in names]
+
+
+def alone() -> bool:
+    """Hold the project's lock, for as long as the shell that calls this has its DEPLOY_LOCK open.
+
+    False says that another build had it, and may have changed anything.
+    """
+    descriptor = int(os.environ.get("DEPLOY_LOCK") or -1)
+    if descriptor < 0:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another make is at work in this project; waiting for it", file=sys.stderr)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return False
+    return True
 
 
 def main(arguments: list[str]) -> int:
     """Do what the module's docstring says; gives the exit status."""
     try:
         do(*arguments)
-    except (engine.EngineError, native.UnknownName, ValueError, OSError) as problem:
+    except (engine.EngineError, native.UnknownName, pin.PinError, ValueError, OSError) as problem:
         die(str(problem))
     return 0
 
@@ -199,27 +285,58 @@ def do(job: str, step: str = "", *rest: str) -> None:
     """Do one job."""
     if job == "lock":
         print(lockfile.lock_path(ROOT))
-        return
-    if job == "sources":
+    elif job == "sources":
         print(sources())
-        return
-    state = State(STATE)
-    if job == "get":
-        print(state.get(step, rest[0]))
+    elif job == "get":
+        print(State(STATE).get(step, rest[0]))
     elif job == "set":
-        state.record(step, **dict(value.split("=", 1) for value in rest))
+        State(STATE).record(step, **dict(value.split("=", 1) for value in rest))
     else:
         settings = settings_module.load()
-        steps = Steps(settings, state)
-        if job == "next":
+        steps = Steps(settings, State(STATE))
+        if job == "plan":
+            steps.state.steps.pop("started", None)  # of a build that was cut off
+            found = steps.next(step)
+            if found and not alone():
+                steps = Steps(settings, State(STATE))
+                found = steps.next(step)
+            start(steps, found)
+            by = "builder" if steps.compiles() else "tools"
+            pinned = steps.pinned()
+            base = pin.exports(pinned) if pinned else ""
+            print(settings_module.exports({**settings, "step": found, "by": by}), base, sep="\n")
+        elif job == "next":
             print(steps.next(step))
-        elif job == "plan":
-            print(settings_module.exports({**settings, "step": steps.next(step)}))
+        elif job == "start":
+            if step == "wheels" and rest == ("builder",) and not steps.compiles():
+                steps.state.record("wheels", by="builder")
+            start(steps, step)
         else:
-            image = {"image": steps.image_id(step)} if step != "wheels" else {}
-            state.record(step, key=steps.key(step), **image)
-            if rest:
-                print(steps.next(rest[0]))
+            finish(steps, step, *rest[1:])
+            # what was edited meanwhile is seen the next time
+            if rest and rest[0] != step:
+                found = steps.next(rest[0])
+                start(steps, found)
+                print(found)
+
+
+def start(steps: Steps, step: str) -> None:
+    """Keep what goes into a step that begins now."""
+    if step:
+        begun = steps.state.steps.get("started", {})
+        steps.state.record("started", **{**begun, step: steps.inputs(step)})
+
+
+def finish(steps: Steps, step: str, by: str = "") -> None:
+    """Record a step as made from what was there when it began."""
+    started = steps.state.steps.get("started", {}).pop(step, None)
+    if started is None:
+        raise ValueError(f"{step} was not started: run this again")
+    if step == "wheels":
+        made = {"wheels": steps.wheels(), "by": by}
+    else:
+        made = {"image": steps.image_id(step)}
+    steps.state.record(step, key=steps.key_of(started), **made)
 
 
 if __name__ == "__main__":

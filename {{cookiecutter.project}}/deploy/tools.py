@@ -7,9 +7,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
+
+EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can state
 TAIL = 60  # lines of a failed tool's output
 UNTRUSTED = (
     "a certificate is not trusted: put that of your inspecting proxy, or of your index's"
@@ -18,12 +23,33 @@ UNTRUSTED = (
 
 
 class Failure(Exception):
-    """A step that cannot be done; the message says what to change."""
+    """A step that cannot be done; the message says what to change.
+
+    The output is what a tool said of it, when that is not shown yet.
+    """
+
+    def __init__(self, message: str, output: Sequence[str] = ()) -> None:
+        """Take both."""
+        super().__init__(message)
+        self.output = list(output)
 
 
 def say(message: str) -> None:
     """Tell the user one line; standard output is kept for the lock."""
     print(f"wheels: {message}", file=sys.stderr, flush=True)
+
+
+def results(tasks: Iterable[Future[T]]) -> list[T]:
+    """Give what tasks came to; Failure with the words of all that failed in a known way."""
+    listed = list(tasks)
+    problems = [problem for problem in (task.exception() for task in listed) if problem]
+    for problem in problems:
+        if not isinstance(problem, (Failure, ValueError, OSError)):
+            raise problem
+    if problems:
+        output = [line for each in problems if isinstance(each, Failure) for line in each.output]
+        raise Failure("\n".join(str(problem) for problem in problems), output)
+    return [task.result() for task in listed]
 
 
 def telling(lines: list[str]) -> list[str]:
@@ -41,8 +67,8 @@ def telling(lines: list[str]) -> list[str]:
 
 def quietly(
     command: Sequence[str], environment: Mapping[str, str], cwd: str | Path | None = None
-) -> int:
-    """Run a command, showing the end of what it said when it fails; gives its status.
+) -> tuple[int, list[str]]:
+    """Run a command; gives its status, and what it said of a failure, to be shown.
 
     VERBOSE=1 shows all of it as it comes.
     """
@@ -56,19 +82,21 @@ def quietly(
             stdout=log if quiet else sys.stderr.fileno(),
             stderr=log if quiet else None,
         )
-        if status:
-            log.seek(0)
-            lines = log.readlines()
-            sys.stderr.writelines(telling(lines))
-            if any("CERTIFICATE_VERIFY_FAILED" in line for line in lines):
-                say(UNTRUSTED)
-    return status
+        if not status:
+            return 0, []
+        log.seek(0)
+        lines = log.readlines()
+        output = telling(lines)
+        if any("CERTIFICATE_VERIFY_FAILED" in line for line in lines):
+            output.append(f"wheels: {UNTRUSTED}\n")
+        return status, output
 
 
 def run(
     tool: str, *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> None:
     """Run a module of this interpreter as a program; Failure when it fails."""
-    status = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
+    status, output = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
     if status:
+        sys.stderr.writelines(output)
         raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above")

@@ -6,7 +6,7 @@
 
 # shellcheck disable=SC2153 # PYTHON is a setting
 python=$(command -v "$PYTHON" || command -v python3)
-who=$("$python" "$DEPLOY/wheels.py" interpreter)
+who=$("$python" "$DEPLOY/lockfile.py")
 [ "$(basename "$python")" = "$PYTHON" ] || [ -e "$ROOT/appenv/.made" ] || say "there is no $PYTHON here: $python ($who) is used"
 
 tools=$ROOT/.deploy/tools-${who// /-}
@@ -16,7 +16,7 @@ own_folder "$ROOT/.deploy"
 own_folder "$ROOT/wheelhouse"
 mkdir -p "$wheelhouse"
 
-if [ ! -e "$tools/ready" ]; then
+if ! cmp -s "$DEPLOY/builder.txt" "$tools/ready"; then
     rm -rf "$tools"
     "$python" -m venv "$tools" ||
         die "this Python makes no virtualenvs: install its venv package (Debian: $PYTHON-venv)"
@@ -24,7 +24,7 @@ if [ ! -e "$tools/ready" ]; then
         "$tools/bin/python" -m pip install -qq --disable-pip-version-check \
         --require-hashes --requirement "$DEPLOY/builder.txt" ||
         die "the tools could not be installed; see above"
-    touch "$tools/ready"
+    cp "$DEPLOY/builder.txt" "$tools/ready"
 fi
 
 build() {

@@ -2,6 +2,7 @@
 """Make an application's lock and wheelhouse; the builder image's entry point.
 
     wheels.py [wheels]   build the wheels that the lock and the application name
+    wheels.py fetch      the dependencies alone, if nothing has to be built from source
     wheels.py lock       print a lock that keeps the present pins
     wheels.py upgrade    print a lock with the newest versions allowed
 
@@ -10,174 +11,132 @@ is the volume /wheelhouse:
 
     /wheelhouse/deps/*.whl, requirements.txt    what the lock names, with the wheels' own sums
     /wheelhouse/app/*.whl, requirements.txt     the application itself, when there is one
+    /wheelhouse/unread.json                     which of its files the application's wheel is not of
 
 Without a lock for this interpreter `wheels` makes one in the wheelhouse, or with --locked says so
-by status 3. `make venv` runs the same file on the host with other folders. A new folder takes the
-old one's place only when it is whole.
+by status 3. `make venv` runs the same file on the host with other folders.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import hashlib
+import json
 import os
-import re
 import shutil
 import sys
-import sysconfig
 import tempfile
-import zipfile
-from collections.abc import Iterator
-from email.parser import HeaderParser
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import backend
 import lockfile
+import locking
 import network
-from tools import Failure, run, say
+import store
+import wheelhouse
+from backend import Builds
+from index import Index
+from tools import EPOCH, Failure, say
 
 NEEDS_LOCK = 3
-ZIP_EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can state
+NEEDS_COMPILER = 4
 
 
-def sha256(path: Path) -> str:
-    """Give a file's SHA-256 as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+class NeedsCompiler(Exception):
+    """What has to be built may need a compiler, and there is none."""
 
 
-def wheel_name(wheel: Path) -> tuple[str, str]:
-    """Give the normalized name and the version that a wheel's file name states."""
-    name, version = wheel.name.split("-")[:2]
-    return lockfile.normalize(name), version.replace("_", "-")
+def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool = False) -> bool:
+    """Make place hold exactly the wheels that the lock names for this interpreter.
 
+    With only_fetch nothing is built, and False says that something would have to be.
+    """
+    from packaging.version import Version  # with pip-tools in the builder
 
-def sums(wheels: list[Path]) -> str:
-    """Name each wheel and its hash in pip's requirements format, sorted by name."""
-    entries = sorted((*wheel_name(wheel), sha256(wheel)) for wheel in wheels)
-    return "".join(
-        f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries
-    )
-
-
-def system() -> str:
-    """Name what compiled wheels depend on: interpreter, ABI, architecture and distribution."""
-    release = ""
-    if os.path.exists("/etc/os-release"):
-        text = Path("/etc/os-release").read_text(encoding="utf-8")
-        found = dict(re.findall(r'^(ID|VERSION_CODENAME|VERSION_ID)="?([^"\n]*)', text, re.M))
-        release = " " + "-".join(found[key] for key in ("ID", "VERSION_CODENAME") if key in found)
-    abi = sysconfig.get_config_var("SOABI") or ""
-    return f"{lockfile.interpreter()} {abi} {sysconfig.get_platform()}{release}".replace("  ", " ")
-
-
-def whole(folder: Path, header: str) -> bool:
-    """Say whether a wheelhouse folder is what its own requirements.txt says, made for header."""
-    listing = folder / "requirements.txt"
-    if not listing.is_file():
+    pins = lockfile.pins_here(lock)
+    back_ends = {name: [pin.text for pin in each] for name, each in builds.pinned.items()}
+    made_from = store.digest(lockfile.logical_lines(lock), back_ends)
+    header = f"# lock sha256:{made_from}\n# {lockfile.system()}\n"
+    # what was built from source may have taken another library, had it been there
+    libraries = f"# libraries sha256:{store.digest(backend.libraries())}\n"
+    if wheelhouse.is_whole(place, header) or wheelhouse.is_whole(place, header + libraries):
+        say(f"{len(pins)} dependencies are there already")
+        return True
+    if pins:
+        say(f"getting {len(pins)} dependencies for {lockfile.interpreter()}")
+    wheels = builds.wheels(pins, lockfile.options(lock), only_fetch)
+    if len(wheels) < len(pins):
         return False
-    text = listing.read_text(encoding="utf-8")
-    return text.startswith(header) and text == header + sums(sorted(folder.glob("*.whl")))
-
-
-def put(new: Path, place: Path) -> None:
-    """Let a finished folder take the place of the old one."""
-    old = place.with_name(f".old-{place.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def replacing(place: Path) -> Iterator[Path]:
-    """Give an empty folder that takes place's place when the block ends well, or else vanishes."""
-    new = place.with_name(f".new-{place.name}")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        put(new, place)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def build_dependencies(lock: str, place: Path, environment: dict[str, str]) -> None:
-    """Make place hold exactly the wheels that the lock names for this interpreter."""
-    pins = lockfile.pins(lock)
-    identity = hashlib.sha256("\n".join(lockfile.logical_lines(lock)).encode()).hexdigest()
-    header = f"# lock sha256:{identity}\n# {system()}\n"
-    if whole(place, header):
-        say(f"{len(list(place.glob('*.whl')))} dependencies are built already")
-        return
-    with replacing(place) as new:
-        if pins:
-            say(f"building {len(pins)} dependencies for {lockfile.interpreter()}")
-            with tempfile.TemporaryDirectory() as scratch:
-                listed = Path(scratch, "requirements.txt")
-                listed.write_text(lock, encoding="utf-8")
-                options = ("--require-hashes", "--no-deps", "--progress-bar", "off")
-                places = ("--requirement", str(listed), "--wheel-dir", str(new))
-                run("pip", "wheel", *options, *places, environment=environment)
-        wheels = sorted(new.glob("*.whl"))
-        locked = {pin.name for pin in pins}
-        foreign = [wheel.name for wheel in wheels if wheel_name(wheel)[0] not in locked]
-        if foreign:
-            raise Failure(f"the lock does not name {', '.join(foreign)}: run make lock")
-        (new / "requirements.txt").write_text(header + sums(wheels), encoding="utf-8")
-
-
-def copy_source(application: Path, scratch: Path) -> Path:
-    """Copy the application, since building writes into the tree that it builds."""
-    source = scratch / "application"
-
-    def ignore(folder: str, names: list[str]) -> set[str]:
-        return lockfile.not_source(application, Path(folder), names)
-
-    shutil.copytree(application, source, symlinks=True, ignore=ignore)
-    # setuptools would pack what an earlier checkout left there
-    for stale in (*source.glob("build/lib*"), *source.glob("build/bdist.*")):
-        shutil.rmtree(stale)
-    return source
+    for pin, wheel in zip(pins, wheels):
+        name, version = wheelhouse.name_of(wheel)
+        if name != pin.name or Version(version) != Version(pin.version):
+            raise Failure(f"{pin.name}=={pin.version} came out as {wheel.name}: run make lock")
+    with wheelhouse.replacing(place) as new:
+        for wheel in wheels:
+            shutil.copyfile(wheel, new / wheel.name)
+        built = any(builds.store.is_built(wheel) for wheel in wheels)
+        wheelhouse.list_in(new, header + (libraries if built else ""))
+    return True
 
 
 def build_application(
-    application: Path, lock: str, place: Path, environment: dict[str, str]
+    application: Path, lock: str, place: Path, builds: Builds, without_compiler: bool = False
 ) -> None:
-    """Make place hold the application's own wheel, or nothing when there is no application."""
-    with replacing(place) as new:
+    """Make place hold the application's own wheel, or nothing when there is no application.
+
+    Which of its files did not matter is written beside place, for state.py. Without a compiler,
+    NeedsCompiler says that the back end started a program, which may have been that.
+    """
+    with wheelhouse.replacing(place) as new:
+        source = locking.copy_source(application, builds.scratch)
+        paths = dict(lockfile.files_of(source))
+        files = set(paths)
+        # a link is not read, but what it leads to
+        links = {name for name, path in paths.items() if path.is_symlink()}
+        matter = {*backend.CONFIGURATION, *links}
         if lockfile.is_distribution(application):
-            with tempfile.TemporaryDirectory() as scratch:
-                source = copy_source(application, Path(scratch))
-                backend.build_wheel(source, new, environment)
-            (wheel,) = new.glob("*.whl")
-            unlocked = missing_from_lock(requirements_of(wheel), lock)
+            reads = builds.scratch / "reads"
+            try:
+                tree = backend.tree_at(source)
+                _, needs = builds.requirements(tree, reads=reads)
+                wheel = builds.build(tree, new, needs or set(), reads)
+            except Failure as problem:
+                if without_compiler and started_programs(reads):
+                    raise NeedsCompiler from None
+                message = f"the application's wheel cannot be built: {problem}"
+                raise Failure(message, problem.output) from None
+            if without_compiler and started_programs(reads):
+                raise NeedsCompiler
+            unlocked = missing_from_lock(wheelhouse.requirements_of(wheel), lock)
             if unlocked:
                 raise Failure(
                     f"the lock does not have {', '.join(unlocked)}, which the application asks for:"
                     " run make lock"
                 )
             say(f"built {wheel.name}")
-        listing = f"# {system()}\n" + sums(sorted(new.glob("*.whl")))
-        (new / "requirements.txt").write_text(listing, encoding="utf-8")
+            # a back end that reads nothing is one that cannot be listened to
+            matter |= read_files(reads, files) or files
+        wheelhouse.list_in(new, f"# {lockfile.system()}\n")
+        store.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
 
 
-def requirements_of(wheel: Path) -> list[str]:
-    """Read what a wheel asks for (its Requires-Dist fields)."""
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (
-            name
-            for name in archive.namelist()
-            if name.endswith(".dist-info/METADATA") and name.count("/") == 1
-        )
-        message = HeaderParser().parsestr(archive.read(metadata).decode("utf-8"))
-    return list(message.get_all("Requires-Dist") or [])
+def started_programs(reads: Path) -> bool:
+    """Say whether a back end started another program, whether that was there or not."""
+    return "*" in noted(reads)
+
+
+def read_files(reads: Path, files: set[str]) -> set[str]:
+    """Give which files a build may have read; all of them when that cannot be known."""
+    listed = noted(reads)
+    return files if "*" in listed or not reads.is_file() else listed & files
+
+
+def noted(reads: Path) -> set[str]:
+    """Read what reads.py wrote."""
+    text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
+    return set(filter(None, text.split("\0")))
 
 
 def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
@@ -206,16 +165,14 @@ def why_not(path: Path) -> str:
     return ""
 
 
-def build(
-    application: Path, wheelhouse: Path, only_locked: bool, environment: dict[str, str]
-) -> int:
+def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: Path) -> int:
     """Build the wheelhouse; gives the exit status.
 
     Without a lock for this interpreter one is made, with the pins that there are, and kept in the
     wheelhouse: the application is only read.
     """
-    path = lockfile.lock_path(application)
-    if not path.is_file() and not lockfile.sources(application):
+    path = lockfile.lock_path(options.application)
+    if not path.is_file() and not lockfile.sources(options.application):
         raise Failure(
             "there is nothing to build: write a pyproject.toml for the application,"
             " or a requirements.in that names one"
@@ -223,54 +180,46 @@ def build(
     reason = why_not(path)
     if reason:
         say(reason)
-        if only_locked:
+        if options.locked:
             return NEEDS_LOCK
-        own = wheelhouse / "requirements.txt"
-        text = compile_lock(application, path if path.is_file() else own, False, environment)
+        own = options.wheelhouse / "requirements.txt"
+        text = make_lock(options, path if path.is_file() else own, environment, scratch)
         path = own
-        path.write_text(text, encoding="utf-8")
+        store.write(path, text)
     lock = lockfile.read(path)
+    builds = builds_for(lock, options, environment, scratch)
     try:
-        build_dependencies(lock, wheelhouse / "deps", environment)
-    except ValueError as line:
+        only_fetch = options.without_compiler or options.job == "fetch"
+        done = build_dependencies(lock, options.wheelhouse / "deps", builds, only_fetch)
+    except lockfile.NotPinned as line:
         raise Failure(
             f"{path.name} has a line without == or --hash: {line}: run make lock"
         ) from None
-    build_application(application, lock, wheelhouse / "app", environment)
-    return 0
+    if done and options.job == "wheels":
+        place = options.wheelhouse / "app"
+        build_application(options.application, lock, place, builds, options.without_compiler)
+    return 0 if done else NEEDS_COMPILER
 
 
-def compile_lock(
-    application: Path, present: Path, upgrade: bool, environment: dict[str, str]
+def builds_for(
+    lock: str, options: argparse.Namespace, environment: Mapping[str, str], scratch: Path
+) -> Builds:
+    """Give what fetches and builds wheels as a lock's text says."""
+    kept = store.Store(Path(environment["XDG_CACHE_HOME"], "store"))
+    index = Index(kept, environment)
+    pinned = {} if options.job == "upgrade" else lockfile.build_pins(lock)
+    return Builds(index, pinned, environment, scratch, locking=options.job in ("lock", "upgrade"))
+
+
+def make_lock(
+    options: argparse.Namespace, present: Path, environment: Mapping[str, str], scratch: Path
 ) -> str:
-    """Give a new lock's text: pip-compile's, with hashes, for this interpreter.
-
-    The present lock keeps what it pins where that is still allowed, unless upgrade.
-    """
-    wanted = lockfile.sources(application)
-    if not wanted:
-        raise Failure(
-            "there is nothing to lock: write a pyproject.toml for the application,"
-            " or a requirements.in that names one"
-        )
-    say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
-    with tempfile.TemporaryDirectory() as scratch:
-        source = copy_source(application, Path(scratch))
-        output = Path(scratch, "lock.txt")
-        if present.is_file() and not upgrade:
-            shutil.copy(present, output)
-        command = [
-            *("piptools", "compile", "--verbose", "--generate-hashes"),
-            *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
-            *("--no-emit-trusted-host", "--no-emit-find-links", "--no-emit-options"),
-            *("--resolver", "backtracking", "--output-file", str(output)),
-            *(("--upgrade",) if upgrade else ()),
-            *wanted,
-        ]
-        run(*command, environment=environment, cwd=source)
-        # pip-compile leaves no file when nothing is asked for
-        text = output.read_text(encoding="utf-8") if output.exists() else ""
-    return lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + text
+    """Give a new lock's text, with the pins of the present one unless they are to move."""
+    text = lockfile.read(present) if present.is_file() else ""
+    upgrade = options.job == "upgrade"
+    with tempfile.TemporaryDirectory(dir=scratch) as own:
+        builds = builds_for(text, options, environment, Path(own))
+        return locking.make(options.application, text, upgrade, builds)
 
 
 def become_owner(wheelhouse: Path) -> None:
@@ -285,18 +234,19 @@ def become_owner(wheelhouse: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Let no other build write here for the length of a block; it ends with the process at last."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def scratch_folder() -> Iterator[Path]:
+    """Give an empty folder; the same in every container, since compilers write its name down."""
+    usual = Path(tempfile.gettempdir(), "wheels")
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another build is at work here; waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        usual.mkdir(mode=0o700)
+    except FileExistsError:  # on a host, where there are other builds
+        with tempfile.TemporaryDirectory() as other:
+            yield Path(other)
+        return
+    try:
+        yield usual
     finally:
-        os.close(descriptor)
+        shutil.rmtree(usual, ignore_errors=True)
 
 
 def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
@@ -307,7 +257,7 @@ def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
         "PIP_CACHE_DIR": str(own_cache / "pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         # the same source gives the same wheel, byte for byte: every file in it is of this time
-        "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", str(ZIP_EPOCH)),
+        "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", str(EPOCH)),
         "XDG_CACHE_HOME": str(own_cache),
         "HOME": str(scratch),
         **network.trusting(ca, scratch),
@@ -318,10 +268,16 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     """Read the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="wheels", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "job", nargs="?", default="wheels", choices=("wheels", "lock", "upgrade", "interpreter")
+        "job",
+        nargs="?",
+        default="wheels",
+        choices=("wheels", "fetch", "lock", "upgrade"),
     )
     parser.add_argument("--application", type=Path, default=Path("/application"))
     parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
+    parser.add_argument(
+        "--without-compiler", action="store_true", help="compile nothing, end with status 4"
+    )
     parser.add_argument("--locked", action="store_true", help="make no lock, end with status 3")
     parser.add_argument("--ca", type=Path, default=Path("/ca"), help="folder of extra *.crt files")
     parser.add_argument("--cache", type=Path, default=Path("/cache"))
@@ -331,27 +287,28 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Do one job; gives the exit status: 0, 1 for a failure that was said, 3 for no lock."""
     options = arguments_of(arguments)
-    if options.job == "interpreter":
-        print(lockfile.interpreter())
-        return 0
+    if not os.environ.get("VERBOSE"):
+        warnings.simplefilter("ignore")  # back ends' advice to those who wrote the package
     try:
         if not options.application.is_dir():
             raise Failure(f"mount the application at {options.application}")
-        if options.job == "wheels":
-            if not options.wheelhouse.is_dir():
-                raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
-            become_owner(options.wheelhouse)
-        with tempfile.TemporaryDirectory() as scratch:
-            environment = environment_for(Path(scratch), options.ca, options.cache)
-            if options.job == "wheels":
-                with alone_in(options.wheelhouse):
-                    return build(
-                        options.application, options.wheelhouse, options.locked, environment
-                    )
-            upgrade = options.job == "upgrade"
-            present = lockfile.lock_path(options.application)
-            sys.stdout.write(compile_lock(options.application, present, upgrade, environment))
+        os.umask(0o022)  # modes are part of a wheel
+        if options.job in ("lock", "upgrade"):
+            with scratch_folder() as scratch:
+                environment = environment_for(scratch, options.ca, options.cache)
+                present = lockfile.lock_path(options.application)
+                sys.stdout.write(make_lock(options, present, environment, scratch))
+            return 0
+        if not options.wheelhouse.is_dir():
+            raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
+        become_owner(options.wheelhouse)
+        with scratch_folder() as scratch, wheelhouse.alone_in(options.wheelhouse):
+            environment = environment_for(scratch, options.ca, options.cache)
+            return build(options, environment, scratch)
+    except NeedsCompiler:
+        return NEEDS_COMPILER
     except (Failure, ValueError, OSError) as problem:
+        sys.stderr.writelines(getattr(problem, "output", ()))
         say(str(problem))
         return 1
     return 0

@@ -1,0 +1,202 @@
+"""Making a lock: real pip-compile, and an index that the test serves."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_backend import (
+    MAKER,
+    Bench,
+    bench,
+    few_libraries,
+    pages,
+    publish_maker,
+    publish_source,
+    pyproject,
+)
+from tests.unit.test_index import pin, pip_here
+
+__all__ = ["bench", "few_libraries", "pages", "pip_here"]  # fixtures
+
+backend = importlib.import_module("backend")
+lockfile = importlib.import_module("lockfile")
+locking = importlib.import_module("locking")
+tools = importlib.import_module("tools")
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """An application of no file."""
+    folder = tmp_path / "my application"
+    folder.mkdir()
+    return folder
+
+
+def write(application: Path, **files: str) -> None:
+    """Write files; `requirements_in` stands for requirements.in."""
+    for name, text in files.items():
+        (application / name.replace("_", ".")).write_text(text, encoding="utf-8")
+
+
+def lock(bench: Bench, application: Path, present: str = "", upgrade: bool = False) -> str:
+    """Lock an application as `make lock` and `make upgrade` do, each in a process of its own."""
+    builds = bench.builds(locking=True)
+    builds.pinned = {} if upgrade else lockfile.build_pins(present)
+    made: str = locking.make(application, present, upgrade, builds)
+    return made
+
+
+def pinned(text: str) -> dict[str, str]:
+    """Give the versions of a lock's pins."""
+    return {pin.name: pin.version for pin in lockfile.pins(text)}
+
+
+def back_ends(text: str) -> dict[str, dict[str, str]]:
+    """Give the versions of a lock's back ends, by their requirement set."""
+    return {
+        wanted: {pin.name: pin.version for pin in pins}
+        for wanted, pins in lockfile.build_pins(text).items()
+    }
+
+
+def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application: Path) -> None:
+    """Those of back ends as those of dependencies; all of them with their sums."""
+    publish_maker(bench.pages, "1.0")
+    publish_source(bench.pages, "source", requires="maker")
+    bench.pages.wheel("one", requires=["source"])
+    write(application, requirements_in="one\n")
+    first = lock(bench, application)
+    assert first.startswith(lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n")
+    assert pinned(first) == {"one": "1.0", "source": "1.0"}
+    assert back_ends(first) == {'["maker"]': {"maker": "1.0"}}
+    assert all(pin.sums for pin in lockfile.pins(first))
+
+    publish_maker(bench.pages, "2.0")
+    bench.pages.wheel("one", "2.0", requires=["source"])
+    assert lock(bench, application, first) == first
+
+    moved = lock(bench, application, first, upgrade=True)
+    assert pinned(moved) == {"one": "2.0", "source": "1.0"}
+    assert back_ends(moved) == {'["maker"]': {"maker": "2.0"}}
+    assert "maker==1.0" not in moved
+
+
+def test_back_ends_that_nobody_needs_any_more_are_not_pinned(
+    bench: Bench, application: Path
+) -> None:
+    """A new one is, in the place of those that are gone."""
+    for version in ("1.0", "2.0"):
+        publish_maker(bench.pages, version)
+    old = lockfile.Pin("maker", "1.0", "", ("sha256:" + "0" * 64,))
+    sets = {'["maker"]': [old], '["nobody", "needs"]': [old]}
+    publish_source(bench.pages, "source", requires="maker")
+    bench.pages.wheel("extra")
+    publish_source(bench.pages, "other", requires="extra")
+    write(application, requirements_in="other\n")
+    made = lock(bench, application, lockfile.with_build_pins("", sets))
+    assert back_ends(made) == {'["extra"]': {"extra": "1.0"}}
+
+
+def test_a_lock_that_wants_no_wheel_pins_what_builds_instead(
+    bench: Bench, application: Path
+) -> None:
+    """The first time as any other."""
+    publish_maker(bench.pages, "1.0")
+    publish_source(bench.pages, "one", requires="maker")
+    bench.pages.wheel("one")
+    write(application, requirements_in="--no-binary one\none\n")
+    made = lock(bench, application)
+    assert lockfile.options(made) == ["--no-binary", "one"]
+    assert back_ends(made) == {'["maker"]': {"maker": "1.0"}}
+
+
+def test_the_applications_own_back_end_is_pinned(bench: Bench, application: Path) -> None:
+    """With what it asks for besides, in a set of its own."""
+    for name in ("first", "second"):
+        bench.pages.wheel(name)
+    stated = "[project]\nname = 'shop'\nversion = '1.0'\n" + pyproject("first")
+    write(application, pyproject_toml=stated, own_py=MAKER, name="shop 1.0", asks="second\n")
+    before = {path: path.read_bytes() for path in application.iterdir()}
+    made = lock(bench, application)
+    assert back_ends(made) == {
+        '["first"]': {"first": "1.0"},
+        '["first", "second"]': {"first": "1.0", "second": "1.0"},
+    }
+    assert {path: path.read_bytes() for path in application.iterdir()} == before
+
+
+def test_a_back_end_that_comes_as_source_has_its_own_pinned(
+    bench: Bench, application: Path
+) -> None:
+    """And so on, until one is a wheel or needs nothing."""
+    last = pin(bench.pages.wheel("last"))
+    middle = publish_source(bench.pages, "middle", requires="last")
+    publish_source(bench.pages, "one", requires="middle")
+    write(application, requirements_in="one\n")
+    sets = {'["last"]': [last], '["middle"]': [middle], '["nobody", "needs"]': [last]}
+    made = lock(bench, application, lockfile.with_build_pins("", sets))
+    assert back_ends(made) == {'["last"]': {"last": "1.0"}, '["middle"]': {"middle": "1.0"}}
+
+
+def test_a_source_that_cannot_say_what_it_needs_is_locked_as_far_as_it_does(
+    bench: Bench, application: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The C library that it looks for is missing where the lock is made: `make wheels` says so."""
+    bench.pages.wheel("first")
+    silent = MAKER.replace('note("asked")', 'raise SystemExit("no libfoo")')
+    one = publish_source(bench.pages, "one", requires="first", **{"own.py": silent})
+    builds = bench.builds(locking=True)
+    assert locking.needed_sets([one], [], application, builds) == {'["first"]'}
+    assert [pin.name for pin in builds.pinned['["first"]']] == ["first"]
+    assert "libfoo" not in capfd.readouterr().err
+
+
+def test_nothing_to_lock_is_said(bench: Bench, application: Path) -> None:
+    """With what to write."""
+    write(application, README_md="a shop")
+    with pytest.raises(tools.Failure, match=r"there is nothing to lock: write a pyproject\.toml"):
+        lock(bench, application)
+
+
+def test_an_empty_list_is_a_lock_of_nothing(bench: Bench, application: Path) -> None:
+    """An application may need nothing, or nothing any more."""
+    write(application, requirements_in="# nothing yet\n")
+    made = lock(bench, application)
+    assert pinned(made) == {}
+    assert lockfile.is_lock(made)
+    present = made + f"one==1.0 --hash=sha256:{'0' * 64}\n"
+    assert pinned(lock(bench, application, present)) == {}
+
+
+def test_the_application_is_copied_without_what_is_no_part_of_it(
+    application: Path, tmp_path: Path
+) -> None:
+    """Links stay links; what an earlier build left there is not packed by the next."""
+    kept = ["shop/__init__.py", "build/keep.txt", "build/tools/x", "shop/build/lib/y.py"]
+    left_out = ["build/lib/old.py", "build/lib.linux-x86_64/old.py", "build/bdist.linux/x"]
+    for name in (*kept, *left_out, ".git/config", "venv/x", "shop/__pycache__/a.pyc"):
+        (application / name).parent.mkdir(parents=True, exist_ok=True)
+        (application / name).touch()
+    (application / "link").symlink_to("shop")
+    (application / "broken").symlink_to("nothing")
+    source = locking.copy_source(application, tmp_path / "scratch")
+    found = {p.relative_to(source).as_posix() for p in source.rglob("*") if not p.is_dir()}
+    assert found == {*kept, "broken"}
+    assert (source / "link").is_symlink()
+    assert (application / "build" / "lib" / "old.py").exists()
+
+
+def test_sets_are_named_in_their_one_way(bench: Bench, tmp_path: Path) -> None:
+    """A source tree has one, or two when its back end asks for more."""
+    found: dict[str, Any] = {}
+    bench.pages.wheel("a")
+    for name, asks in (("one", ""), ("two", "a\n")):
+        tree = tmp_path / name
+        tree.mkdir()
+        write(tree, pyproject_toml=pyproject(), own_py=MAKER, name=f"{name} 1.0", asks=asks)
+        found[name] = locking.sets_of(backend.tree_at(tree), bench.builds(locking=True))
+    assert found == {"one": {"[]"}, "two": {"[]", '["a"]'}}
