@@ -1,0 +1,75 @@
+"""The command line: `python -m bench [--rounds N] [--case NAME…] [--output docs/bench.json]`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import machine, plot, report
+from bench.cases import CASES
+from bench.contenders import ROOT, UV, Workshop
+from bench.registry import Registry
+from tests.harness import folders
+from tests.harness.console import HarnessError, say
+
+ROUNDS = 3
+
+
+def measured(names: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Run cases on an engine of our own; gives everything that is written to the JSON file."""
+    with machine.own_engine() as engine:
+        workshop = Workshop(engine, folders.state() / "bench")
+        workshop.prepare()
+        registry = Registry(engine)
+        found: dict[str, Any] = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+            "rounds": rounds,
+            "machine": machine.description(engine),
+            "uv": UV,
+            "cases": [],
+        }
+        for case in CASES:
+            if case.name in names:
+                result = case.run(case, workshop, registry, rounds)
+                heading = {"name": case.name, "title": case.title}
+                found["cases"].append({**heading, **result.as_json()})
+        return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, and write the figures, the plot and the table; gives the exit status."""
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each case (%(default)s)")
+    parser.add_argument("--case", nargs="+", choices=names, default=names, help="only these")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "docs/bench.json", help="where the figures go"
+    )
+    options = parser.parse_args(arguments)
+    output: Path = options.output
+    try:
+        found = measured(options.case, options.rounds)
+    except HarnessError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: ended before its time; no file is written", file=sys.stderr)
+        return 130
+    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    output.with_suffix(".svg").write_text(plot.svg(found), encoding="utf-8")
+    page = output.with_suffix(".md")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    page.write_text(report.inserted(text, report.tables(found)), encoding="utf-8")
+    say("bench", f"wrote {output}, {output.with_suffix('.svg').name} and {page.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

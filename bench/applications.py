@@ -1,0 +1,84 @@
+"""The applications that are built: a folder with a source, a lock, and one line that changes."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Every application has this name, package and port: one dockerfile of a peer fits all of them.
+NAME = "bench-app"
+PORT = 8081
+GREETING = "Hello, world!"
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application: its interpreter, its own files, and the file with the greeting.
+
+    The sample has no files here, since it is what the template generates. Where nothing is ever
+    started there is no greeting.
+    """
+
+    python: str
+    files: Path | None = None
+    greeter: str | None = None
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """What cookiecutter is asked."""
+        answers = {"project": NAME, "python": self.python, "port": str(PORT)}
+        if self.files:
+            answers |= {"app": "existing", "native_deps": " "}
+        return answers
+
+    @property
+    def program(self) -> str:
+        """Debian's package of the interpreter, and its program."""
+        return {"CPython": "python3", "PyPy": "pypy3"}[self.python]
+
+    def greet(self, folder: Path, greeting: str) -> None:
+        """Change the one line in a checkout: what the application answers."""
+        assert self.greeter
+        file = folder / self.greeter
+        text = file.read_text(encoding="utf-8")
+        before, start, rest = text.partition('"Hello, ')
+        _, end, after = rest.partition('"')
+        assert start and end, f"{file} greets nobody"
+        file.write_text(f'{before}"{greeting}"{after}', encoding="utf-8")
+
+    def copy_from(self, checkout: Path, folder: Path) -> None:
+        """Copy the application, without this template's machinery, from another checkout."""
+        folder.mkdir(parents=True)
+        shutil.copytree(checkout / "src", folder / "src")
+        for name in ("pyproject.toml", "requirements.txt"):
+            shutil.copy(checkout / name, folder)
+
+
+SAMPLE = Application("CPython", greeter="src/bench_app/__init__.py")
+SAMPLE_ON_PYPY = Application("PyPy", greeter="src/bench_app/__init__.py")
+SHOP = Application("CPython", files=HERE / "apps/shop", greeter="src/bench_app/site.py")
+SOURCE = Application("CPython", files=HERE / "apps/source")
+
+
+def greeting(change: int) -> str:
+    """The line that an application answers after so many changes."""
+    return f"Hello, change {change}!" if change else GREETING
+
+
+def pins_of(lock: str) -> dict[str, str]:
+    """Each distribution of a lock in pip's format, and its version."""
+    pins = {}
+    for line in lock.splitlines():
+        name, equal, rest = line.partition("==")
+        if equal and not line.startswith((" ", "#", "-")):
+            pins[name.partition("[")[0].strip()] = rest.split()[0].rstrip(";\\")
+    return pins
+
+
+def uv_pins_of(lock: str) -> dict[str, str]:
+    """Each distribution of a lock in uv's format, and its version."""
+    packages = tomllib.loads(lock)["package"]
+    return {each["name"]: each["version"] for each in packages if "version" in each}
