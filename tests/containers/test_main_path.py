@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tarfile
 import time
 from pathlib import Path
@@ -159,10 +160,10 @@ def test_size_accounts_for_the_image(shipped: Shipped) -> None:
 
 
 def test_source_tree_is_only_read(shipped: Shipped) -> None:
-    """Of all that was made, git sees the lock and nothing else."""
+    """Of all that was made, git sees the two locks and nothing else."""
     said = shipped.project.run("git", "status", "--porcelain").stdout
     changed = {line[3:] for line in said.splitlines()}
-    assert changed <= {"requirements.txt", "deploy/ca/"}
+    assert changed <= {"requirements.txt", "deploy/base.lock"}
 
 
 def test_nothing_is_done_twice(shipped: Shipped) -> None:
@@ -208,6 +209,32 @@ def test_changed_application_replaces_the_old_one_and_comes_back(shipped: Shippe
         assert "GET / HTTP" in shipped.make("logs")
     finally:
         shipped.edit(module, "Hello, second!", "Hello, world!")
+
+
+def received(shipped: Shipped) -> int:
+    """Count the bytes that the server's network interface has received."""
+    return int(shipped.laptop.server.run("cat", "/sys/class/net/eth0/statistics/rx_bytes"))
+
+
+def test_a_changed_line_is_sent_in_kilobytes(shipped: Shipped) -> None:
+    """The interface counts less than 20 kB beside what the ssh connection itself takes."""
+    module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
+    shipped.make("deploy")
+    shipped.edit(module, "Hello, world!", "Hello, third!")
+    try:
+        shipped.make("push")
+        before = received(shipped)
+        ssh = shlex.split(shipped.laptop.server.ssh)
+        shipped.laptop.engine.run(*ssh, shipped.laptop.server.host, "true")
+        handshake = received(shipped) - before
+        before = received(shipped)
+        shipped.make("deploy")
+        assert shipped.answer == "Hello, third!"
+        sent = received(shipped) - before
+        assert sent < handshake + 20_000, (sent, handshake)
+    finally:
+        shipped.edit(module, "Hello, third!", "Hello, world!")
+        shipped.make("deploy")
 
 
 def test_broken_release_is_put_back(shipped: Shipped) -> None:

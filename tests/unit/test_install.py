@@ -121,6 +121,15 @@ def test_a_folder_without_a_list_is_refused(appenv: Path, wheelhouse: Path) -> N
     assert "requirements.txt" in done.stdout
 
 
+def test_the_health_check_comes_with_the_dependencies(appenv: Path, wheelhouse: Path) -> None:
+    """It is no part of what a changed line sends."""
+    assert install(appenv, wheelhouse).returncode == 0
+    assert (appenv / "healthcheck").stat().st_mtime == tools.EPOCH
+    (appenv / "healthcheck").unlink()
+    assert install(appenv, wheelhouse, "run-the-shop").returncode == 0
+    assert not (appenv / "healthcheck").exists()
+
+
 def test_what_is_installed_has_one_fixed_time(appenv: Path, wheelhouse: Path) -> None:
     """Folders, links and bytecode too, so that the layer is the same each time; the rest keeps."""
     old = appenv / "bin" / "old"
@@ -135,7 +144,7 @@ def test_what_is_installed_has_one_fixed_time(appenv: Path, wheelhouse: Path) ->
     }
     new = {name for name, time in times.items() if time == tools.EPOCH}
     packages = next(appenv.glob("lib/*/site-packages")).relative_to(appenv).as_posix()
-    assert {".", "start", "healthcheck", "bin/run-the-shop", "bin", packages} <= new
+    assert {".", "start", "bin/run-the-shop", "bin", packages} <= new
     assert {f"{packages}/shop.py", f"{packages}/shop-1.0.dist-info/RECORD"} <= new
     assert [name for name in new if name.endswith(".pyc")]
     assert set(times.values()) == {tools.EPOCH, 1_000_000_000}

@@ -45,7 +45,7 @@ def test_layers_are_named_by_what_they_are(project: Project, tmp_path: Path) -> 
         "    70.0     of debian:trixie-slim",
         "    30.0     the dependencies, with their bytecode",
         "    20.0     the interpreter and C libraries",
-        "     2.0     the application, its start script and its health check",
+        "     2.0     the application and its start script",
     ]
 
 

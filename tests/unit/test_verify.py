@@ -146,12 +146,12 @@ def test_a_second_build_is_told_what_the_first_one_was(tmp_path: Path, by: str) 
         assert done.returncode == 0, done.stdout
         words = (tmp_path / "built").read_text().splitlines()
         values = dict(word.split("=", 1) for word in words if "=" in word)
-        return {name: values[name] for name in ("REVISION", "CREATED", "SOURCE_DATE_EPOCH")}
+        return {name: values[name] for name in (REVISION, CREATED, "SOURCE_DATE_EPOCH")}
 
     first = told()
-    assert first["REVISION"].endswith("-dirty") is (by == "an edit")
-    assert bool(first["REVISION"]) is (by != "no git")
-    labels = {REVISION: first["REVISION"], CREATED: first["CREATED"]}
+    assert first[REVISION].endswith("-dirty") is (by == "an edit")
+    assert bool(first[REVISION]) is (by != "no git")
+    labels = {name: first[name] for name in (REVISION, CREATED)}
     assert told(**verify.stamps({"Config": {"Labels": labels}})) == first
 
 

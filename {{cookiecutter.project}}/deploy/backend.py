@@ -252,7 +252,7 @@ class Builds:
                 if not (place / "ready").exists():
                     shutil.rmtree(place, ignore_errors=True)
                     run("venv", "--without-pip", str(place), environment=self.environment)
-                    unpack.into(place, wheels)
+                    unpack.into(place, wheels, compiled=False)  # as much as is used is, then
                     packages = unpack.site_packages(place)
                     shutil.copy(listener, packages / "_reads.py")
                     (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")

@@ -175,9 +175,11 @@ image() {
     run_image --tag "$IMAGES-run" ${TAG:+--tag "$IMAGES-run:$TAG"} \
         --build-arg SOURCE_DATE_EPOCH="$epoch" \
         --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
-        --build-arg VERSION="${TAG:-$version}" --build-arg REVISION="$revision" \
-        --build-arg CREATED="$created" \
-        --build-arg BASE_NAME="$BASE_IMAGE" --build-arg BASE_DIGEST="${pin#*@}"
+        --label "org.opencontainers.image.version=${TAG:-$version}" \
+        --label "org.opencontainers.image.revision=$revision" \
+        --label "org.opencontainers.image.created=$created" \
+        --label "org.opencontainers.image.base.name=$BASE_IMAGE" \
+        --label "org.opencontainers.image.base.digest=${pin#*@}"
 }
 
 goal=${1:-image}

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import gzip
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -192,11 +194,16 @@ class Connection:
     def script(self, variables: dict[str, str]) -> int:
         """Run server.sh on the server with these variables; gives its exit status.
 
-        Both travel over the connection's standard input: no process list shows them.
+        Both travel over the connection's standard input: no process list shows them. Compressed,
+        where the server has gzip: they are most of what a changed line sends otherwise.
         """
         lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        text = "\n".join(lines) + "\n" + (DEPLOY / "server.sh").read_text(encoding="utf-8")
-        return subprocess.run(self.argv("sh -s"), input=text.encode(), check=False).returncode
+        script = (DEPLOY / "server.sh").read_text(encoding="utf-8")
+        text = "\n".join(lines) + "\n" + re.sub(r"(?m)^ *#.*\n", "", script)
+        remote, sent = "sh -s", text.encode()
+        if self.ask("command -v gzip").returncode == 0:
+            remote, sent = "gzip -dc | sh -s", gzip.compress(sent)
+        return subprocess.run(self.argv(remote), input=sent, check=False).returncode
 
 
 @contextlib.contextmanager
@@ -253,6 +260,22 @@ def prove(connection: Connection, port: int, name: str, digest: str) -> None:
         )
 
 
+def runs(connection: Connection, docker: str, name: str, wanted: dict[str, str]) -> bool:
+    """Say whether a release with the wanted digest and options runs already and is healthy."""
+    template = (
+        '{{index .Config.Labels "slipway.digest"}} {{index .Config.Labels "slipway.options"}}'
+        " {{and .State.Running (not .State.Restarting)}}"
+        " {{if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}}"
+    )
+    said = connection.ask(f"{docker} container inspect --format {shlex.quote(template)} {name}")
+    digest, options, running, health = (said.stdout.split() + 4 * [""])[:4]
+    return (
+        (digest, options) == (wanted["DIGEST"], wanted["OPTIONS_SUM"])
+        and running == "true"
+        and health in ("healthy", "steady")
+    )
+
+
 def pull(connection: Connection, docker: str, reference: str) -> None:
     """Let the server fetch the image through the tunnel; DeployError when it cannot."""
     terminal = sys.stdout.isatty()
@@ -303,7 +326,7 @@ def deploy(settings: dict[str, str], host: str) -> int:
             "OPTIONS": options,
             "OPTIONS_SUM": hashlib.sha256(options.encode()).hexdigest()[:16],
         }
-        if connection.script({**wanted, "JOB": "current"}) == 0:
+        if runs(connection, docker.command, settings["PROJECT"], wanted):
             say(f"{host}: nothing to do: {name}@{digest[:19]} runs and is healthy")
             return 0
         port = connection.forward(int(settings["REGISTRY_PORT"]))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Install one wheelhouse folder into /appenv while the run image is built.
 
-    install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt
-    install.py FOLDER COMMAND      the same, then make COMMAND what the container runs, and add
-                                   the health check
+    install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt,
+                                   and add the health check
+    install.py FOLDER COMMAND      install the wheels, then make COMMAND what the container runs
 
 Runs from the builder's tools, which are mounted for the length of one RUN: the image has nothing of
 them. A wheel that is missing, not named, or has another sum ends the build.
@@ -84,7 +84,6 @@ def set_command(command: str) -> None:
     line = f"exec {path} {arguments}".rstrip()
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
-    shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
 
 
 def main(arguments: list[str]) -> int:
@@ -95,6 +94,8 @@ def main(arguments: list[str]) -> int:
         unpack.into(APPENV, checked(Path(arguments[0])))
         if len(arguments) > 1:
             set_command(arguments[1])
+        else:
+            shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
     except (Untrue, OSError, ValueError) as problem:
         print(f"install: {problem}", file=sys.stderr)
         return 1

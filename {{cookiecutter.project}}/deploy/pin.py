@@ -27,6 +27,7 @@ import settings as settings_module
 from settings import DEPLOY, die
 
 BASE_LOCK = DEPLOY / "base.lock"
+DAY = "%Y-%m-%dT00:00:00Z"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 HEADER = "# What BASE_IMAGE stands for; `make upgrade` moves it. Belongs into version control.\n"
 LINE = re.compile(r"(?P<name>\S+) (?P<platform>\S+) (?P<pin>\S*sha256:[0-9a-f]{64}) (?P<date>\S+)")
@@ -171,7 +172,8 @@ def get(settings: dict[str, str]) -> Pin:
     image = have(docker, pinned.reference if pinned else name, platform)
     pinned = pinned or for_one(name, image, pins)
     if pinned is None:
-        pinned = made(name, image, time.strftime(TIME, time.gmtime()))
+        # the projects of one day share a base
+        pinned = made(name, image, time.strftime(DAY, time.gmtime()))
         write(pinned)
         tell(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
     elif pinned.platform != ANY and id_of(image) != pinned.pin:

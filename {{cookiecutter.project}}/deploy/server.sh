@@ -3,7 +3,6 @@
 #
 # deploy.py sends this file over ssh with its variables set in front; `make run` uses its `wait`.
 #   wait      until CONTAINER is healthy, at most HEALTH_TIMEOUT seconds; shows its log if it is not
-#   current   status 0 when DIGEST with the same options runs already and is healthy
 #   deploy    run IMAGE (pulled already) as PROJECT; keep it when healthy, else put back the old one
 #   rollback  run the previous release again
 #   status    say what runs
@@ -125,12 +124,6 @@ put_back() {
     fail "$1; the release before it runs again, the failed one is kept stopped as $PROJECT-failed"
 }
 
-current() {
-    [ "$(label "$PROJECT" digest)" = "$DIGEST" ] || return 1
-    [ "$(label "$PROJECT" options)" = "$OPTIONS_SUM" ] || return 1
-    case $(health "$PROJECT") in healthy* | steady*) ;; *) return 1 ;; esac
-}
-
 deploy() {
     ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"
     # a stable local name: restart and rollback never need the registry
@@ -203,7 +196,7 @@ main() {
         trap '' HUP PIPE
         "$1"
         ;;
-    current | status) "$1" ;;
+    status) status ;;
     *) fail "there is no job $1" ;;
     esac
     exit

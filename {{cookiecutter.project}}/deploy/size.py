@@ -21,7 +21,7 @@ from settings import ROOT, die
 
 # What a layer is, by the instruction that made it; the first match counts.
 LAYERS = (
-    (r"COMMAND=", "the application, its start script and its health check"),
+    (r"COMMAND=", "the application and its start script"),
     (r"/opt/builder/install\.py", "the dependencies, with their bytecode"),
     (r"apt\.sh|RUN_PACKAGES=", "the interpreter and C libraries"),
 )

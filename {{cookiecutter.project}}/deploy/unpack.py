@@ -48,7 +48,7 @@ def site_packages(virtualenv: Path) -> Path:
     return found
 
 
-def into(virtualenv: Path, wheels: Sequence[Path]) -> None:
+def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> None:
     """Install wheels, in the order given, and compile the bytecode of what they brought."""
     packages = site_packages(virtualenv)
     version = packages.parent.name
@@ -69,6 +69,8 @@ def into(virtualenv: Path, wheels: Sequence[Path]) -> None:
             install(source, destination, {"INSTALLER": b"installer\n"})
             for (path, *_), _, _ in source.get_contents():
                 modules += filter(Path.is_file, [packages / inside_of(str(path))])
+    if not compiled:
+        return
     modules = [path for path in modules if not TESTS.intersection(path.relative_to(packages).parts)]
     bytecode.compile_modules(virtualenv / "bin" / "python", modules)
 
