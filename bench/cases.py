@@ -109,9 +109,10 @@ class Images:
     def turn(self, contender: Contender, first: bool) -> None:
         """Build from nothing, change lines, start; bytes on the wire are counted only once."""
         note = _noter(self.result, contender)
-        forget(self.workshop.engine, KEPT)
-        contender.forget()
-        self.change(contender)
+        self.make_cold(contender)
+        if isinstance(contender, Ours):
+            note("cold_all_s", contender.make("base", "builder", "wheels", "image").seconds)
+            self.make_cold(contender)
         cold = contender.cold()
         note("cold_s", cold.seconds)
         for step, seconds in steps_of(cold).items():
@@ -132,6 +133,12 @@ class Images:
             for _ in range(REPEATS):
                 note("nothing_s", contender.build().seconds)
                 note("builder_start_s", contender.start_builder().seconds)
+
+    def make_cold(self, contender: Contender) -> None:
+        """Forget all that was built, and change the application."""
+        forget(self.workshop.engine, KEPT)
+        contender.forget()
+        self.change(contender)
 
     def change(self, contender: Contender) -> None:
         """Change the one line to what it never was."""

@@ -30,7 +30,7 @@ PEERS = Path(__file__).parent / "peers"
 UV = "0.13.9"
 UV_IMAGE = f"uv:{UV}"
 # How a step of ours begins, whatever it says of itself.
-STEP = re.compile(r"build\.sh: (base|builder|wheels|image): ")
+STEP = re.compile(r"build\.sh: (base|tools|builder|wheels|image): ")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -147,8 +147,8 @@ class Ours(Contender):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def start_builder(self) -> Timed:
-        """Start the builder for nothing: what a container costs here."""
-        command = ("docker", "run", "--rm", "--entrypoint", "true", self.builder)
+        """Start the image that makes the wheels for nothing: what a container costs here."""
+        command = ("docker", "run", "--rm", "--entrypoint", "true", f"{self.builder}:tools")
         return self.workshop.run(*command)
 
     def run_options(self) -> list[str]:

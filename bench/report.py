@@ -24,9 +24,11 @@ MEASURES = {
 }
 STEPS = {
     "cold_base_s": "base",
+    "cold_tools_s": "tools",
     "cold_builder_s": "builder",
     "cold_wheels_s": "wheels",
     "cold_image_s": "image",
+    "cold_all_s": "all of it with the compiler, `make base builder wheels image`",
     "nothing_s": "`make wheels image` with nothing to do",
     "builder_start_s": "starting the builder for nothing",
 }
