@@ -77,12 +77,14 @@ class Builds:
         environment: Mapping[str, str],
         scratch: Path,
         locking: bool = False,
+        without_compiler: bool = False,
     ) -> None:
         """Take the pins of back ends by requirement set, and a folder for source trees.
 
         What is not pinned is pinned now, which is what locking is for and is said otherwise.
         """
         self.locking = locking
+        self.without_compiler = without_compiler
         self.index = index
         self.store: Store = index.store
         self.pinned = dict(pinned)

@@ -11,11 +11,14 @@ QUIET=1 "$DEPLOY/build.sh" tools
 lock=$(python3 "$DEPLOY/state.py" lock)
 new=$(mktemp "$ROOT/.deploy/lock.XXXXXX")
 trap 'rm -f "$new"' EXIT
-# some packages have to be compiled before they say what they need; most do not
-if ! BUILDER=$IMAGES-builder:tools run_builder "${1:-lock}" >"$new" 2>"$ROOT/.deploy/lock.log"; then
+status=0
+BUILDER=$IMAGES-builder:tools run_builder "${1:-lock}" --without-compiler >"$new" || status=$?
+if [ "$status" -eq 4 ]; then # a package has to be compiled before it says what it needs
     QUIET=1 "$DEPLOY/build.sh" builder
-    run_builder "${1:-lock}" >"$new" || die "no lock was made; $(basename "$lock") is as it was"
+    status=0
+    run_builder "${1:-lock}" >"$new" || status=$?
 fi
+[ "$status" -eq 0 ] || die "no lock was made; $(basename "$lock") is as it was"
 chmod 644 "$new"
 if [ -e "$lock" ] && cmp -s "$new" "$lock"; then
     say "$(basename "$lock") is up to date"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,13 @@ from pathlib import Path
 import backend
 import lockfile
 from backend import Builds, Tree
-from tools import Failure, results, say
+from tools import Failure, NeedsCompiler, results, say
+
+# How pip says that a package's back end failed, and not its search for one.
+BUILD_FAILED = re.compile(
+    "subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|Failed to build"
+    "|BackendException|returned non-zero exit status"
+)
 
 
 def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
@@ -29,7 +36,12 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     if present and not upgrade:
         output.write_text(present, encoding="utf-8")
     options = ("--upgrade",) if upgrade else ()
-    backend.compile_lock(source, wanted, output, builds.environment, *options)
+    try:
+        backend.compile_lock(source, wanted, output, builds.environment, *options)
+    except Failure as problem:
+        if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
+            raise NeedsCompiler from None
+        raise
     # pip-compile leaves no file when nothing is asked for
     text = output.read_text(encoding="utf-8") if output.exists() else ""
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
@@ -82,6 +94,8 @@ def sets_of(tree: Tree, builds: Builds) -> set[str]:
     try:
         sets = [each for each in builds.requirements(tree) if each is not None]
     except Failure:
+        if builds.without_compiler:
+            raise NeedsCompiler from None
         # it cannot even say what it needs, for want of a C library; `make wheels` says so
         sets = [builds.requirements(tree, only_known=True)[0]]
     for each in sets:

@@ -34,6 +34,10 @@ class Failure(Exception):
         self.output = list(output)
 
 
+class NeedsCompiler(Exception):
+    """What has to be built may need a compiler, and there is none."""
+
+
 def say(message: str) -> None:
     """Tell the user one line; standard output is kept for the lock."""
     print(f"wheels: {message}", file=sys.stderr, flush=True)
@@ -98,5 +102,4 @@ def run(
     """Run a module of this interpreter as a program; Failure when it fails."""
     status, output = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
     if status:
-        sys.stderr.writelines(output)
-        raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above")
+        raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above", output)

@@ -38,14 +38,10 @@ import store
 import wheelhouse
 from backend import Builds
 from index import Index
-from tools import EPOCH, Failure, say
+from tools import EPOCH, Failure, NeedsCompiler, say
 
 NEEDS_LOCK = 3
 NEEDS_COMPILER = 4
-
-
-class NeedsCompiler(Exception):
-    """What has to be built may need a compiler, and there is none."""
 
 
 def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool = False) -> bool:
@@ -208,7 +204,8 @@ def builds_for(
     kept = store.Store(Path(environment["XDG_CACHE_HOME"], "store"))
     index = Index(kept, environment)
     pinned = {} if options.job == "upgrade" else lockfile.build_pins(lock)
-    return Builds(index, pinned, environment, scratch, locking=options.job in ("lock", "upgrade"))
+    locking = options.job in ("lock", "upgrade")
+    return Builds(index, pinned, environment, scratch, locking, options.without_compiler)
 
 
 def make_lock(
