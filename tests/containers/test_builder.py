@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Baker, Project
-from tests.containers.conftest import PORTS, SESSION, Laptop, Shipped, answer_of, free_port
+from tests.containers.conftest import PORTS, SESSION, Laptop, Shipped, answer_of, free_port, write
 
 SERVER = """\
     from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,13 +25,6 @@ SERVER = """\
     def main():
         HTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
 """
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    """Write an application's files."""
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
 
 
 APPLICATIONS = {
@@ -168,7 +161,10 @@ def test_download_that_is_not_what_was_locked_is_refused(existing: Project, lapt
     (existing.path / "requirements.txt").write_text(wrong)
     before = sorted(existing.path.glob("wheelhouse/*/deps/*"))
     said = laptop.make_fails(existing, "wheels")
-    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in said
+    name = lock[: lock.index(line)].splitlines()[-1].partition("==")[0].strip()
+    [told] = [each for each in said.splitlines() if "another sum than the lock states" in each]
+    assert told.startswith(f"wheels: {name}-"), "the file is named"
+    assert "run make upgrade" in told, "and so is what to do"
     assert sorted(existing.path.glob("wheelhouse/*/deps/*")) == before
     (existing.path / "requirements.txt").write_text(lock)
 
@@ -196,6 +192,19 @@ def test_wheels_are_owned_by_the_caller_and_the_source_is_untouched(
     assert sorted(source.rglob("*")) == before
 
 
+def pins_of(lock: str) -> tuple[set[str], dict[str, list[str]]]:
+    """Read what a lock pins, and what it pins of back ends by who asks for it."""
+    back_ends: dict[str, list[str]] = {}
+    wanted: list[str] = []
+    for line in lock.splitlines():
+        if found := re.fullmatch(r"# To build what asks for (.*):", line):
+            wanted = [found[1]]
+            back_ends[found[1]] = []
+        elif wanted and (found := re.match(r"#   (\S+==\S+) ", line)):
+            back_ends[wanted[0]].append(found[1])
+    return set(re.findall(r"^[a-z0-9.-]+==\S+", lock, re.M)), back_ends
+
+
 @pytest.mark.parametrize("shipped", ["PyPy"], indirect=True)
 def test_interpreter_is_one_word_in_the_settings(
     generate: Baker, laptop: Laptop, shipped: Shipped
@@ -214,7 +223,10 @@ def test_interpreter_is_one_word_in_the_settings(
         assert answer_of(f"127.0.0.1:{port}") == "Hello, world!"
     finally:
         laptop.make(project, "stop")
-    pins = {line for line in lock.split() if "==" in line}
-    now = {line for line in project.read("requirements.txt").split() if "==" in line}
-    assert pins <= now, "a change of interpreter moves no pin"
-    assert now - pins, "cffi is part of PyPy, and is not of CPython"
+    pins, back_ends = pins_of(lock)
+    pins_now, back_ends_now = pins_of(project.read("requirements.txt"))
+    assert pins <= pins_now, "a change of interpreter moves no pin"
+    assert pins_now - pins, "cffi is part of PyPy, and is not of CPython"
+    assert back_ends_now, "the application is built from source with either"
+    for wanted in back_ends_now:
+        assert back_ends_now[wanted] == back_ends[wanted], "nor that of a back end"

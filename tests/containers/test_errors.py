@@ -156,7 +156,7 @@ def real_docker(shipped: Shipped) -> str:
 def test_missing_programs_here_are_said(shipped: Shipped, tmp_path: Path) -> None:
     """No python3 and no ssh on the PATH."""
     path = shipped.laptop.engine.environment["PATH"]
-    for name in ("bash", "sh", "env", "dirname", "basename", "sed", "make"):
+    for name in ("bash", "sh", "env", "dirname", "basename", "mkdir", "sed", "make"):
         found = subprocess.check_output(["sh", "-c", f"command -v {name}"], env={"PATH": path})
         os.symlink(found.decode().strip(), tmp_path / name)
     script = str(shipped.project.path / "deploy" / "build.sh")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import ssl
 import subprocess
-import threading
 import zipfile
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
 import trustme
 
 from tests.conftest import Baker, Project
 from tests.containers.conftest import SESSION, Laptop
+from tests.containers.packages import serving
 
 PASSWORD = "s3cret-Pass-of-the-index"
 WHEEL = "inhouse-1.0-py3-none-any.whl"
@@ -83,27 +80,6 @@ class Greeting(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextlib.contextmanager
-def serving(server: ThreadingHTTPServer) -> Iterator[int]:
-    """Serve in the background; gives the port."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture
-def gateway(laptop: Laptop) -> str:
-    """This machine's address as containers see it."""
-    return laptop.docker(
-        "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge"
-    ).strip()
-
-
 def empty_project(generate: Baker, name: str) -> Project:
     """A project without an application or C libraries, whose command is say-it."""
     return generate(
@@ -123,14 +99,15 @@ def test_private_index_is_used_and_its_password_leaves_no_trace(
             "PIP_EXTRA_INDEX_URL": f"http://ann:{PASSWORD}@{gateway}:{port}/simple/",
             "PIP_TRUSTED_HOST": gateway,
         }
-        said = laptop.make(project, "image", **variables)
+        said = laptop.make(project, "builder", "image", **variables)
     assert PASSWORD not in said
     assert "inhouse==1.0" in project.read("requirements.txt")
     assert "in-house code runs" in laptop.docker("run", "--rm", f"{name}-run")
     for path in project.path.rglob("*"):
         if path.is_file() and path.suffix != ".whl":
             assert PASSWORD.encode() not in path.read_bytes(), path
-    for image in (f"{name}-base", f"{name}-builder", f"{name}-run"):
+    for image in (f"{name}-base", f"{name}-builder:tools", f"{name}-builder", f"{name}-run"):
+        assert laptop.engine.has(image)
         search = f"set -o pipefail; docker save {image} | grep --count --text {PASSWORD} || true"
         environment = dict(laptop.engine.environment)
         count = subprocess.check_output(["bash", "-c", search], env=environment, text=True)

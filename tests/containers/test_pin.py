@@ -1,0 +1,114 @@
+"""What everything starts from is pinned: a tag that moves changes nothing by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests import harness
+from tests.conftest import Baker
+from tests.containers.conftest import SESSION, Laptop, Workshop, write
+
+TAG = f"start-{SESSION}:trixie"
+
+
+@pytest.fixture(scope="module")
+def other(laptop: Laptop) -> Iterator[str]:
+    """The ID of an image that is another one than the usual base; it has a file /moved."""
+    container = laptop.docker(
+        "run", "--detach", harness.BASE, "sh", "-c", "echo moved >/moved"
+    ).strip()
+    laptop.docker("wait", container)
+    changed = laptop.docker("commit", container).strip()
+    laptop.docker("rm", container)
+    yield changed
+    laptop.engine.succeeds("docker", "image", "rm", "--force", changed)
+
+
+@pytest.fixture(scope="module")
+def pinned(
+    generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workshop]:
+    """A project with a base image of its own, whose tag the tests move."""
+    name = f"pinned-{SESSION}"
+    laptop.docker("tag", harness.BASE, TAG)
+    project = generate(
+        project=name, app="existing", python="CPython", native_deps=" ", base_image=TAG
+    )
+    write(project.path, {"requirements.in": "idna\n"})
+    yield Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), {})
+    laptop.engine.succeeds("docker", "image", "rm", TAG)
+
+
+def pins(workshop: Workshop) -> list[tuple[str, str]]:
+    """Read base.lock: each image, and what it is pinned to."""
+    return re.findall(
+        r"^([^#\s]\S*) \S+ (\S+) 20\S+Z$", workshop.project.read("deploy/base.lock"), re.M
+    )
+
+
+def has_moved(workshop: Workshop) -> bool:
+    """Say whether the project's base image is of the other image."""
+    return bool(workshop.laptop.runs(f"{workshop.name}-base", "cat /moved || true"))
+
+
+def test_imported_image_is_pinned_by_what_it_is(pinned: Workshop, other: str) -> None:
+    """The first `make base` pins it; another under its tag is refused until `make upgrade`."""
+    docker = pinned.laptop.docker
+    first = pinned.laptop.image_id(TAG)
+    assert not pinned.project.has("deploy/base.lock")
+    said = pinned.make("base")
+    assert "wrote deploy/base.lock" in said
+    assert "commit it" in said
+    assert pins(pinned) == [(TAG, first)]
+    lock = pinned.project.read("deploy/base.lock")
+    assert pinned.has_nothing_to_do("base")
+
+    docker("tag", other, TAG)
+    said = pinned.make_fails("base")
+    assert f"{TAG} here is {other} and deploy/base.lock pins {first}" in said
+    assert "make upgrade" in said
+    assert pinned.project.read("deploy/base.lock") == lock
+    assert not has_moved(pinned)
+
+    said = pinned.make("upgrade")
+    assert f"deploy/base.lock: {TAG} is {other}" in said
+    assert pins(pinned) == [(TAG, other)]
+    pinned.make("base")
+    assert has_moved(pinned)
+
+
+def test_image_of_a_registry_is_pinned_by_its_digest(pinned: Workshop, other: str) -> None:
+    """The tag moves there and the image is gone here: the build starts from the pinned one."""
+    docker = pinned.laptop.docker
+    pinned.laptop.make(pinned.project, "registry-up")
+    repository = f"127.0.0.1:{pinned.laptop.registry_port}/start-{SESSION}"
+    name = f"{repository}:trixie"
+    docker("tag", harness.BASE, name)
+    docker("push", "--quiet", name)
+    pinned.make("base", f"BASE_IMAGE={name}")
+    [(image, pin)] = pins(pinned)
+    assert image == name
+    assert re.fullmatch(rf"{re.escape(repository)}@sha256:[0-9a-f]{{64}}", pin)
+    assert not has_moved(pinned)
+
+    docker("tag", other, name)
+    docker("push", "--quiet", name)
+    for gone in (pin, name, f"{pinned.name}-base"):
+        docker("image", "rm", gone)
+    pinned.make("base", f"BASE_IMAGE={name}")
+    assert pins(pinned) == [(name, pin)]
+    assert not has_moved(pinned)
+    assert pinned.laptop.engine.has(pin)
+
+    said = pinned.make("upgrade", f"BASE_IMAGE={name}")
+    assert f"deploy/base.lock: {name} is {repository}@sha256:" in said
+    assert pins(pinned) != [(name, pin)]
+    pinned.make("base", f"BASE_IMAGE={name}")
+    assert has_moved(pinned)
+    for [_, new] in pins(pinned):
+        docker("image", "rm", new)
+    for gone in (pin, name):
+        pinned.laptop.engine.succeeds("docker", "image", "rm", gone)
