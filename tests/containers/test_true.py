@@ -84,6 +84,28 @@ def test_tampered_wheel_is_made_good(greeter: Workshop, part: str) -> None:
     assert greeter.answer == "first"
 
 
+def test_tampered_wheel_whose_sum_is_listed_reaches_no_image(greeter: Workshop) -> None:
+    """The wheelhouse's own list is no witness: what the lock states counts."""
+    greeter.make("image")
+    before = greeter.wheels()
+    [wheel] = greeter.wheelhouse.glob("deps/*.whl")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("planted.py", "print('I should not be here')\n")
+    listed = wheel.with_name("requirements.txt")
+    place = f"deps/{wheel.name}"
+    text = listed.read_text(encoding="utf-8")
+    listed.write_text(text.replace(before[place], greeter.wheels()[place]), encoding="utf-8")
+    assert greeter.is_whole()
+    try:
+        done = greeter.laptop.run(greeter.project, "make", "image", "COMMAND=greet again")
+        assert done.returncode == 0 or wheel.name in done.stdout
+        assert "planted" not in greeter.laptop.runs(f"{greeter.name}-run", LIST.format("/appenv"))
+    finally:
+        wheel.unlink()
+        greeter.make("image")
+    assert greeter.wheels() == before
+
+
 def test_tampered_wheel_that_looks_as_before_reaches_no_image(greeter: Workshop) -> None:
     """Where neither size nor time tells, the engine has the file as it was, or the sum tells."""
     greeter.make("image")

@@ -19,6 +19,10 @@ from tests.harness.leases import Leases
 
 NEEDED = (("docker", "version"), ("docker", "buildx", "version"), ("docker", "compose", "version"))
 
+# Some networks drop a connection that was idle for a while, and say nothing: pip is not to wait for
+# it as long as this machine may allow for a slow index.
+PATIENCE = {"PIP_DEFAULT_TIMEOUT": "20"}
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -63,7 +67,7 @@ def present() -> Engine | None:
         return None
     if not all(succeeds(command) for command in NEEDED):
         return None
-    return Engine(dict(os.environ), ours=False)
+    return Engine({**os.environ, **PATIENCE}, ours=False)
 
 
 def own() -> Engine:
@@ -72,7 +76,8 @@ def own() -> Engine:
     unpacked = parts.path_of(parts.place())
     if not path.startswith(f"{unpacked}:"):
         path = f"{unpacked}:{path}"
-    return Engine({**os.environ, **Daemon(folders.state()).environment(), "PATH": path}, ours=True)
+    ours = {**Daemon(folders.state()).environment(), **PATIENCE, "PATH": path}
+    return Engine({**os.environ, **ours}, ours=True)
 
 
 def running() -> Engine | None:

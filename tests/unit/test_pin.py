@@ -359,12 +359,15 @@ def test_an_imported_image_is_pinned_for_each_platform(pinning: Pinning) -> None
     assert pinning.get()["from"] == NAME
     lines = pinning.pins()
     assert lines[0] == arm
-    assert lines[1].startswith(f"{NAME} linux/amd64 {ONE} ")
-    assert len(lines) == 2  # a name that BASE_IMAGE no longer is has no pin
+    # that of another name stays: BASE_IMAGE may be it again
+    assert lines[1] == f"another:1 linux/amd64 {OTHER} {DAY}"
+    assert lines[2].startswith(f"{NAME} linux/amd64 {ONE} ")
+    assert len(lines) == 3
     pinning.has(image(f"sha256:{'3' * 64}"))
     pinning.get("upgrade")
     assert [line.split()[1:3] for line in pinning.pins()] == [
         ["linux/arm64", OTHER],
+        ["linux/amd64", OTHER],
         ["linux/amd64", f"sha256:{'3' * 64}"],
     ]
 

@@ -43,6 +43,9 @@ class Index:
         Options say which kind is wanted or refused, as a lock states it: --no-binary NAME.
         Failure names every pin that the index has no fitting file for.
         """
+        # a connection that was idle for minutes may be dead without a word, behind some routers
+        for repository in self._repositories.values():
+            repository.session.close()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             tasks = [pool.submit(self._fetch, pin, tuple(options)) for pin in pins]
         return results(tasks)

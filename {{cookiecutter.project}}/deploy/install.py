@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import lockfile
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> int:
             set_command(arguments[1])
         else:
             shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
-    except (Untrue, OSError, ValueError) as problem:
+    except (Untrue, OSError, ValueError, zipfile.BadZipFile) as problem:
         print(f"install: {problem}", file=sys.stderr)
         return 1
     set_times(start)

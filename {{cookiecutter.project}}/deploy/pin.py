@@ -108,14 +108,16 @@ def id_of(image: dict[str, Any]) -> str:
     return found if found.startswith("sha256:") else f"sha256:{found}"
 
 
+def replaces(new: Pin, old: Pin) -> bool:
+    """Say whether a pin takes the place of another of the same name."""
+    return ANY in (new.platform, old.platform) or same_platform(new.platform, old.platform)
+
+
 def write(pin: Pin, path: Path = BASE_LOCK) -> None:
-    """Write a pin; the other platforms' pins of the same name stay, those of other names go."""
+    """Write a pin; those of other names, and of other platforms, stay."""
     others: list[Pin] = []
     with contextlib.suppress(PinError):  # what cannot be read is replaced
-        others = [p for p in read(path) if p.name == pin.name and p.platform != ANY]
-    if pin.platform == ANY:
-        others = []
-    others = [p for p in others if not same_platform(p.platform, pin.platform)]
+        others = [p for p in read(path) if p.name != pin.name or not replaces(pin, p)]
     lines = (f"{p.name} {p.platform} {p.pin} {p.date}\n" for p in (*others, pin))
     new = path.with_name(".base.lock.new")
     new.write_text(HEADER + "".join(lines), encoding="utf-8")

@@ -27,7 +27,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import backend
@@ -57,7 +57,8 @@ def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool 
     header = f"# lock sha256:{made_from}\n# {lockfile.system()}\n"
     # what was built from source may have taken another library, had it been there
     libraries = f"# libraries sha256:{store.digest(backend.libraries())}\n"
-    if wheelhouse.is_whole(place, header) or wheelhouse.is_whole(place, header + libraries):
+    is_whole = wheelhouse.is_whole(place, header) or wheelhouse.is_whole(place, header + libraries)
+    if is_whole and is_true(place, pins, lockfile.options(lock), builds):
         say(f"{len(pins)} dependencies are there already")
         return True
     if pins:
@@ -75,6 +76,21 @@ def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool 
         built = any(builds.store.is_built(wheel) for wheel in wheels)
         wheelhouse.list_in(new, header + (libraries if built else ""))
     return True
+
+
+def is_true(
+    place: Path, pins: Sequence[lockfile.Pin], options: Sequence[str], builds: Builds
+) -> bool:
+    """Say whether the wheels in place are those of the index, or those that were built here.
+
+    A list of sums that lies beside the wheels proves nothing by itself.
+    """
+    sums = {wheelhouse.name_of(wheel)[0]: store.sha256(wheel) for wheel in place.glob("*.whl")}
+    built = [pin for pin in pins if sums.get(pin.name) not in pin.sums]
+    kept = builds.wheels(built, options, only_fetch=True)
+    return len(kept) == len(built) and all(
+        sums.get(pin.name) == store.sha256(wheel) for pin, wheel in zip(built, kept)
+    )
 
 
 def build_application(
