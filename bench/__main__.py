@@ -21,8 +21,8 @@ from tests.harness.console import HarnessError, say
 ROUNDS = 3
 
 
-def measured(names: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Run cases on an engine of our own; gives everything that is written to the JSON file."""
+def measure(names: Sequence[str], rounds: int, output: Path) -> None:
+    """Run cases on an engine of our own, and write the figures after each."""
     with machine.own_engine() as engine:
         workshop = Workshop(engine, folders.state() / "bench")
         workshop.prepare()
@@ -40,7 +40,17 @@ def measured(names: Sequence[str], rounds: int) -> dict[str, Any]:
                 result = case.run(case, workshop, registry, rounds)
                 heading = {"name": case.name, "title": case.title}
                 found["cases"].append({**heading, **result.as_json()})
-        return found
+                write(found, output)
+
+
+def write(found: dict[str, Any], output: Path) -> None:
+    """Write the figures, the plot and the table."""
+    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    output.with_suffix(".svg").write_text(plot.svg(found), encoding="utf-8")
+    page = output.with_suffix(".md")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    page.write_text(report.inserted(text, report.tables(found)), encoding="utf-8")
+    say("bench", f"wrote {output}, {output.with_suffix('.svg').name} and {page.name}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,21 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--output", type=Path, default=ROOT / "docs/bench.json", help="where the figures go"
     )
     options = parser.parse_args(arguments)
-    output: Path = options.output
     try:
-        found = measured(options.case, options.rounds)
+        measure(options.case, options.rounds, options.output)
     except HarnessError as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("bench: ended before its time; no file is written", file=sys.stderr)
+        print("bench: ended before its time; what was finished is written", file=sys.stderr)
         return 130
-    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    output.with_suffix(".svg").write_text(plot.svg(found), encoding="utf-8")
-    page = output.with_suffix(".md")
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
-    page.write_text(report.inserted(text, report.tables(found)), encoding="utf-8")
-    say("bench", f"wrote {output}, {output.with_suffix('.svg').name} and {page.name}")
     return 0
 
 
