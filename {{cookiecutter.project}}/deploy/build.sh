@@ -71,7 +71,7 @@ base() {
         --build-arg SOURCE_DATE_EPOCH="$epoch" "$DEPLOY"
 }
 
-# build_tools, build_builder: the two images of build.docker
+# builder_options: set options to what both images of build.docker are made with
 builder_options() {
     PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
     export PIP_CONF

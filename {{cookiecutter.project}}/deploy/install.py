@@ -37,10 +37,8 @@ class Untrue(Exception):
 
 def checked(folder: Path) -> list[Path]:
     """Give the wheels that folder's requirements.txt names, each with the sum that it states."""
-    named = {}
-    for pin in lockfile.pins((folder / "requirements.txt").read_text(encoding="utf-8")):
-        for text in pin.hashes:
-            named[text[len("sha256:") :]] = pin
+    listed = lockfile.pins((folder / "requirements.txt").read_text(encoding="utf-8"))
+    named = {sum_: pin for pin in listed for sum_ in pin.sums}
     found = {}
     for wheel in sorted(folder.glob("*.whl")):
         sum_ = sha256(wheel)

@@ -38,13 +38,16 @@ def sums(wheels: list[Path]) -> str:
     )
 
 
-def is_whole(folder: Path, header: str) -> bool:
-    """Say whether a wheelhouse folder is what its own requirements.txt says, made for header."""
+def is_whole(folder: Path, *headers: str) -> bool:
+    """Say whether a wheelhouse folder is what its own requirements.txt says, below some header."""
     listing = folder / "requirements.txt"
     if not listing.is_file():
         return False
     text = listing.read_text(encoding="utf-8")
-    return text.startswith(header) and text == header + sums(sorted(folder.glob("*.whl")))
+    if not text.startswith(headers):
+        return False
+    found = sums(sorted(folder.glob("*.whl")))
+    return any(text == header + found for header in headers)
 
 
 def list_in(folder: Path, header: str) -> None:

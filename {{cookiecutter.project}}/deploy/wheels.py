@@ -57,13 +57,14 @@ def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool 
     header = f"# lock sha256:{made_from}\n# {lockfile.system()}\n"
     # what was built from source may have taken another library, had it been there
     libraries = f"# libraries sha256:{store.digest(backend.libraries())}\n"
-    is_whole = wheelhouse.is_whole(place, header) or wheelhouse.is_whole(place, header + libraries)
-    if is_whole and is_true(place, pins, lockfile.options(lock), builds):
+    options = lockfile.options(lock)
+    is_whole = wheelhouse.is_whole(place, header, header + libraries)
+    if is_whole and is_true(place, pins, options, builds):
         say(f"{len(pins)} dependencies are there already")
         return True
     if pins:
         say(f"getting {len(pins)} dependencies for {lockfile.interpreter()}")
-    wheels = builds.wheels(pins, lockfile.options(lock), only_fetch)
+    wheels = builds.wheels(pins, options, only_fetch)
     if len(wheels) < len(pins):
         return False
     for pin, wheel in zip(pins, wheels):
@@ -83,9 +84,10 @@ def is_true(
 ) -> bool:
     """Say whether the wheels in place are those of the index, or those that were built here.
 
-    A list of sums that lies beside the wheels proves nothing by itself.
+    Place is whole, so that its list has their sums; what put them there is not known by that.
     """
-    sums = {wheelhouse.name_of(wheel)[0]: store.sha256(wheel) for wheel in place.glob("*.whl")}
+    listed = lockfile.pins(lockfile.read(place / "requirements.txt"))
+    sums = {pin.name: sum_ for pin in listed for sum_ in pin.sums}
     built = [pin for pin in pins if sums.get(pin.name) not in pin.sums]
     kept = builds.wheels(built, options, only_fetch=True)
     return len(kept) == len(built) and all(
