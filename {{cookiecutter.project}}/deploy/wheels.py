@@ -95,9 +95,7 @@ def is_true(
     )
 
 
-def build_application(
-    application: Path, lock: str, place: Path, builds: Builds, without_compiler: bool = False
-) -> None:
+def build_application(application: Path, lock: str, place: Path, builds: Builds) -> None:
     """Make place hold the application's own wheel, or nothing when there is no application.
 
     Which of its files did not matter is written beside place, for state.py. Without a compiler,
@@ -117,11 +115,11 @@ def build_application(
                 _, needs = builds.requirements(tree, reads=reads)
                 wheel = builds.build(tree, new, needs or set(), reads)
             except Failure as problem:
-                if without_compiler and started_programs(reads):
+                if builds.without_compiler and started_programs(reads):
                     raise NeedsCompiler from None
                 message = f"the application's wheel cannot be built: {problem}"
                 raise Failure(message, problem.output) from None
-            if without_compiler and started_programs(reads):
+            if builds.without_compiler and started_programs(reads):
                 raise NeedsCompiler
             unlocked = missing_from_lock(wheelhouse.requirements_of(wheel), lock)
             if unlocked:
@@ -203,15 +201,14 @@ def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: 
     lock = lockfile.read(path)
     builds = builds_for(lock, options, environment, scratch)
     try:
-        only_fetch = options.without_compiler or options.job == "fetch"
+        only_fetch = builds.without_compiler or options.job == "fetch"
         done = build_dependencies(lock, options.wheelhouse / "deps", builds, only_fetch)
     except lockfile.NotPinned as line:
         raise Failure(
             f"{path.name} has a line without == or --hash: {line}: run make lock"
         ) from None
     if done and options.job == "wheels":
-        place = options.wheelhouse / "app"
-        build_application(options.application, lock, place, builds, options.without_compiler)
+        build_application(options.application, lock, options.wheelhouse / "app", builds)
     return 0 if done else NEEDS_COMPILER
 
 
