@@ -25,6 +25,10 @@ from tests.harness.engine import Engine
 HERE = Path(__file__).parent
 BASE = "debian:trixie-slim"
 REGISTRY = "registry:2.8.3"
+POSTGRES = "postgres:17"
+MARIADB = "mariadb:11.8"
+# Folders here that make what a hub has by these names, from Debian's packages.
+STAND_INS = {REGISTRY: "registry", POSTGRES: "postgres", MARIADB: "mariadb"}
 USUAL = (BASE, REGISTRY)
 LINE = "{{.Repository}}:{{.Tag}} {{.Size}}"
 # Without it bookworm brings the package that moves /bin to /usr/bin, and all of perl with it.
@@ -95,10 +99,11 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def _make(engine: Engine, image: str) -> None:
-    if image == REGISTRY:
+    if image in STAND_INS:
         provide(engine, BASE)
-        say("image", f"building {image} from Debian's docker-registry")
-        build(engine, image, HERE / "registry", [parts.unpack() / "usr/bin/docker-registry"])
+        say("image", f"building {image} from Debian's packages")
+        files = [parts.unpack() / "usr/bin/docker-registry"] if image == REGISTRY else []
+        build(engine, image, HERE / STAND_INS[image], files)
     elif slim := SLIM.match(image):
         _bootstrap(engine, image, slim["release"])
     else:
@@ -180,4 +185,4 @@ def _keep(engine: Engine, image: str, kept: Path) -> None:
 
 def _fingerprint(image: str) -> str:
     """What a kept image depends on beside its name: a change here is a change of the image."""
-    return fingerprint_of(HERE / ("registry" if image == REGISTRY else "debian-slim"))
+    return fingerprint_of(HERE / STAND_INS.get(image, "debian-slim"))
