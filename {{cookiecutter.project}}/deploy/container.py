@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """How the run image is started: one list of options, the same here and on a server.
 
-`container.py PUBLISH` prints the options of `docker run`, quoted for a shell.
+`container.py PUBLISH` prints the options of `docker run`, quoted for a shell; PUBLISH is the
+address on which the ports of the image are reached. `container.py volumes` prints the names of the
+volumes. The environment comes beside them, from deploy/run.env: see environment.py.
 """
 
 from __future__ import annotations
@@ -11,26 +13,60 @@ import sys
 
 from settings import load
 
+# What UNHARDEN can turn off, and the options that are left out then.
+HARDENING = {
+    # passes SIGTERM on to an application that forgot to handle it, and reaps its children
+    "init": ["--init"],
+    # no local mutable files: what an application may write is gone with the container
+    "read-only": ["--read-only", "--tmpfs", "/tmp:rw,nosuid,nodev,mode=1777"],
+    "capabilities": ["--cap-drop", "ALL"],
+    "privileges": ["--security-opt", "no-new-privileges"],
+    "pids": ["--pids-limit", "{PIDS}"],
+    # no swap beyond it: an application that leaks ends, and does not slow down the whole server
+    "memory": ["--memory", "{MEMORY}", "--memory-swap", "{MEMORY}"],
+    # a log that grows for ever fills the server's disk
+    "log": ["--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=3"],
+}
+ROOT_USER = ["--user", "0:0"]
 
-def options(settings: dict[str, str], publish: str) -> list[str]:
-    """Give the options of `docker run`; publish is `address:port` on the machine that runs it."""
-    chosen = [
-        # passes SIGTERM on to an application that forgot to handle it, and reaps its children
-        "--init",
-        # no local mutable files: what an application may write is gone with the container
-        "--read-only",
-        *("--tmpfs", "/tmp:rw,nosuid,nodev,mode=1777"),
-        *("--cap-drop", "ALL"),
-        *("--security-opt", "no-new-privileges"),
-        *("--pids-limit", "512"),
-        # a log that grows for ever fills the server's disk
-        *("--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=3"),
-        *("--publish", f"{publish}:{settings['IMAGE_PORT']}"),
-    ]
+
+def options(settings: dict[str, str]) -> list[str]:
+    """Give the options of `docker run`, without the ports."""
+    without = settings["UNHARDEN"].split()
+    chosen = ROOT_USER[:] if "non-root" in without else []
+    for name, words in HARDENING.items():
+        if name not in without:
+            chosen += [word.format_map(settings) for word in words]
+    for volume in settings["VOLUMES"].split():
+        chosen += ["--volume", volume]
     if settings["HEALTH"] == "none":
         chosen.append("--no-healthcheck")
-    return chosen
+    return [*chosen, *shlex.split(settings["RUN_OPTIONS"])]
+
+
+def published(settings: dict[str, str], address: str) -> list[str]:
+    """Give the options that publish the ports; address is the machine's own, for PORT."""
+    found = ["--publish", f"{address}:{settings['PORT']}:{settings['IMAGE_PORT']}"]
+    for port in settings["PORTS"].split():
+        own = port.count(":") == 2
+        found += ["--publish", port if own else f"{address}:{port}"]
+    return found
+
+
+def volumes(settings: dict[str, str]) -> list[str]:
+    """Name the volumes that docker keeps, which are no folders of the machine."""
+    names = [volume.partition(":")[0] for volume in settings["VOLUMES"].split()]
+    return [name for name in names if not name.startswith("/")]
+
+
+def main(arguments: list[str]) -> None:
+    """Print what was asked for."""
+    settings = load()
+    if arguments == ["volumes"]:
+        print(" ".join(volumes(settings)))
+    else:
+        print(shlex.join([*options(settings), *published(settings, arguments[0])]))
 
 
 if __name__ == "__main__":
-    print(shlex.join(options(load(), sys.argv[1])))
+    main(sys.argv[1:])

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 import container
 import engine
+import environment
 import registry
 from settings import DEPLOY, die, load
 from state import State
@@ -312,7 +313,10 @@ def deploy(settings: dict[str, str], host: str) -> int:
     digest, name = record["digest"], f"{settings['PROJECT']}-run"
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
     labels = image["Config"].get("Labels") or {}
-    options = shlex.join(container.options(settings, f"{settings['BIND']}:{settings['PORT']}"))
+    options = shlex.join(container.options(settings))
+    published = shlex.join(container.published(settings, settings["BIND"]))
+    environ = environment.text(environment.load())
+    options_sum = hashlib.sha256(b"\n".join((options.encode(), published.encode(), environ)))
     with connected(settings["SSH"], host) as connection:
         docker = docker_of(connection)
         if docker.architecture != image["Architecture"]:
@@ -324,7 +328,10 @@ def deploy(settings: dict[str, str], host: str) -> int:
             **variables(settings, docker),
             "DIGEST": digest,
             "OPTIONS": options,
-            "OPTIONS_SUM": hashlib.sha256(options.encode()).hexdigest()[:16],
+            "PUBLISHED": published,
+            "VOLUMES": " ".join(container.volumes(settings)),
+            "ENVIRONMENT": environ.decode(),
+            "OPTIONS_SUM": options_sum.hexdigest()[:16],
         }
         if runs(connection, docker.command, settings["PROJECT"], wanted):
             say(f"{host}: nothing to do: {name}@{digest[:19]} runs and is healthy")

@@ -18,8 +18,11 @@ esac
 
 QUIET=1 "$DEPLOY/build.sh" image
 options=()
-eval "options=($(python3 "$DEPLOY/container.py" "127.0.0.1:$PORT"))"
+eval "options=($(python3 "$DEPLOY/container.py" 127.0.0.1))"
+file=$(python3 "$DEPLOY/environment.py")
+[ -z "$file" ] || options+=(--env-file "$file")
 docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+VOLUMES=$(python3 "$DEPLOY/container.py" volumes) sh "$DEPLOY/server.sh" volumes "$PROJECT-run"
 if ! docker run --detach --name "$container" "${options[@]}" "$PROJECT-run" >/dev/null; then
     docker rm --force --volumes "$container" >/dev/null 2>&1 || true
     die "the container does not start; see above (is port $PORT taken? then: make run PORT=…)"

@@ -1,8 +1,10 @@
 #!/bin/sh
 # server.sh JOB: what is done where the application runs; needs docker and nothing else.
 #
-# deploy.py sends this file over ssh with its variables set in front; `make run` uses its `wait`.
+# deploy.py sends this file over ssh with its variables set in front; `make run` uses its `wait` and
+# `volumes`.
 #   wait      until CONTAINER is healthy, at most HEALTH_TIMEOUT seconds; shows its log if it is not
+#   volumes   make those of VOLUMES that are not there, for the user of an image
 #   deploy    run IMAGE (pulled already) as PROJECT; keep it when healthy, else put back the old one
 #   rollback  run the previous release again
 #   status    say what runs
@@ -124,22 +126,47 @@ put_back() {
     fail "$1; the release before it runs again, the failed one is kept stopped as $PROJECT-failed"
 }
 
+# make_volumes IMAGE: an empty volume is root's, and the image's user could write nothing into it.
+# The helper is kept until it is done: one that is left was cut off, and is done again.
+make_volumes() {
+    if exists "$PROJECT-volumes"; then
+        docker start --attach "$PROJECT-volumes" && docker rm "$PROJECT-volumes" >/dev/null
+    fi
+    image=$1
+    set --
+    for volume in ${VOLUMES:-}; do
+        docker volume inspect "$volume" >/dev/null 2>&1 || set -- "$@" --volume "$volume:/volumes/$volume"
+    done
+    [ $# -gt 0 ] || return 0
+    user=$(docker image inspect --format '{{.Config.User}}' "$image")
+    docker create --name "$PROJECT-volumes" --network none --user 0:0 --entrypoint /bin/sh "$@" \
+        "$image" -c "chown ${user:-0:0} /volumes/*" >/dev/null
+    docker start --attach "$PROJECT-volumes"
+    docker rm "$PROJECT-volumes" >/dev/null
+}
+
 deploy() {
     ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"
     # a stable local name: restart and rollback never need the registry
     release=$PROJECT-run:$(printf '%s' "${DIGEST#sha256:}" | cut -c 1-12)
     docker tag "$IMAGE" "$release"
+    make_volumes "$release"
+    (
+        umask 077
+        mkdir -p "$HOME/.slipway/$PROJECT"
+        printf '%s' "$ENVIRONMENT" >"$HOME/.slipway/$PROJECT/run.env"
+    )
 
     if exists "$PROJECT"; then
         retire "$PROJECT" "$PROJECT-previous"
     fi
     # shellcheck disable=SC2086 # OPTIONS is quoted for the shell by deploy.py
-    eval "set -- $OPTIONS"
+    eval "set -- $OPTIONS $PUBLISHED"
     docker run --detach --name "$PROJECT" --restart=always \
         --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
         --label "slipway.options=$OPTIONS_SUM" --label "slipway.revision=$REVISION" \
         --label "slipway.by=$BY" --label "slipway.at=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-        "$@" "$release" >/dev/null || put_back "the new release does not start"
+        --env-file "$HOME/.slipway/$PROJECT/run.env" "$@" "$release" >/dev/null || put_back "the new release does not start"
     wait_healthy "$PROJECT" || put_back "the new release is not healthy"
     docker rm --force --volumes "$PROJECT-failed" >/dev/null 2>&1 || true
     tidy
@@ -192,6 +219,7 @@ status() {
 main() {
     case $1 in
     wait) wait_healthy "$CONTAINER" ;;
+    volumes) make_volumes "$2" ;;
     deploy | rollback)
         trap '' HUP PIPE
         "$1"
@@ -202,4 +230,4 @@ main() {
     exit
 }
 
-main "${JOB:-${1:-status}}"
+main "${JOB:-${1:-status}}" "${2:-}"

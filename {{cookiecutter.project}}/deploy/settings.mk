@@ -25,5 +25,23 @@ HEALTH := {{ cookiecutter.__health }}
 # The server that make deploy is for, as user@server; the environment may say another.
 DEPLOY_HOST ?={{ (' ' + cookiecutter.deploy_host).rstrip() }}
 
+# More ports than PORT, as 9000:9000 or 127.0.0.1:9000:9000/udp.
+PORTS :=
+
+# What outlives a container: a volume that docker keeps, as shop-files:/files, or /srv/x:/x:ro.
+VOLUMES :=
+
+# How much memory it may take.
+MEMORY := 1g
+
+# How many processes and threads it may have.
+PIDS := 512
+
+# What of the hardening to turn off: non-root read-only capabilities privileges pids memory init log.
+UNHARDEN :=
+
+# Other options of docker run, as --network backend.
+RUN_OPTIONS :=
+
 # The registry on 127.0.0.1, here and at the end of the tunnel.
 REGISTRY_PORT := 5051

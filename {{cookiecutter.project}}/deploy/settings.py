@@ -39,6 +39,12 @@ DEFAULTS = {
     "BASE_IMAGE": "debian:trixie-slim",
     "DEPLOY_HOST": "",
     "BIND": "0.0.0.0",
+    "PORTS": "",
+    "VOLUMES": "",
+    "MEMORY": "1g",
+    "PIDS": "512",
+    "UNHARDEN": "",
+    "RUN_OPTIONS": "",
     "REGISTRY_PORT": "5051",
     "DOCKER": "docker",
     "SSH": "ssh",
@@ -65,14 +71,36 @@ RULES = {
         "`user@server` or a host of ~/.ssh/config, with the port and keys in ~/.ssh/config",
     ),
     "BIND": (r"[0-9.]+", "the address that the server publishes on: `0.0.0.0` or `127.0.0.1`"),
+    "PORTS": (
+        r"(?:(?: |^)(?:[0-9.]+:)?[0-9]+:[0-9]+(?:/(?:tcp|udp))?)*",
+        "more ports than PORT, as `9000:9000` or `127.0.0.1:9000:9000/udp`",
+    ),
+    "VOLUMES": (
+        r"(?:(?: |^)(?:[A-Za-z0-9][A-Za-z0-9_.-]+|/[^:\s]*):/[^:\s]+(?::[a-zA-Z,]+)?)*",
+        "volumes and where they are in the container, as `shop-files:/files` or `/srv/x:/x:ro`",
+    ),
+    "MEMORY": (r"[1-9][0-9]*[bkmg]?", "an amount such as `512m`; to set no limit: UNHARDEN=memory"),
+    "UNHARDEN": (
+        r"(?:(?: |^)(?:non-root|read-only|capabilities|privileges|pids|memory|init|log))*",
+        "which of these to turn off: non-root read-only capabilities privileges pids memory init"
+        " log",
+    ),
     "PLATFORM": (r"(?:linux/[a-z0-9]+(?:/v\d)?)?", "empty, or such as `linux/arm64`"),
     "TAG": (r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?", "a tag such as `1.4.0`"),
     # the shell scripts split it at blanks, without a thought for quotes
     "DOCKER": (r"[ !#-&(-\[\]-~]+", "the docker command, as in `docker` or `podman`"),
     "SSH": (r"[ -~]+", "the ssh command, as in `ssh` or `ssh -F file`"),
+    "RUN_OPTIONS": (r"[^\x00-\x1f]*", "options of docker run, as `--network backend`"),
 }
 PORTS = ("PORT", "REGISTRY_PORT")
-WHOLE_NUMBERS = ("HEALTH_TIMEOUT",)
+SECONDS = ("HEALTH_TIMEOUT",)
+COUNTS = ("PIDS",)
+WORDS = ("SSH", "RUN_OPTIONS")  # as a shell would read them
+
+# Options of docker run that a deploy has settings for, or sets itself.
+OWN_OPTIONS = re.compile(
+    r"(?:--(?:name|rm|detach|restart|publish|publish-all|env-file|cidfile)(?:=.*)?|-[dpP].*)"
+)
 
 ASSIGNMENT = re.compile(
     r"(?:export[ \t]+)*([A-Za-z_][A-Za-z0-9_]*)[ \t]*(::?=|\?=|\+=|=)[ \t]*(.*)"
@@ -178,7 +206,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
         else:
             value = environment.get(name, default)
             where = f"{name}, which deploy/settings.mk does not set,"
-        if name != "SSH":  # a path in it may have two blanks in a row
+        if name not in WORDS:  # a path in it may have two blanks in a row
             value = " ".join(value.split())
         values[name] = value = value.strip()
         check(name, value, where)
@@ -202,20 +230,27 @@ def check(name: str, value: str, where: str) -> None:
     if name in PORTS:
         if not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > 65535:
             raise SettingsError(f"{where} is {value!r}: write a port from 1 to 65535")
-    elif name in WHOLE_NUMBERS:
+    elif name in (*SECONDS, *COUNTS):
         if not re.fullmatch(r"[1-9][0-9]{0,5}", value):
-            raise SettingsError(f"{where} is {value!r}: write a whole number of seconds")
+            unit = " of seconds" if name in SECONDS else ""
+            raise SettingsError(f"{where} is {value!r}: write a whole number{unit}")
     elif name in RULES:
         pattern, say = RULES[name]
         if not re.fullmatch(pattern, value):
             raise SettingsError(f"{where} is {value!r}: write {say}")
-        if name == "SSH":
+        if name in WORDS:
             try:
-                shlex.split(value)
+                words = shlex.split(value)
             except ValueError:
                 raise SettingsError(
                     f"{where} is {value!r}: close its quote, or write {say}"
                 ) from None
+            own = [word for word in words if OWN_OPTIONS.fullmatch(word)]
+            if name == "RUN_OPTIONS" and own:
+                raise SettingsError(
+                    f"{where} has {own[0]}, which a deploy sets itself: use PORT, PORTS, BIND or"
+                    " deploy/run.env, or leave it out"
+                )
 
 
 def load() -> dict[str, str]:
