@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 
-NEXT = {
-    "hello": """\
+SAMPLE = """\
 {project} is ready:
     cd {project} && make wheels image run
-    make help""",
+    make help"""
+NEXT = {
+    "hello": SAMPLE,
+    "attachments": SAMPLE,
     "existing": """\
 {project} is ready for an application (pyproject.toml, setup.py or requirements.in):
     put it into {project}, or copy deploy/ into its repository
@@ -29,7 +31,8 @@ if __name__ == "__main__":
 
     # cookiecutter makes a directory before it knows whether any file goes into it: the sample's,
     # where no sample was asked for, are empty. Nothing else is removed, and never a file.
-    for directory in (f"src/{answers['__package']}", "src", "tests"):
+    samples = ("src/blobfiles/migrations", "src/blobfiles", f"src/{answers['__package']}", "src")
+    for directory in (*samples, "tests"):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 

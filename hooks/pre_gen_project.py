@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# The sample's own lock, by import and by distribution name: its package must not hide one.
+# The samples' own locks, by import and by distribution name: its package must not hide one.
 LOCKED = """attr attrs automat cffi constantly cryptography hyperlink idna incremental klein
-markupsafe multipart openssl packaging pip pkg_resources pyasn1 pyasn1_modules pycparser pyopenssl
-service_identity setuptools six treq tubes twisted typing_extensions werkzeug wheel zope
-zope_interface""".split()
-# Modules that PyPy brings, that Python runs at its start, and the sample's own folder of tests.
-TAKEN = "greenlet hpy sitecustomize tests usercustomize".split()
+markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1 pyasn1_modules pycparser
+pymysql pyopenssl service_identity setuptools six treq tubes twisted typing_extensions werkzeug
+wheel zope zope_interface""".split()
+# Modules that PyPy brings, that Python runs at its start, and the samples' own folders.
+TAKEN = "blobfiles greenlet hpy sitecustomize tests usercustomize".split()
 # Console scripts of the lock, which installing the sample would overwrite.
 SCRIPTS = """automat-visualize cffi-gen-src cftp ckeygen conch idna incremental mailmail
 pyhtmlizer tkconch trial twist twistd wheel""".split()
@@ -54,7 +54,7 @@ def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     if re.fullmatch(WINDOWS_DEVICES, answer):
         yield f"{answer!r} is a device on Windows: type another name, such as {answer[:3]}-app"
         return
-    if answers["app"] != "hello":
+    if answers["app"] == "existing":
         return
     package = re.sub(r"[.-]", "_", answer)
     if not package.isidentifier() or keyword.iskeyword(package):
@@ -101,9 +101,9 @@ def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
         )
     elif not re.fullmatch(PLAIN, script):
         yield (f"{script!r} is no console script: type the bare name of one, such as run-the-app")
-    elif answers["app"] == "hello" and arguments:
+    elif answers["app"] != "existing" and arguments:
         yield f"it becomes the name of the sample's console script: type one word, such as {script}"
-    elif answers["app"] == "hello" and (script in SCRIPTS or re.fullmatch(INTERPRETER, script)):
+    elif answers["app"] != "existing" and (script in SCRIPTS or re.fullmatch(INTERPRETER, script)):
         yield f"{script!r} would overwrite a program's script: type another, such as run-the-app"
 
 

@@ -25,6 +25,7 @@ TEMPLATES = [
     (ENVIRONMENT.from_string(path.name), ENVIRONMENT.from_string(path.read_text(encoding="utf-8")))
     for path in (ROOT / "{{cookiecutter.project}}").rglob("*")
     if any(name in path.name for name in ("settings.mk", "pyproject.toml", "__init__.py"))
+    and path.parent.name != "blobfiles"
 ]
 SETTINGS = {
     "PROJECT": "project",
@@ -83,7 +84,7 @@ ONE_ODD = st.sampled_from(list(SAMPLES)).flatmap(
 )
 ALL_ODD = st.fixed_dictionaries({question: answers_to(question) for question in SAMPLES})
 ALL_FORMED = st.fixed_dictionaries(FORMED)
-APPS = st.sampled_from(["hello", "existing"])
+APPS = st.sampled_from(["hello", "attachments", "existing"])
 
 
 def render(answers: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -35,7 +35,7 @@ def cruft(directory: Path, *arguments: str | Path) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("app", ["hello", "existing"])
+@pytest.mark.parametrize("app", ["hello", "attachments", "existing"])
 def test_cruft_creates_what_cookiecutter_does(
     repository: Path, bake: Baker, tmp_path: Path, app: str
 ) -> None:

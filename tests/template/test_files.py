@@ -11,9 +11,10 @@ from tests.conftest import ROOT, Baker
 
 TEMPLATE = ROOT / "{{cookiecutter.project}}"
 LISTING = Path(__file__).with_name("files.txt")
+APPS = ("hello", "attachments", "existing")
 EVERY = pytest.mark.parametrize(
     ("app", "python"),
-    [(app, python) for app in ("hello", "existing") for python in ("PyPy", "CPython")],
+    [(app, python) for app in APPS for python in ("PyPy", "CPython")],
 )
 
 
@@ -36,6 +37,17 @@ def test_machinery_is_copied_as_it_stands(bake: Baker, app: str, python: str) ->
     for name in project.files():
         if name.startswith("deploy/") and name != "deploy/settings.mk":
             assert (project.path / name).read_bytes() == (TEMPLATE / name).read_bytes(), name
+
+
+def test_blobfiles_is_as_it_stands(bake: Baker) -> None:
+    """The package can be copied from the template as well: only its files' names are rendered."""
+    project = bake(app="attachments")
+    package = [name for name in project.files() if name.startswith("src/blobfiles/")]
+    assert package
+    for name in package:
+        folder, _, file = name.rpartition("/")
+        conditional = "{% if cookiecutter.app == 'attachments' %}" + file + "{% endif %}"
+        assert (project.path / name).read_bytes() == (TEMPLATE / folder / conditional).read_bytes()
 
 
 @EVERY
@@ -80,7 +92,7 @@ def test_interpreter_is_one_line_of_difference(bake: Baker) -> None:
     assert changed == other.read("deploy/settings.mk")
 
 
-@pytest.mark.parametrize("app", ["hello", "existing"])
+@pytest.mark.parametrize("app", APPS)
 def test_readme_maps_every_file_of_deploy(bake: Baker, app: str) -> None:
     """The map has one line for each file in deploy/, and none for a file that is not there."""
     project = bake(app=app)
@@ -90,7 +102,12 @@ def test_readme_maps_every_file_of_deploy(bake: Baker, app: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "word"), [("hello", "make wheels image run"), ("existing", "put it into")]
+    ("app", "word"),
+    [
+        ("hello", "make wheels image run"),
+        ("attachments", "make wheels image run"),
+        ("existing", "put it into"),
+    ],
 )
 def test_generation_ends_with_what_to_type_next(bake: Baker, app: str, word: str) -> None:
     """The last lines name the next command."""

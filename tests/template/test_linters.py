@@ -42,7 +42,7 @@ def scripts(directory: Path) -> list[Path]:
     return found
 
 
-@pytest.fixture(scope="module", params=["hello", "existing"])
+@pytest.fixture(scope="module", params=["hello", "attachments", "existing"])
 def project(request: pytest.FixtureRequest, bake: Baker) -> Project:
     """A project with each kind of application."""
     return bake(app=request.param)
