@@ -31,8 +31,14 @@ if __name__ == "__main__":
 
     # cookiecutter makes a directory before it knows whether any file goes into it: the sample's,
     # where no sample was asked for, are empty. Nothing else is removed, and never a file.
-    samples = ("src/blobfiles/migrations", "src/blobfiles", f"src/{answers['__package']}", "src")
-    for directory in (*samples, "tests"):
+    package = f"src/{answers['__package']}"
+    samples = (
+        "src/blobfiles/migrations",
+        "src/blobfiles",
+        f"{package}/migrations",
+        f"{package}/static",
+    )
+    for directory in (*samples, package, "src", "tests"):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 # The samples' own locks, by import and by distribution name: its package must not hide one.
-LOCKED = """attr attrs automat cffi constantly cryptography hyperlink idna incremental klein
-markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1 pyasn1_modules pycparser
-pymysql pyopenssl service_identity setuptools six treq tubes twisted typing_extensions werkzeug
-wheel zope zope_interface""".split()
+LOCKED = """attr attrs automat cffi click constantly cryptography h11 hyperlink idna incremental
+klein markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1 pyasn1_modules
+pycparser pymysql pyopenssl service_identity setuptools six treq tubes twisted typing_extensions
+uvicorn werkzeug wheel zope zope_interface""".split()
 # Modules that PyPy brings, that Python runs at its start, and the samples' own folders.
 TAKEN = "blobfiles greenlet hpy sitecustomize tests usercustomize".split()
 # Console scripts of the lock, which installing the sample would overwrite.
 SCRIPTS = """automat-visualize cffi-gen-src cftp ckeygen conch idna incremental mailmail
-pyhtmlizer tkconch trial twist twistd wheel""".split()
+pyhtmlizer tkconch trial twist twistd uvicorn wheel""".split()
 INTERPRETER = r"(python|pypy|pip|activate)[0-9.]*(\.[a-z0-9]+)?"
 WINDOWS_DEVICES = r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 

@@ -106,6 +106,9 @@ def read_by_make(text: str, directory: Path) -> dict[str, str]:
 def check(files: dict[str, str], answers: dict[str, Any], directory: Path) -> None:
     """See that each file reads, and has the answers that were typed."""
     settings_read = read_by_make(files["settings.mk"], directory)
+    library = "postgresql"
+    if answers["app"] == "attachments" and library not in answers["native_deps"].split():
+        answers = {**answers, "native_deps": f"{answers['native_deps']} {library}".strip()}
     for name, question in SETTINGS.items():
         assert settings_read[name] == answers[question]
     if answers["app"] == "existing":

@@ -68,6 +68,8 @@ def test_no_jinja_is_left(bake: Baker, app: str, python: str) -> None:
         ({"app": "existing", "command": "gunicorn a:b"}, ["COMMAND := gunicorn a:b"]),
         ({"app": "existing"}, ["HEALTH := tcp"]),
         ({"native_deps": ""}, ["NATIVE :="]),
+        ({"app": "attachments"}, ["HEALTH := /health", "VOLUMES := deployme-files:/files"]),
+        ({"app": "attachments", "native_deps": "xml2"}, ["NATIVE := xml2 postgresql"]),
         ({"deploy_host": "me@one two"}, ["DEPLOY_HOST ?= me@one two"]),
     ],
 )

@@ -8,7 +8,7 @@ PROJECT := {{ cookiecutter.project }}
 PYTHON := {{ cookiecutter.__python }}
 
 # C libraries that the Python packages need: names in native.ini, or apt:<Debian package>.
-NATIVE :={{ (' ' + cookiecutter.native_deps).rstrip() }}
+NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
 
 # The console script that the container runs, and its arguments; no shell reads it.
 COMMAND := {{ cookiecutter.command }}
@@ -29,7 +29,7 @@ DEPLOY_HOST ?={{ (' ' + cookiecutter.deploy_host).rstrip() }}
 PORTS :=
 
 # What outlives a container: a volume that docker keeps, as shop-files:/files, or /srv/x:/x:ro.
-VOLUMES :=
+VOLUMES :={{ ' ' + cookiecutter.project + '-files:/files' if cookiecutter.app == 'attachments' }}
 
 # How much memory it may take.
 MEMORY := 1g
