@@ -103,7 +103,7 @@ OWN_OPTIONS = re.compile(
 )
 
 ASSIGNMENT = re.compile(
-    r"(?:export[ \t]+)*([A-Za-z_][A-Za-z0-9_]*)[ \t]*(::?=|\?=|\+=|=)[ \t]*(.*)"
+    r"(?:export[ \t]+)*([A-Za-z_][A-Za-z0-9_]*)[ \t]*(::?=|\?=|\+=|=)[ \t\v\f\r]*(.*)"
 )
 
 
