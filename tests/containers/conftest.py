@@ -275,6 +275,11 @@ class Running:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def fails(self) -> str:
+        """Wait for its end, which must be a bad one; gives all that it said."""
+        assert self._process.wait() != 0, self.said
+        return self.said
+
     def end(self) -> str:
         """Wait for its end, which must be a good one; gives all that it said."""
         assert self._process.wait() == 0, self.said
@@ -410,6 +415,18 @@ GREETER = {
 }
 
 
+def greeter_in(laptop: Laptop, project: Project, logs: Path) -> tuple[Workshop, str]:
+    """Make a project without an application a small one that is built; gives its commit too."""
+    name = re.findall(r"^PROJECT := (\S+)$", project.read("deploy/settings.mk"), re.M)[0]
+    write(project.path, GREETER)
+    workshop = Workshop(laptop, project, name, logs, {})
+    workshop.make("lock")
+    workshop.make("base")
+    first = commit(project, "First")
+    workshop.make("image")
+    return workshop, first
+
+
 @pytest.fixture(scope="session")
 def greeter_project(
     generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory
@@ -419,13 +436,7 @@ def greeter_project(
     project = generate(
         project=name, app="existing", python="CPython", command="greet", native_deps=" "
     )
-    write(project.path, GREETER)
-    workshop = Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), {})
-    workshop.make("lock")
-    workshop.make("base")
-    first = commit(project, "First")
-    workshop.make("image")
-    return workshop, first
+    return greeter_in(laptop, project, tmp_path_factory.mktemp("logs"))
 
 
 @pytest.fixture

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.containers.conftest import Workshop, write
+from tests import harness
+from tests.conftest import Baker
+from tests.containers.conftest import SESSION, Laptop, Workshop, greeter_in, write
 
 
 def newer(greeter: Workshop, *, slow: bool = False) -> None:
@@ -74,6 +77,53 @@ def small_disk(greeter: Workshop) -> Iterator[Workshop]:
         yield greeter
     finally:
         subprocess.run([*AS_ROOT, "umount", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def frail(
+    generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[harness.Server, Workshop, str]]:
+    """A small application that is built on an engine whose power can be cut."""
+    shared = tmp_path_factory.getbasetemp()
+    name = f"frail-{SESSION}"
+    project = generate(
+        project=name, app="existing", python="CPython", command="greet", native_deps=" "
+    )
+    with harness.Server(laptop.engine, shared=shared) as server:
+        harness.provide(server.engine, harness.BASE)
+        there = dataclasses.replace(laptop, engine=server.engine)
+        yield server, *greeter_in(there, project, tmp_path_factory.mktemp("logs"))
+
+
+@pytest.mark.parametrize("moment", ["building", "image"])
+def test_power_cut_of_the_engine_leaves_what_was_there(
+    frail: tuple[harness.Server, Workshop, str], moment: str
+) -> None:
+    """SIGKILL to dockerd and containerd while they work; the make that asked them says that."""
+    server, workshop, first = frail
+    workshop.check_out(first)
+    workshop.make("image")
+    image = workshop.image
+    workshop.edit("greeter.py", "first", "second")
+    if moment == "building":
+        write(workshop.project.path, {"slow": ""})
+    (workshop.wheelhouse / "asleep").unlink(missing_ok=True)
+    running = workshop.start("image")
+    running.until(
+        {
+            "building": (workshop.wheelhouse / "asleep").exists,
+            "image": lambda: "build.sh: image" in running.said,
+        }[moment]
+    )
+    server.kill_engine()
+    assert running.fails()
+    server.start_engine()
+    assert workshop.image == image
+    assert workshop.answer == "first"
+    assert workshop.is_whole()
+    workshop.make("image")
+    assert workshop.answer == "second"
+    assert workshop.has_nothing_to_do("wheels", "image")
 
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]

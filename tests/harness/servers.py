@@ -52,7 +52,8 @@ class Server:
 
     `user` is `root`, or `deployer`, who is in the docker group. `ports` are those on which
     something deployed shall be reached, see `address`. With `docker=False` it has no Docker.
-    With a `lease` it outlives the block, until `remove_kept` is told that lease.
+    With a `shared` folder it has that at the same path, and its engine can be used from here, see
+    `engine`. With a `lease` it outlives the block, until `remove_kept` is told that lease.
     """
 
     host = "server"
@@ -64,6 +65,7 @@ class Server:
         user: str = "root",
         ports: Iterable[int] = (),
         docker: bool = True,
+        shared: Path | None = None,
         lease: str = "",
     ) -> None:
         """Say what kind of server it is to be; `with` starts it."""
@@ -71,6 +73,7 @@ class Server:
         self._user = user
         self._ports = tuple(ports)
         self._has_docker = docker
+        self._shared = shared
         self._lease = lease
         self._folder = Path(tempfile.gettempdir())
         self._exit = contextlib.ExitStack()
@@ -143,9 +146,23 @@ class Server:
         """The last lines that a container on the server has said, on either output."""
         return self.run("sh", "-c", 'docker logs --tail 50 "$1" 2>&1', "logs", container)
 
+    @property
+    def engine(self) -> Engine:
+        """Its engine, for commands that run here; what they mount must be in the shared folder."""
+        here = {"DOCKER_HOST": f"unix://{self._socket}"}
+        return Engine({**self._engine.environment, **here}, ours=True)
+
+    @property
+    def _socket(self) -> Path:
+        return (self._shared or Path("/nowhere")) / f"{self.name}.sock"
+
     def stop_engine(self) -> None:
         """Stop its Docker engine, as an administrator would; sshd goes on."""
         self.run("engine.sh", "stop")
+
+    def kill_engine(self) -> None:
+        """End its Docker engine at once, as the loss of power would; what it runs is cut off."""
+        self.run("engine.sh", "kill")
 
     def start_engine(self) -> None:
         """Start its Docker engine again, and wait until it answers.
@@ -190,6 +207,9 @@ class Server:
         outer = (*network.taken_ranges(), *self._ranges_of_engine())
         [free] = network.free_ranges(outer, 1)
         _, pool = free.subnets()
+        shared = []
+        if self._shared:
+            shared = [f"--volume={self._shared}:{self._shared}", f"--env=SOCKET={self._socket}"]
         published = [f"--publish=127.0.0.1::{port}" for port in (SSH_PORT, *self._ports)]
         self._engine.run(
             "docker",
@@ -201,6 +221,7 @@ class Server:
             f"--env=POOL={pool}",
             f"--env=DOCKER={'yes' if self._has_docker else 'no'}",
             "--privileged",
+            *shared,
             *published,
             image,
         )

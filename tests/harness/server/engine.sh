@@ -1,20 +1,26 @@
 #!/bin/sh
-# engine.sh start|stop - what an init system would do with dockerd.
+# engine.sh start|stop - what an init system would do with dockerd; kill - what a power cut does.
 set -eu
 
 case "$1" in
 start)
     mtu=$(cat /sys/class/net/eth0/mtu)
     setsid dockerd --bip="${BRIDGE:?}" --default-address-pool="base=${POOL:?},size=24" --mtu="$mtu" \
-        </dev/null >>/var/log/dockerd.log 2>&1 &
+        --host=unix:///var/run/docker.sock ${SOCKET:+"--host=unix://$SOCKET"} </dev/null >>/var/log/dockerd.log 2>&1 &
     ;;
 stop)
     pid=$(cat /run/docker.pid)
     kill "$pid"
     while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     ;;
+kill)
+    pid=$(cat /run/docker.pid)
+    kill -KILL "$pid" "$(cat /run/docker/containerd/containerd.pid)"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    rm /run/docker.pid
+    ;;
 *)
-    echo "engine.sh: say start or stop, not $1" >&2
+    echo "engine.sh: say start, stop or kill, not $1" >&2
     exit 2
     ;;
 esac
