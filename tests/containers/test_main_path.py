@@ -95,6 +95,18 @@ def test_run_image_has_nothing_to_build_with(shipped: Shipped, tmp_path: Path) -
     assert not [name for name in files if unwanted.search(name)]
 
 
+def test_run_image_has_nothing_to_install_or_log_in_with(shipped: Shipped, tmp_path: Path) -> None:
+    """Debian's package tools are gone, and no program gets root; a shell is there for a look."""
+    programs = {Path(name).name for name in files_of(shipped, tmp_path) if "/bin/" in name}
+    assert not programs & {"apt-get", "dpkg", "perl", "su", "passwd", "mount"}
+    assert {"sh", "bash", "ls", "cat", "grep"} < programs
+    with_root = "find / -xdev -perm /6000 -type f"
+    assert shipped.laptop.runs(shipped.run_image, with_root) == ""
+    listed = shipped.laptop.runs(shipped.run_image, "grep ^Package: /var/lib/dpkg/status").split()
+    assert {"libc6", "libssl3t64", "libffi8"} < set(listed)
+    assert not {"apt", "perl-base"} & set(listed)
+
+
 def test_bytecode_is_in_the_image(shipped: Shipped, tmp_path: Path) -> None:
     """Each module of the application has its compiled form beside it."""
     package = shipped.name.replace("-", "_")

@@ -12,16 +12,20 @@ from tests.conftest import Baker
 from tests.containers.conftest import SESSION, Laptop, Workshop, write
 
 TAG = f"start-{SESSION}:trixie"
+ENVIRONMENT = r'ENV MOVED="a \"quoted\" \$word"'
 
 
 @pytest.fixture(scope="module")
 def other(laptop: Laptop) -> Iterator[str]:
-    """The ID of an image that is another one than the usual base; it has a file /moved."""
+    """The ID of an image that is another one than the usual base.
+
+    It has a file /moved, and an environment of its own.
+    """
     container = laptop.docker(
         "run", "--detach", harness.BASE, "sh", "-c", "echo moved >/moved"
     ).strip()
     laptop.docker("wait", container)
-    changed = laptop.docker("commit", container).strip()
+    changed = laptop.docker("commit", "--change", ENVIRONMENT, container).strip()
     laptop.docker("rm", container)
     yield changed
     laptop.engine.succeeds("docker", "image", "rm", "--force", changed)
@@ -78,6 +82,16 @@ def test_imported_image_is_pinned_by_what_it_is(pinned: Workshop, other: str) ->
     assert pins(pinned) == [(TAG, other)]
     pinned.make("base")
     assert has_moved(pinned)
+
+
+def test_run_image_has_the_base_images_environment_and_files(pinned: Workshop, other: str) -> None:
+    """Though its layers begin anew, what somebody put into their own base image is there."""
+    pinned.laptop.docker("tag", other, TAG)
+    pinned.make("upgrade")
+    pinned.make("image", "COMMAND=python --version")
+    said = pinned.laptop.runs(f"{pinned.name}-run", 'cat /moved; echo "$MOVED"; echo "$PATH"')
+    assert said.splitlines()[:2] == ["moved", 'a "quoted" $word']
+    assert said.splitlines()[2].startswith("/appenv/bin:/usr/local/sbin:")
 
 
 def test_image_of_a_registry_is_pinned_by_its_digest(pinned: Workshop, other: str) -> None:

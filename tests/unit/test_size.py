@@ -16,9 +16,9 @@ HISTORY = """\
 {"Size":"0","CreatedBy":"ENTRYPOINT"}
 {"Size":"2000000","CreatedBy":"RUN |1 COMMAND=go /bin/sh -c python /opt/builder/install.py"}
 {"Size":"30000000","CreatedBy":"RUN /bin/sh -c python /opt/builder/install.py /wheelhouse"}
-{"Size":"20000000","CreatedBy":"RUN |2 PYTHON=python3 RUN_PACKAGES= /bin/sh -c sh apt.sh run"}
-{"Size":"70000000","CreatedBy":""}
+{"Size":"70000000","CreatedBy":"COPY / / # buildkit"}
 """
+PACKAGES = '{"zlib1g": 100000, "libc6": 13000000, "a": 1, "b": 2}'
 
 
 def test_wheels_count_as_they_are_unpacked_with_the_largest_first(tmp_path: Path) -> None:
@@ -36,16 +36,29 @@ def test_wheels_count_as_they_are_unpacked_with_the_largest_first(tmp_path: Path
 
 
 def test_layers_are_named_by_what_they_are(project: Project, tmp_path: Path) -> None:
-    """Each layer that takes space has a line, and the sum is above them."""
-    docker = shell_script(tmp_path / "bin" / "docker", f"cat <<'END'\n{HISTORY}END")
+    """Each layer and package that takes space has a line, and the sum is above them."""
+    script = f"""
+if [ "$1" = history ]; then
+    cat <<'END'
+{HISTORY}END
+else
+    for word; do last=$word; done
+    [ "$1 $last" = 'run sizes' ] && echo '{PACKAGES}'
+fi
+"""
+    docker = shell_script(tmp_path / "bin" / "docker", script)
     done = project.run(sys.executable, "deploy/size.py", DOCKER=str(docker))
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[:5] == [
-        "   122.0 MB  shop-run, in layers",
-        "    70.0     of debian:trixie-slim",
+    assert done.stdout.splitlines() == [
+        "   102.0 MB  shop-run, in layers",
+        "    70.0     the interpreter, C libraries and what they need of Debian",
         "    30.0     the dependencies, with their bytecode",
-        "    20.0     the interpreter and C libraries",
         "     2.0     the application and its start script",
+        "    13.1 MB  shop-base, in Debian packages that shop-run has",
+        "    13.0     libc6",
+        "     0.1     zlib1g",
+        "     0.0     2 smaller ones",
+        "     0.0 MB  wheelhouse/python3, in wheels",
     ]
 
 

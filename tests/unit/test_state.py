@@ -129,7 +129,13 @@ class Build:
         self.make(step, **environment)
         for edit in edits:
             edit()
-        self.ask("done", step, step if step in STEPS else "image", self.by, **environment)
+        self.ask("done", step, self.by, step if step in STEPS else "image", **environment)
+
+    def done(self, step: str, *goals: str, **environment: str) -> str:
+        """Record a step as done on the way to goals; gives the next one."""
+        found, _, goal = self.ask("done", step, self.by, *goals, **environment).partition(" ")
+        assert goal in (goals if found else ("",))
+        return found
 
     def make(self, step: str, **environment: str) -> None:
         """Make what a step makes."""
@@ -154,7 +160,7 @@ class Build:
             assert len(did) <= len(STEPS)
             self.make(step, **environment)
             did.append(step)
-            step = self.ask("done", step, "image", self.by, **environment)
+            step = self.done(step, "image", **environment)
         return did
 
 
@@ -559,7 +565,7 @@ def test_a_lock_that_is_made_while_the_wheels_are_counts(build: Build) -> None:
     build.write("requirements.txt", LOCK)
     build.ask("start", "wheels")
     build.make("wheels")
-    assert build.ask("done", "wheels", "image") == "image"
+    assert build.done("wheels", "image") == "image"
 
 
 def test_a_step_that_was_not_started_is_not_done(done: Build) -> None:
@@ -577,12 +583,12 @@ def test_the_step_that_comes_next_is_started_at_once(build: Build) -> None:
     """One Python for both; what changes from then on is an edit while it runs."""
     build.ask("start", "base")
     build.make("base")
-    assert build.ask("done", "base", "tools") == "tools"
+    assert build.done("base", "tools") == "tools"
     build.make("tools")
     build.write("deploy/builder.txt", "# x\n")
-    assert build.ask("done", "tools", "wheels") == "tools"
+    assert build.done("tools", "wheels") == "tools"
     build.make("tools")
-    assert build.ask("done", "tools", "wheels") == "wheels"
+    assert build.done("tools", "wheels") == "wheels"
     assert "was not started" in build.fail("done", "tools")
 
 
@@ -591,8 +597,36 @@ def test_after_the_goal_comes_nothing(build: Build) -> None:
     build.ask("start", "base")
     build.make("base")
     build.write("deploy/base.docker", "FROM x\n")
-    assert build.ask("done", "base", "base") == ""
+    assert build.done("base", "base") == ""
     assert build.next() == "base"
+
+
+def test_of_several_goals_the_first_one_with_a_step_to_do_is_named(
+    build: Build, done: Build
+) -> None:
+    """make's words, in their order; one script does all of them."""
+    goals = ("base", "wheels", "image")
+    assert {"export step=base", "export goal=base"} < {*build.ask("plan", *goals).splitlines()}
+    build.make("base")
+    assert build.ask("done", "base", "tools", *goals) == "tools wheels"
+    build.make("tools")
+    assert build.ask("done", "tools", "tools", *goals) == "wheels wheels"
+    build.make("wheels")
+    assert build.ask("done", "wheels", "tools", *goals) == "image image"
+    build.make("image")
+    assert build.ask("done", "image", "tools", *goals) == ""
+    assert {"export step=''", "export goal=''"} < {*done.ask("plan", *goals).splitlines()}
+
+
+def test_the_run_image_gets_the_base_images_environment(done: Build) -> None:
+    """As lines of a dockerfile, whatever characters are in it."""
+    said = ["PATH=/appenv/bin:/bin", 'QUOTED=a "b" $c', "EMPTY="]
+    done.image("shop-base", "with an environment", Config={"Env": said})
+    assert done.ask("environment").splitlines() == [
+        'ENV PATH="/appenv/bin:/bin"',
+        'ENV QUOTED="a \\"b\\" \\$c"',
+        'ENV EMPTY=""',
+    ]
 
 
 def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build) -> None:
@@ -600,7 +634,7 @@ def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build
     lines = build.ask("plan", "image").splitlines()
     assert {"export step=base", "export by=tools", "export PROJECT=shop"} < {*lines}
     build.make("base")
-    assert build.ask("done", "base", "image") == "tools"
+    assert build.done("base", "image") == "tools"
     assert "export step=''" in done.ask("plan", "image").splitlines()
     assert "was not started" in done.fail("done", "image")
 

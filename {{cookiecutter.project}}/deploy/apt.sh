@@ -1,5 +1,6 @@
 #!/bin/sh
 # apt.sh run|build PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
+# apt.sh unpack FOLDER PACKAGE…: only unpack them there, without what they depend on.
 # apt.sh date: date all that was written since to SOURCE_DATE_EPOCH, so that two builds are equal.
 #
 # `run` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
@@ -25,6 +26,11 @@ if [ "$role" = date ]; then
     exit
 fi
 touch --date='3 seconds ago' "$began"
+
+if [ "$role" = unpack ]; then
+    folder=$1
+    shift
+fi
 
 # What Debian's pypy3compile writes is different every time; base.docker has bytecode.py do it.
 mkdir -p /var/log/bin
@@ -79,7 +85,7 @@ find_packages() {
 # folder is that of all releases, whose lists may push each other out.
 stamp=/var/cache/apt/updated-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")-$(dpkg --print-architecture)
 missing=unknown
-if [ "$role" = build ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
+if [ "$role" != run ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
     find_packages "$@"
 fi
 if [ -n "$missing" ]; then
@@ -114,6 +120,13 @@ build)
         # shellcheck disable=SC2046,SC2086
         install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
     fi
+    ;;
+unpack)
+    mkdir "$folder"
+    cd "$folder"
+    # shellcheck disable=SC2086
+    apt-get $options download -qq -o APT::Sandbox::User=root "$@"
+    for package in *.deb; do dpkg-deb --extract "$package" .; done
     ;;
 *) fail "there is no role $role" ;;
 esac

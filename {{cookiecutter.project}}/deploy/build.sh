@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh [STEP]: make the run image, or everything up to STEP: base, tools, builder, wheels, image.
+# build.sh [STEP…]: make the run image, or everything up to each STEP: base, tools, builder, wheels, image.
 # A step whose inputs have not changed is not done again; QUIET=1 leaves that unsaid.
 # Works from anywhere, without make.
 #
@@ -7,13 +7,17 @@
 # verify.py sets DEPLOY_COMMIT ("REVISION SECONDS TIME", where git is not asked) and DEPLOY_NO_CACHE.
 #
 # state.py names the first step to do along with the settings, so that nothing to do costs little.
-case ${1:-image} in
-base | tools | builder | wheels | image) SETTINGS_BY="state.py plan ${1:-image}" ;;
-*)
-    echo "build.sh: there is no step $1: use base, tools, builder, wheels or image" >&2
-    exit 1
-    ;;
-esac
+[ $# -gt 0 ] || set -- image
+for step; do
+    case $step in
+    base | tools | builder | wheels | image) ;;
+    *)
+        echo "build.sh: there is no step $step: use base, tools, builder, wheels or image" >&2
+        exit 1
+        ;;
+    esac
+done
+SETTINGS_BY="state.py plan $*"
 ALONE=1
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -69,6 +73,7 @@ base() {
     build "$PROJECT-base" --tag "$IMAGES-base" --file "$DEPLOY/base.docker" \
         --build-arg BASE_IMAGE="$from" --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" \
         --build-arg SOURCE_DATE_EPOCH="$epoch" "$DEPLOY"
+    base_environment=$(python3 "$DEPLOY/state.py" environment)
 }
 
 # builder_options: set options to what both images of build.docker are made with
@@ -127,6 +132,10 @@ ahead() {
 wheels() {
     local status locked=''
     say "wheels: into $WHEELHOUSE"
+    if [ -z "${DEPLOY_NO_CACHE:-}" ] && [ ! -e "$ROOT/.deploy/run.docker" ]; then
+        # the first image will want it, and this step mostly waits for the network
+        (log=$ROOT/.deploy/ahead-build.log run_image --target slim) >/dev/null 2>&1 9>&- &
+    fi
     while true; do
         status=0
         if [ "$by" = builder ]; then
@@ -145,17 +154,20 @@ wheels() {
         fi
         python3 "$DEPLOY/state.py" start wheels "$by" # these are among its inputs
     done
+    wait
     [ "$status" -eq 0 ] || die "wheels: not built; what was in $WHEELHOUSE before is untouched"
 }
 
 # run_image ARGUMENT…: docker build of run.docker
 run_image() {
-    local file=$DEPLOY/run.docker
-    if is_podman; then
+    local file=$ROOT/.deploy/run.docker
+    own_folder "$ROOT/.deploy"
+    # shellcheck disable=SC2154 # base_environment comes with the settings, or from base
+    {
         # podman's dockerfiles have no --start-interval
-        sed 's/ --start-interval=[^ ]*//' "$file" >"$ROOT/.deploy/run.docker"
-        file=$ROOT/.deploy/run.docker
-    fi
+        if is_podman; then sed 's/ --start-interval=[^ ]*//' "$DEPLOY/run.docker"; else cat "$DEPLOY/run.docker"; fi
+        printf '%s\n' "$base_environment"
+    } >"$file"
     build "$PROJECT" --file "$file" --build-arg BASE="$IMAGES-base" \
         --build-arg TOOLS="$IMAGES-builder:tools" "$@" "$ROOT/$WHEELHOUSE"
 }
@@ -182,12 +194,18 @@ image() {
         --label "org.opencontainers.image.base.digest=${pin#*@}"
 }
 
-goal=${1:-image}
-# shellcheck disable=SC2154 # step, by and what is said of the base image come with the settings
-[ -n "$step" ] || [ -n "${QUIET:-}" ] || say "$goal: nothing to do"
-while [ -n "$step" ]; do
+# What was named is done in that order, up to the goal at hand.
+worked=
+# shellcheck disable=SC2154 # step, goal, by and what is said of the base image come with the settings
+while true; do
+    while [ $# -gt 0 ] && [ "$1" != "$goal" ]; do
+        [ "$1" = "$worked" ] || [ -n "${QUIET:-}" ] || say "$1: nothing to do"
+        shift
+    done
+    [ -n "$step" ] || break
     "$step"
-    did=$step
-    step=$(python3 "$DEPLOY/state.py" "done" "$did" "$goal" "$by")
+    did=$step worked=$goal
+    next=$(python3 "$DEPLOY/state.py" "done" "$did" "$by" "$@")
+    read -r step goal <<<"$next"
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compile modules so that the same sources give the same bytes, on all processors.
 
-`bytecode.py FOLDER…` compiles what is below folders, with the interpreter that runs it.
+`bytecode.py PATH…` compiles modules and what is below folders, with the interpreter that runs it.
 
 The bytecode names no time and is not compared with its source at run time (PEP 552). What marshal
 writes depends on more than the source: on what the process compiled before, on the order of sets,
@@ -42,7 +42,11 @@ def compile_modules(python: Path, modules: Iterable[Path]) -> None:
         list(pool.map(compile_share, shares))
 
 
+def modules_of(path: Path) -> Iterable[Path]:
+    """Give a module, or those below a folder."""
+    return path.rglob("*.py") if path.is_dir() else [path]
+
+
 if __name__ == "__main__":
-    compile_modules(
-        Path(sys.executable), (path for name in sys.argv[1:] for path in Path(name).rglob("*.py"))
-    )
+    named = map(Path, sys.argv[1:])
+    compile_modules(Path(sys.executable), (module for path in named for module in modules_of(path)))

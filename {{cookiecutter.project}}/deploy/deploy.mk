@@ -10,6 +10,10 @@ export DEPLOY_OVERRIDES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(
 # What comes after a target can begin before that has ended.
 export DEPLOY_GOALS := $(MAKECMDGOALS)
 
+# The steps of the build that were named are done by one script, when the first of them is due.
+DEPLOY_STEPS := $(filter base builder wheels image,$(MAKECMDGOALS))
+DEPLOY_BUILD = $(if $(filter-out $(firstword $(DEPLOY_STEPS)),$(filter $@,$(DEPLOY_STEPS))),:,'$(DEPLOY_FOLDER)/build.sh' $(if $(filter $@,$(DEPLOY_STEPS)),$(DEPLOY_STEPS),$@))
+
 .PHONY: help lock upgrade base builder wheels image verify size run stop push deploy rollback status logs shell \
 	venv serve registry-up registry-down clean
 
@@ -25,21 +29,21 @@ upgrade: ## the same, moving the pins, those of back ends and the base image
 	@'$(DEPLOY_FOLDER)/lock.sh' upgrade
 
 base: ## the base image: interpreter, C libraries, /appenv
-	@'$(DEPLOY_FOLDER)/build.sh' base
+	@$(DEPLOY_BUILD)
 
 builder: ## the builder image: base + compiler, headers, pip
-	@'$(DEPLOY_FOLDER)/build.sh' builder
+	@$(DEPLOY_BUILD)
 
 wheels: ## the wheelhouse: what the lock and the application name
-	@'$(DEPLOY_FOLDER)/build.sh' wheels
+	@$(DEPLOY_BUILD)
 
 image: ## the run image: base + wheelhouse
-	@'$(DEPLOY_FOLDER)/build.sh' image
+	@$(DEPLOY_BUILD)
 
 verify: ## build it all again from nothing, and compare
 	@'$(DEPLOY_FOLDER)/verify.py'
 
-size: ## what the run image's megabytes are, layers and wheels
+size: ## what the run image's megabytes are: layers, packages, wheels
 	@'$(DEPLOY_FOLDER)/size.py'
 
 run: ## run it here on PORT, as a server would

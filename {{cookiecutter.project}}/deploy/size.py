@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Account for the run image's size: its layers and its wheels, the largest first.
+"""Account for the run image's size: its layers, Debian packages and wheels, the largest first.
 
-A wheel is counted as it lies in the image, unpacked; the bytecode that is compiled beside it makes
-up the rest of its layer. Megabytes are 10^6 bytes, as docker counts.
+A package or a wheel is counted as it lies in the image, unpacked; the bytecode that is compiled
+beside it makes up the rest of its layer. Megabytes are 10^6 bytes, as docker counts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,33 @@ from pathlib import Path
 
 import engine
 import settings as settings_module
-from settings import ROOT, die
+from settings import DEPLOY, ROOT, die
 
 # What a layer is, by the instruction that made it; the first match counts.
 LAYERS = (
     (r"COMMAND=", "the application and its start script"),
     (r"/opt/builder/install\.py", "the dependencies, with their bytecode"),
-    (r"apt\.sh|RUN_PACKAGES=", "the interpreter and C libraries"),
+    (r"COPY / / ", "the interpreter, C libraries and what they need of Debian"),
 )
+SHOWN = 100_000  # bytes of a package that has a line of its own
 
 
-def layers(docker: str, image: str, base: str) -> list[tuple[int, str]]:
+def packages(docker: str, base: str) -> list[tuple[int, str]]:
+    """List the Debian packages that the run image has of its base image as (bytes, name).
+
+    The small ones share a line.
+    EngineError when there is no such image.
+    """
+    program = (DEPLOY / "slim.py").read_text(encoding="utf-8")
+    options = ("--rm", "--network=none", "--entrypoint=/appenv/bin/python")
+    said = engine.ask(docker, "run", *options, base, "-c", program, "sizes")
+    found = sorted(((size, name) for name, size in json.loads(said).items()), reverse=True)
+    large = [row for row in found if row[0] >= SHOWN]
+    small = found[len(large) :]
+    return [*large, (sum(size for size, _ in small), f"{len(small)} smaller ones")]
+
+
+def layers(docker: str, image: str) -> list[tuple[int, str]]:
     """List the image's layers as (bytes, what it is); EngineError when there is no such image."""
     history = engine.ask(
         docker, "history", "--no-trunc", "--format", "{{json .}}", "-H=false", image
@@ -38,7 +54,7 @@ def layers(docker: str, image: str, base: str) -> list[tuple[int, str]]:
         size, made_by = int(entry["Size"]), entry["CreatedBy"]
         if size:
             names = (name for pattern, name in LAYERS if re.search(pattern, made_by))
-            found.append((size, next(names, f"of {base}")))
+            found.append((size, next(names, made_by)))
     return sorted(found, reverse=True)
 
 
@@ -64,14 +80,15 @@ def main() -> int:
     """Print both tables; gives the exit status."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make size | head` is no error
     settings = settings_module.load()
-    image = f"{settings['PROJECT']}-run"
+    docker, project = settings["DOCKER"], settings["PROJECT"]
+    image, base = f"{project}-run", f"{project}-base"
     try:
-        rows = layers(settings["DOCKER"], image, settings["BASE_IMAGE"])
+        print(table(f"{image}, in layers", layers(docker, image)))
+        print(table(f"{base}, in Debian packages that {image} has", packages(docker, base)))
     except engine.EngineError as problem:
         if "no such image" in str(problem).lower():
             die(f"there is no image {image} yet: run make image")
         die(str(problem))
-    print(table(f"{image}, in layers", rows))
     print(table(f"{settings['WHEELHOUSE']}, in wheels", wheels(ROOT / settings["WHEELHOUSE"])))
     return 0
 

@@ -2,13 +2,14 @@
 """Know what is done: which step must be done next, and what the last ones made.
 
     state.py next GOAL              print the first step up to GOAL that must be done, or nothing
-    state.py plan GOAL              print the same as step='…', with the settings, for a shell; let
-                                    no other build of this project work beside this one
+    state.py plan GOAL…             print the same as step='…' goal='…', with the settings, for a
+                                    shell; let no other build of this project work beside this one
     state.py start STEP [BY]        STEP begins now: what is there at this moment goes into it
-    state.py done STEP [GOAL [BY]]  record that STEP was done; with GOAL, start and print the next;
-                                    BY is the image that makes the wheels, `tools` or `builder`
+    state.py done STEP [BY GOAL…]   record that STEP was done; start and print the next, and its
+                                    goal; BY is the image that makes wheels, `tools` or `builder`
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
+    state.py environment            print the base image's environment as lines of a dockerfile
     state.py lock                   print where the lock is
     state.py sources                print one digest over the application and its lock
 
@@ -28,7 +29,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,8 @@ class Steps:
             where = self.settings["WHEELHOUSE"]
             return {"key": digest(made_by, where, lock_text()), "files": self._files}
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
-        modules = ("install", "unpack", "bytecode", "lockfile", "store", "tools", "healthcheck")
-        these = ["run.docker", *(f"{module}.py" for module in modules)]
+        modules = ("slim", "install", "unpack", "bytecode", "lockfile", "store", "tools")
+        these = ["run.docker", "healthcheck.py", *(f"{module}.py" for module in modules)]
         return {"key": digest(self.image_id("base"), wanted, self.listings(), *_here(*these))}
 
     def key_of(self, inputs: dict[str, Any]) -> str:
@@ -209,6 +210,16 @@ class Steps:
         """Give the pin of the base image, when it has one."""
         name = self.settings["BASE_IMAGE"]
         return pin.for_all(name, self.pins) or pin.for_one(name, self.images.get("from"), self.pins)
+
+    def environment(self) -> str:
+        """Write the base image's environment as a dockerfile has it; empty when there is no image.
+
+        The run image's own layers begin from nothing, so that it would have none of it.
+        """
+        image = self.images.get("base") or {}
+        pairs = (entry.split("=", 1) for entry in image.get("Config", {}).get("Env") or [])
+        quoted = ((name, re.sub(r'(["\\$])', r"\\\1", value)) for name, value in pairs)
+        return "\n".join(f'ENV {name}="{value}"' for name, value in quoted)
 
     def listings(self) -> list[str]:
         """Read the wheelhouse's own lists of wheels; empty ones when it is not there."""
@@ -238,6 +249,14 @@ class Steps:
         if step == "builder" and not self.is_done("tools"):
             return False
         return bool(self.image_id(step)) and recorded.get("image") == self.image_id(step)
+
+    def first(self, goals: Sequence[str]) -> tuple[str, str]:
+        """Name the first step up to any of goals that must be done, and that goal; else nothing."""
+        for goal in goals:
+            step = self.next(goal)
+            if step:
+                return step, goal
+        return "", ""
 
     def next(self, goal: str) -> str:
         """Name the first step up to goal that must be done; empty when all are."""
@@ -296,15 +315,19 @@ def do(job: str, step: str = "", *rest: str) -> None:
         steps = Steps(settings, State(STATE))
         if job == "plan":
             steps.state.steps.pop("started", None)  # of a build that was cut off
-            found = steps.next(step)
+            goals = (step, *rest)
+            found, goal = steps.first(goals)
             if found and not alone():
                 steps = Steps(settings, State(STATE))
-                found = steps.next(step)
+                found, goal = steps.first(goals)
             start(steps, found)
             by = "builder" if steps.compiles() else "tools"
             pinned = steps.pinned()
             base = pin.exports(pinned) if pinned else ""
-            print(settings_module.exports({**settings, "step": found, "by": by}), base, sep="\n")
+            told = {"step": found, "goal": goal, "by": by, "base_environment": steps.environment()}
+            print(settings_module.exports({**settings, **told}), base, sep="\n")
+        elif job == "environment":
+            print(steps.environment())
         elif job == "next":
             print(steps.next(step))
         elif job == "start":
@@ -312,12 +335,12 @@ def do(job: str, step: str = "", *rest: str) -> None:
                 steps.state.record("wheels", by="builder")
             start(steps, step)
         else:
-            finish(steps, step, *rest[1:])
-            # what was edited meanwhile is seen the next time
-            if rest and rest[0] != step:
-                found = steps.next(rest[0])
+            finish(steps, step, *rest[:1])
+            if len(rest) > 1:
+                # what was edited meanwhile is seen the next time
+                found, goal = steps.first([each for each in rest[1:] if each != step])
                 start(steps, found)
-                print(found)
+                print(found, goal)
 
 
 def start(steps: Steps, step: str) -> None:
