@@ -67,7 +67,7 @@ def name_of(stanza: str) -> str:
 
 def installed(status: str) -> dict[str, Package]:
     """Read dpkg's status file: the fields of each package that is installed."""
-    found = {}
+    found: dict[str, Package] = {}
     for stanza in stanzas_of(status):
         fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.M))
         if fields.get("Status", "").endswith(" installed"):
