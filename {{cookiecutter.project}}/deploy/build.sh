@@ -73,7 +73,6 @@ base() {
     build "$PROJECT-base" --tag "$IMAGES-base" --file "$DEPLOY/base.docker" \
         --build-arg BASE_IMAGE="$from" --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" \
         --build-arg SOURCE_DATE_EPOCH="$epoch" "$DEPLOY"
-    base_environment=$(python3 "$DEPLOY/state.py" environment)
 }
 
 # builder_options: set options to what both images of build.docker are made with
@@ -162,7 +161,7 @@ wheels() {
 run_image() {
     local file=$ROOT/.deploy/run.docker
     own_folder "$ROOT/.deploy"
-    # shellcheck disable=SC2154 # base_environment comes with the settings, or from base
+    # shellcheck disable=SC2154 # base_environment comes with the plan
     {
         # podman's dockerfiles have no --start-interval
         if is_podman; then sed 's/ --start-interval=[^ ]*//' "$DEPLOY/run.docker"; else cat "$DEPLOY/run.docker"; fi
@@ -207,5 +206,6 @@ while true; do
     did=$step worked=$goal
     next=$(python3 "$DEPLOY/state.py" "done" "$did" "$by" "$@")
     read -r step goal <<<"$next"
+    base_environment=$(sed 1d <<<"$next")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done

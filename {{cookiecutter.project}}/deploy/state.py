@@ -6,10 +6,10 @@
                                     shell; let no other build of this project work beside this one
     state.py start STEP [BY]        STEP begins now: what is there at this moment goes into it
     state.py done STEP [BY GOAL…]   record that STEP was done; start and print the next, and its
-                                    goal; BY is the image that makes wheels, `tools` or `builder`
+                                    goal; BY is the image that makes wheels, `tools` or `builder`;
+                                    below it is the base image's environment, for a dockerfile
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
-    state.py environment            print the base image's environment as lines of a dockerfile
     state.py lock                   print where the lock is
     state.py sources                print one digest over the application and its lock
 
@@ -326,8 +326,6 @@ def do(job: str, step: str = "", *rest: str) -> None:
             base = pin.exports(pinned) if pinned else ""
             told = {"step": found, "goal": goal, "by": by, "base_environment": steps.environment()}
             print(settings_module.exports({**settings, **told}), base, sep="\n")
-        elif job == "environment":
-            print(steps.environment())
         elif job == "next":
             print(steps.next(step))
         elif job == "start":
@@ -340,7 +338,7 @@ def do(job: str, step: str = "", *rest: str) -> None:
                 # what was edited meanwhile is seen the next time
                 found, goal = steps.first([each for each in rest[1:] if each != step])
                 start(steps, found)
-                print(found, goal)
+                print(f"{found} {goal}\n{steps.environment()}")
 
 
 def start(steps: Steps, step: str) -> None:
