@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers bench check fix clean
+.PHONY: help demo demo-down test unit template containers kills bench check fix clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ template: $(VENV)/ready ## the tests of what is generated, linters included
 
 containers: $(VENV)/ready ## the tests on a real engine, registry and server
 	@$(VENV)/bin/python -m pytest tests/containers
+
+kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and look what is left
+	@$(VENV)/bin/python -m tests.blobs.kills
 
 bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
 	@$(VENV)/bin/python -m bench
