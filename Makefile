@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers kills bench check fix clean
+.PHONY: help demo demo-down test unit template containers faults kills bench check fix clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ containers: $(VENV)/ready ## the tests on a real engine, registry and server
 
 kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and look what is left
 	@$(VENV)/bin/python -m tests.blobs.kills
+
+faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
+	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py
 
 bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
 	@$(VENV)/bin/python -m bench

@@ -25,6 +25,7 @@ import pytest
 
 from tests import harness
 from tests.conftest import Baker, Project
+from tests.containers import odd as odds
 
 # Images, containers and registries of this session have names that nobody else's have.
 SESSION = secrets.token_hex(3)
@@ -471,3 +472,27 @@ def compiled(
     assert workshop.compiled("image") == {"markupsafe"}
     yield workshop
     laptop.docker("volume", "rm", variables["DEPLOY_CACHE"])
+
+
+@pytest.fixture(scope="session")
+def odd_project(generate: Baker, laptop: Laptop) -> Project:
+    """The application that misbehaves, built and pushed once."""
+    name = f"odd-{SESSION}"
+    answers = {"app": "existing", "python": "CPython", "command": "odd", "port": str(odds.PORT)}
+    project = generate(project=name, native_deps=" ", **answers)
+    write(project.path, odds.APPLICATION)
+    settings = project.path / "deploy" / "settings.mk"
+    text = settings.read_text().replace("HEALTH := tcp", "HEALTH := /")
+    settings.write_text(text.replace("MEMORY := 1g", "MEMORY := 100m"))
+    laptop.make(project, "wheels", "image", "push")
+    return project
+
+
+@pytest.fixture(scope="session")
+def odd(engine: harness.Engine, laptop: Laptop, odd_project: Project) -> Iterator[odds.Odd]:
+    """A good release of it on a server of its own."""
+    with harness.Server(engine, ports=[odds.PORT]) as server:
+        made = odds.Odd(laptop, odd_project, odd_project.path.name, server)
+        made.release(VERSION="good")
+        made.succeeds()
+        yield made

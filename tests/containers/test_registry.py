@@ -47,6 +47,30 @@ def test_registry_keeps_its_images_when_it_is_stopped(shipped: Shipped) -> None:
     assert "nothing to do" in said.splitlines()[-1]
 
 
+def test_images_but_the_last_one_are_removed(shipped: Shipped) -> None:
+    """Their layers go too, and what is kept can be deployed."""
+    port, name = shipped.laptop.registry_port, shipped.run_image
+    empty = f"127.0.0.1:{port}/{name}:old"
+    size = ("exec", container_of(shipped), "du", "-sk", "/var/lib/registry/docker")
+    script = "dd if=/dev/urandom of=/tmp/x bs=1M count=3 2>/dev/null"
+    shipped.make("push")
+    before = int(shipped.laptop.docker(*size).split()[0])
+    try:
+        made = shipped.laptop.docker("run", "--detach", "--entrypoint", "sh", name, "-c", script)
+        shipped.laptop.docker("wait", made.strip())
+        shipped.laptop.docker("commit", made.strip(), empty)
+        shipped.laptop.docker("push", "--quiet", empty)
+        shipped.laptop.docker("rm", made.strip())
+        grown = int(shipped.laptop.docker(*size).split()[0])
+        assert grown > before + 3000
+        assert "removed " in shipped.make("registry-gc")
+        assert int(shipped.laptop.docker(*size).split()[0]) < before + 300
+    finally:
+        shipped.laptop.engine.succeeds("docker", "image", "rm", empty)
+    said = shipped.make("push")
+    assert "nothing to do" in said.splitlines()[-1]
+
+
 def test_port_that_something_else_has_is_named(shipped: Shipped) -> None:
     """Whatever listens there is left alone, and the setting to change is said."""
     with socket.socket() as other:

@@ -50,7 +50,8 @@ def _folder_of(lease: str) -> Path:
 class Server:
     """A server that lasts as long as the `with` block.
 
-    `user` is `root`, or `deployer`, who is in the docker group. `ports` are those on which
+    `user` is `root`, or `deployer`, who is in the docker group, or `sudoer`, who may use docker by
+    sudo alone. `ports` are those on which
     something deployed shall be reached, see `address`. With `docker=False` it has no Docker.
     With a `shared` folder it has that at the same path, and its engine can be used from here, see
     `engine`. With a `lease` it outlives the block, until `remove_kept` is told that lease.

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.conftest import ROOT, Project
 
 DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"
 sys.path.insert(0, str(DEPLOY))
+
+Program = Callable[[str, str], Path]
 
 SETTINGS = """\
 PROJECT := shop
@@ -93,6 +96,35 @@ def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], int]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+# An ssh without a network: runs the remote command here, and -W sends one request to a port here.
+LOCAL_SSH = """\
+import os, socket, sys
+options, (host, *remote) = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+if "-W" not in options:
+    os.execvp("sh", ["sh", "-c", *remote])
+address, port = options[options.index("-W") + 1].split(":")
+with socket.create_connection((address, int(port))) as connection:
+    for line in iter(sys.stdin.buffer.readline, b"\\r\\n"):
+        connection.sendall(line)
+    connection.sendall(b"\\r\\n")
+    for data in iter(lambda: connection.recv(1000), b""):
+        sys.stdout.buffer.write(data)
+"""
+
+
+@pytest.fixture
+def here(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A connection to this machine, where programs of the test stand before the others."""
+    (tmp_path / "ssh.py").write_text(LOCAL_SSH)
+    # a greeting in .bashrc, whose line has no end
+    ssh = program("ssh", f'printf "Dear me: "; exec {sys.executable} {tmp_path}/ssh.py "$@"')
+    monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with importlib.import_module("ssh").connected(str(ssh), "server") as connection:
+        connection.ssh[0] = str(program("quiet", f'exec {sys.executable} {tmp_path}/ssh.py "$@"'))
+        yield connection
 
 
 def closed_port() -> int:

@@ -53,6 +53,15 @@ def published(settings: dict[str, str], address: str) -> list[str]:
     return found
 
 
+def is_on_the_host(chosen: list[str]) -> bool:
+    """Say whether options of docker run share the machine's network, and so its ports."""
+    return any(
+        word in ("--network=host", "--net=host")
+        or (word == "host" and before in ("--network", "--net"))
+        for before, word in zip(["", *chosen], chosen)
+    )
+
+
 def volumes(settings: dict[str, str]) -> list[str]:
     """Name the volumes that docker keeps, which are no folders of the machine."""
     names = [volume.partition(":")[0] for volume in settings["VOLUMES"].split()]

@@ -14,12 +14,13 @@ export DEPLOY_GOALS := $(MAKECMDGOALS)
 DEPLOY_STEPS := $(filter base builder wheels image,$(MAKECMDGOALS))
 DEPLOY_BUILD = $(if $(filter-out $(firstword $(DEPLOY_STEPS)),$(filter $@,$(DEPLOY_STEPS))),:,'$(DEPLOY_FOLDER)/build.sh' $(if $(filter $@,$(DEPLOY_STEPS)),$(DEPLOY_STEPS),$@))
 
-.PHONY: help lock upgrade base builder wheels image verify size run stop push deploy rollback status logs shell \
-	venv serve registry-up registry-down clean
+.PHONY: help lock upgrade base builder wheels image verify size run stop push deploy rollback status releases logs shell \
+	unlock venv serve registry-up registry-down registry-gc clean
 
 help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
 	@echo '  PORT BIND PYTHON NATIVE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
+	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP WATCH LOCK_WAIT PARALLEL'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
 
 lock: ## write the lock (pip-compile with hashes, in the builder); pins stay
@@ -55,20 +56,26 @@ stop: ## end what `make run` started
 push: ## send the image to the registry on loopback
 	@'$(DEPLOY_FOLDER)/push.sh'
 
-deploy: push ## put the pushed image on DEPLOY_HOST; keep it when healthy, else put back
+deploy: push ## put the pushed image on DEPLOY_HOST; keep it when healthy, else put back (DRY_RUN=1: say the plan)
 	@'$(DEPLOY_FOLDER)/deploy.py' deploy
 
-rollback: ## the previous release on DEPLOY_HOST again
+rollback: ## the previous release on DEPLOY_HOST again, or RELEASE=…
 	@'$(DEPLOY_FOLDER)/deploy.py' rollback
 
-status: ## what runs on DEPLOY_HOST
+status: ## what runs on DEPLOY_HOST, and what is the matter (FORMAT=json)
 	@'$(DEPLOY_FOLDER)/deploy.py' status
+
+releases: ## what a rollback can go to (FORMAT=json)
+	@'$(DEPLOY_FOLDER)/deploy.py' releases
 
 logs: ## its log (FOLLOW=1 goes on)
 	@'$(DEPLOY_FOLDER)/deploy.py' logs
 
 shell: ## a shell beside the application on DEPLOY_HOST
 	@'$(DEPLOY_FOLDER)/deploy.py' shell
+
+unlock: ## end a deploy that hangs on DEPLOY_HOST, and settle what it leaves
+	@'$(DEPLOY_FOLDER)/deploy.py' unlock
 
 venv: ## no Docker: the same pins in ./appenv, with this machine's interpreter
 	@'$(DEPLOY_FOLDER)/venv.sh'
@@ -81,6 +88,9 @@ registry-up: ## start the registry on 127.0.0.1:REGISTRY_PORT
 
 registry-down: ## stop it; its images stay
 	@'$(DEPLOY_FOLDER)/registry.sh' down
+
+registry-gc: ## remove this project's images from it, but the one that was pushed last
+	@'$(DEPLOY_FOLDER)/registry.sh' gc
 
 clean: ## remove what the others made, and only that
 	@'$(DEPLOY_FOLDER)/clean.sh'

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Say whether the application answers: the run image's HEALTHCHECK.
 
+`healthcheck ADDRESS` asks there, where a deploy runs it beside the application.
 `healthcheck --published` asks at the container's own address, which is where a published port leads
 to: an application that listens on 127.0.0.1 only answers nobody outside.
 HEALTH is a path that must answer over HTTP with a status below 500, or `tcp` when a connection is
@@ -62,7 +63,9 @@ def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print one line; status 0 means healthy."""
-    addresses = own_addresses() if arguments == ["--published"] else LOOPBACK
+    addresses = tuple(arguments) or LOOPBACK
+    if arguments == ["--published"]:
+        addresses = own_addresses()
     try:
         print(check(int(os.environ["PORT"]), os.environ.get("HEALTH", "tcp"), addresses))
     except (OSError, ValueError) as problem:

@@ -6,13 +6,17 @@ Each job is one of these:
     registry.py up PORT                status 0 when it answers
     registry.py wait PORT              until it answers, at most 30 seconds
     registry.py digest PORT NAME TAG   print the digest of an image; status 1 when it has none
+    registry.py prune PORT NAME KEPT   remove all images of a name but that digest; print how many
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import json
 import sys
 import time
+from typing import Any, NamedTuple
 
 ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
 ACCEPT = ", ".join(
@@ -25,21 +29,29 @@ ACCEPT = ", ".join(
 )
 
 
-def request(port: int, method: str, path: str) -> http.client.HTTPResponse | None:
+class Answer(NamedTuple):
+    """What a registry answers."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def request(port: int, method: str, path: str) -> Answer | None:
     """Send one request; None when nothing answers as a registry does."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
     try:
         connection.request(method, path, headers={"Accept": ACCEPT})
         response = connection.getresponse()
-        response.read()
+        answer = Answer(response.status, response.headers, response.read())
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
     # https://distribution.github.io/distribution/spec/api/#api-version-check
-    if response.getheader("Docker-Distribution-Api-Version") != "registry/2.0":
+    if answer.headers.get("Docker-Distribution-Api-Version") != "registry/2.0":
         return None
-    return response
+    return answer
 
 
 def is_up(port: int) -> bool:
@@ -53,7 +65,33 @@ def digest(port: int, name: str, reference: str) -> str:
     response = request(port, "HEAD", f"/v2/{name}/manifests/{reference}")
     if response is None or response.status != 200:
         return ""
-    return response.getheader("Docker-Content-Digest") or ""
+    return response.headers.get("Docker-Content-Digest") or ""
+
+
+def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
+    """Give an image's manifest by its digest; None when the registry does not have it."""
+    response = request(port, "GET", f"/v2/{name}/manifests/{digest}")
+    if response is None or response.status != 200:
+        return None
+    # the registry is anybody's on this machine
+    if f"sha256:{hashlib.sha256(response.body).hexdigest()}" != digest:
+        return None
+    found: dict[str, Any] = json.loads(response.body)
+    return found
+
+
+def prune(port: int, name: str, kept: str) -> int:
+    """Remove all tagged images of a name but one digest; gives how many, or -1 when it failed."""
+    response = request(port, "GET", f"/v2/{name}/tags/list")
+    if response is None or response.status not in (200, 404):
+        return -1
+    tags = json.loads(response.body).get("tags") or [] if response.status == 200 else []
+    found = {digest(port, name, tag) for tag in tags} - {"", kept}
+    for each in found:
+        done = request(port, "DELETE", f"/v2/{name}/manifests/{each}")
+        if done is None or done.status != 202:
+            return -1
+    return len(found)
 
 
 def main(arguments: list[str]) -> int:
@@ -63,6 +101,10 @@ def main(arguments: list[str]) -> int:
         found = digest(int(port), *rest)
         print(found)
         return 0 if found else 1
+    if job == "prune":
+        count = prune(int(port), *rest)
+        print(count)
+        return 0 if count >= 0 else 1
     deadline = time.monotonic() + (30 if job == "wait" else 0)
     while not is_up(int(port)):
         if time.monotonic() > deadline:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# registry.sh up|down: start the registry on this machine's loopback, or stop it and keep its images.
+# registry.sh up|down|gc: start the registry on this machine's loopback, stop it and keep its images,
+# or remove this project's images from it but the one that was pushed last.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
@@ -24,5 +25,19 @@ down)
     compose --progress quiet down
     say "the registry is stopped; its images are kept in a volume"
     ;;
-*) die "there is no job $1: use up or down" ;;
+gc)
+    QUIET=1 "$DEPLOY/registry.sh" up
+    removed=$(python3 "$DEPLOY/registry.py" prune "$REGISTRY_PORT" "$PROJECT-run" \
+        "$(python3 "$DEPLOY/state.py" get push digest)") ||
+        die "the registry does not remove images: make registry-down registry-up, then try again"
+    # a push in the middle of it would lose layers
+    compose --progress quiet stop registry
+    collected=0
+    said=$(compose --progress quiet run --rm --no-TTY registry \
+        garbage-collect /etc/docker/registry/config.yml 2>&1) || collected=$?
+    compose --progress quiet up --detach
+    [ "$collected" = 0 ] || die "the registry could not remove layers: ${said##*$'\n'}"
+    say "removed $removed of $PROJECT-run's images and the layers that no image has any more"
+    ;;
+*) die "there is no job $1: use up, down or gc" ;;
 esac

@@ -1,233 +1,481 @@
 #!/bin/sh
 # server.sh JOB: what is done where the application runs; needs docker and nothing else.
 #
-# deploy.py sends this file over ssh with its variables set in front; `make run` uses its `wait` and
-# `volumes`.
+# deploy.py sends this file over ssh, behind server-lock.sh and server-survey.sh and with its
+# variables set; `make run` uses `wait` and `volumes`.
 #   wait      until CONTAINER is healthy, at most HEALTH_TIMEOUT seconds; shows its log if it is not
 #   volumes   make those of VOLUMES that are not there, for the user of an image
-#   deploy    run IMAGE (pulled already) as PROJECT; keep it when healthy, else put back the old one
-#   rollback  run the previous release again
-#   status    say what runs
-# A release is a container: PROJECT runs, PROJECT-previous waits for a rollback, PROJECT-failed is
-# kept stopped for a look.
+#   guard     do JOB in a process of its own, and settle what it leaves when that is killed
+#   work      do JOB: deploy, rollback or settle
+#   survey    say what there is; see server-survey.sh
+#   unlock    end a deploy that is at work, and settle what it leaves
+#   watch     for WATCH seconds, and put back the release before when this one does not stay up
 #
-# shellcheck disable=SC2153,SC2329 # variables come in front of this file, jobs are called by name
+# A release is a container. Which one is which is said by names and restart policies alone, so that
+# whoever comes after a killed deploy, a restarted engine or a reboot sees what to do; docs/deploys.md
+# of the template has the steps and what a kill leaves at each.
+#   PROJECT             runs; `always` brings it back after a reboot
+#   PROJECT-next        is to run; `no`, until it has proven healthy
+#   PROJECT-back        the same, for one that ran before
+#   PROJECT-try         the next one, tried beside what runs, without its ports
+#   PROJECT-previous    ran before; PROJECT-<release> before that
+#   PROJECT-failed      is kept stopped for a look
+#
+# shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come in front of this file
 set -eu
 
 DOCKER=${DOCKER:-docker}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
+STEADY=5 # seconds that a release must have been up to be trusted
+reason=  # why a deploy cannot go on
+settled= # whether what it left is in order
 
 docker() {
     # shellcheck disable=SC2086 # `sudo -n docker` is words
     command $DOCKER "$@" </dev/null
 }
 
-say() {
-    # the laptop may be gone; the work goes on
-    printf '%s\n' "$*" 2>/dev/null || true
+quietly() {
+    "$@" >/dev/null 2>&1
 }
 
-fail() {
-    printf 'server: %s\n' "$*" >&2 || true
-    exit 1
+# field TEMPLATE CONTAINER: what docker knows of it; fails when there is none
+field() {
+    docker container inspect --format "$1" "$2" 2>/dev/null
 }
 
 # exists NAME: by its whole name; docker would also take the beginning of an ID
 exists() {
-    case $(docker container inspect --format '{{.Name}}' "$1" 2>/dev/null) in
+    case $(field '{{.Name}}' "$1") in
     "$1" | "/$1") ;;
     *) return 1 ;;
     esac
 }
 
 label() {
-    docker container inspect --format "{{index .Config.Labels \"slipway.$2\"}}" "$1" 2>/dev/null
+    field "{{index .Config.Labels \"slipway.$2\"}}" "$1"
 }
 
-# ours NAME…: no container of these names is anybody else's
-ours() {
-    for name; do
-        exists "$name" && [ "$(label "$name" project)" != "$PROJECT" ] || continue
-        fail "a container named $name is here that no deploy made: rename it, or change PROJECT"
-    done
+policy() {
+    docker update --restart="$1" "$2" >/dev/null
 }
 
-# health CONTAINER: one word, running containers without a HEALTHCHECK are `steady`
+# health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
+# one is `steady`
 health() {
-    docker container inspect --format \
-        '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
-        "$1" 2>/dev/null || echo 'gone 0'
+    field '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
+        "$1" || echo 'gone 0'
 }
 
 show_why() {
     {
-        echo "the last lines of $1's log:"
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        echo "the last lines of its log:"
         docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
-        docker container inspect --format \
-            '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" 2>/dev/null |
+        field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
             sed -n '/./s/^/    health: /p' | tail -n 3
-    } >&2
+    } >&2 || true
 }
 
-# A crash loop fails at once; without a HEALTHCHECK five seconds of steady running will do.
+# wait_healthy CONTAINER [SECONDS]: and up for so long. One that ends, or is restarted, has failed at
+# once; without a HEALTHCHECK steady running has to do.
 wait_healthy() {
-    podman=$(docker --version | grep '^podman' || true)
-    deadline=$(($(date +%s) + HEALTH_TIMEOUT))
-    steady=0
+    podman=$(docker --version 2>/dev/null | grep '^podman' || true)
+    began=$(date +%s) restarts=$(health "$1")
+    restarts=${restarts#* }
     while :; do
         # podman leaves the checks to systemd, which may not be there
-        [ -z "$podman" ] || docker healthcheck run "$1" >/dev/null 2>&1 || true
+        [ -z "$podman" ] || quietly docker healthcheck run "$1" || true
         state=$(health "$1")
+        up=$(($(date +%s) - began))
         case $state in
-        'healthy 0') return 0 ;;
-        'steady 0')
-            steady=$((steady + 1))
-            [ "$steady" -lt 25 ] || return 0
-            ;;
-        'starting 0' | 'created 0' | 'unhealthy 0') ;;
+        "healthy $restarts") [ "$up" -lt "${2:-0}" ] || return 0 ;;
+        "steady $restarts") [ "$up" -lt "$STEADY" ] || return 0 ;;
+        "starting $restarts" | "created $restarts" | "unhealthy $restarts") ;;
         *)
             show_why "$1"
             return 1
             ;;
         esac
-        if [ "$(date +%s)" -ge "$deadline" ]; then
+        if [ "$up" -ge "$HEALTH_TIMEOUT" ] && [ "${state% *}" != healthy ]; then
             show_why "$1"
-            printf 'server: %s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2
+            printf '%s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2 || true
             return 1
         fi
-        sleep 0.2
+        sleep 0.1
     done
-}
-
-# retire NAME AS: stop a release and keep it under another name; `always` would start it at boot
-retire() {
-    docker rm --force --volumes "$2" >/dev/null 2>&1 || true
-    docker update --restart=no "$1" >/dev/null
-    docker stop "$1" >/dev/null
-    docker rename "$1" "$2"
-}
-
-# revive NAME: start a kept release as PROJECT and see that it is healthy
-revive() {
-    docker rename "$1" "$PROJECT"
-    docker update --restart=always "$PROJECT" >/dev/null
-    docker start "$PROJECT" >/dev/null
-    wait_healthy "$PROJECT"
-}
-
-put_back() {
-    if exists "$PROJECT"; then
-        retire "$PROJECT" "$PROJECT-failed"
-    fi
-    if ! exists "$PROJECT-previous"; then
-        fail "$1; there was no release before it; it is kept stopped as $PROJECT-failed"
-    fi
-    revive "$PROJECT-previous" || fail "$1, and the release before it does not come up either"
-    fail "$1; the release before it runs again, the failed one is kept stopped as $PROJECT-failed"
 }
 
 # make_volumes IMAGE: an empty volume is root's, and the image's user could write nothing into it.
 # The helper is kept until it is done: one that is left was cut off, and is done again.
 make_volumes() {
-    if exists "$PROJECT-volumes"; then
-        docker start --attach "$PROJECT-volumes" && docker rm "$PROJECT-volumes" >/dev/null
+    helper=$PROJECT-volumes image=$1
+    if exists "$helper"; then
+        docker start --attach "$helper" && docker rm "$helper" >/dev/null
     fi
-    image=$1
     set --
     for volume in ${VOLUMES:-}; do
-        docker volume inspect "$volume" >/dev/null 2>&1 || set -- "$@" --volume "$volume:/volumes/$volume"
+        quietly docker volume inspect "$volume" || set -- "$@" --volume "$volume:/volumes/$volume"
     done
     [ $# -gt 0 ] || return 0
     user=$(docker image inspect --format '{{.Config.User}}' "$image")
-    docker create --name "$PROJECT-volumes" --network none --user 0:0 --entrypoint /bin/sh "$@" \
+    docker create --name "$helper" --network none --user 0:0 --entrypoint /bin/sh "$@" \
         "$image" -c "chown ${user:-0:0} /volumes/*" >/dev/null
-    docker start --attach "$PROJECT-volumes"
-    docker rm "$PROJECT-volumes" >/dev/null
+    docker start --attach "$helper"
+    docker rm "$helper" >/dev/null
+}
+
+# What cannot go on leaves by here; `ended` puts in order what it leaves.
+give_up() {
+    reason=$1
+    exit 1
+}
+
+# create NAME OPTION…: a container of the release that is to run
+create() {
+    name=$1
+    shift
+    docker create --name "$name" --restart=no \
+        --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
+        --label "slipway.release=$RELEASE" --label "slipway.options=$OPTIONS_SUM" \
+        --label "slipway.revision=$REVISION" --label "slipway.by=$BY" --label "slipway.at=$(now)" \
+        --env-file "$FOLDER/env-$OPTIONS_SUM" "$@" "$PROJECT-run:$RELEASE" >/dev/null
+}
+
+remove() {
+    quietly docker rm --force --volumes "$1" || true
+}
+
+# stop CONTAINER [OPTION…]
+stop() {
+    name=$1
+    shift
+    docker stop "$@" "$name" >/dev/null
+}
+
+# asked_from_outside CONTAINER: at the published port, by the image's own check
+asked_from_outside() {
+    inside=$(field '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^PORT=//p')
+    address=$(docker port "$1" "$inside/tcp" 2>/dev/null | head -n 1)
+    [ -n "$address" ] || return 0
+    host=${address%:*}
+    [ "$host" != 0.0.0.0 ] || host=127.0.0.1
+    tries=0
+    while :; do
+        status=0
+        docker run --rm --network host --env "PORT=${address##*:}" --entrypoint /appenv/bin/python \
+            "$(field '{{.Image}}' "$1")" -I /appenv/healthcheck "$host" >/dev/null || status=$?
+        tries=$((tries + 1))
+        # other statuses are docker's own: this engine cannot ask in this way
+        [ "$status" = 1 ] && [ "$tries" -lt 3 ] || break
+        sleep 0.5
+    done
+    [ "$status" != 1 ]
+}
+
+# kept_name CONTAINER: what a release is called that is neither the running nor the previous one
+kept_name() {
+    echo "$PROJECT-$(label "$1" release)"
+}
+
+# finish CONTAINER: it is healthy, and from now on the one that comes back after a reboot
+finish() {
+    policy always "$1"
+    if exists "$PROJECT"; then
+        policy no "$PROJECT"
+        if exists "$PROJECT-previous"; then
+            kept=$(kept_name "$PROJECT-previous")
+            remove "$kept"
+            docker rename "$PROJECT-previous" "$kept"
+        fi
+        docker rename "$PROJECT" "$PROJECT-previous"
+    fi
+    docker rename "$1" "$PROJECT"
+}
+
+# park CONTAINER: it does not run, and what ran before will
+park() {
+    policy no "$1"
+    stop "$1" --time 3
+    case $1 in
+    "$PROJECT-back")
+        if exists "$PROJECT-previous"; then
+            docker rename "$1" "$(kept_name "$1")"
+        else
+            docker rename "$1" "$PROJECT-previous"
+        fi
+        ;;
+    *)
+        remove "$PROJECT-failed"
+        docker rename "$1" "$PROJECT-failed"
+        ;;
+    esac
+}
+
+# stands CONTAINER: it runs, or is started, and is healthy
+stands() {
+    case $(health "$1") in 'healthy '*) return 0 ;; esac
+    docker start "$1" >/dev/null && wait_healthy "$1"
+}
+
+# settle: whatever was cut off, afterwards one release runs, the same that a reboot brings back
+settle() {
+    tries=0
+    until quietly docker version; do
+        [ "$tries" -lt 600 ] || return 1
+        tries=$((tries + 1))
+        sleep 1
+    done
+    for new in "$PROJECT-next" "$PROJECT-back"; do
+        exists "$new" || continue
+        if [ "$(field '{{.HostConfig.RestartPolicy.Name}}' "$new")" = always ]; then
+            if exists "$PROJECT"; then
+                policy no "$PROJECT"
+                stop "$PROJECT"
+            fi
+            if stands "$new"; then
+                finish "$new"
+                continue
+            fi
+        fi
+        park "$new"
+    done
+    remove "$PROJECT-try"
+    exists "$PROJECT" || ! exists "$PROJECT-previous" || docker rename "$PROJECT-previous" "$PROJECT"
+    exists "$PROJECT" || return 0
+    policy always "$PROJECT"
+    docker start "$PROJECT" >/dev/null
+}
+
+# switch CONTAINER: let it run in place of the one that runs
+switch() {
+    if exists "$PROJECT"; then
+        stop "$PROJECT"
+    fi
+    docker start "$1" >/dev/null || give_up "it does not start; see above"
+    wait_healthy "$1" "$2" || give_up "it is not healthy"
+    asked_from_outside "$1" || give_up "it does not answer on its published port"
+    finish "$1"
+    settled=yes
 }
 
 deploy() {
-    ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"
-    # a stable local name: restart and rollback never need the registry
-    release=$PROJECT-run:$(printf '%s' "${DIGEST#sha256:}" | cut -c 1-12)
-    docker tag "$IMAGE" "$release"
-    make_volumes "$release"
-    (
-        umask 077
-        mkdir -p "$HOME/.slipway/$PROJECT"
-        printf '%s' "$ENVIRONMENT" >"$HOME/.slipway/$PROJECT/run.env"
-    )
-
-    if exists "$PROJECT"; then
-        retire "$PROJECT" "$PROJECT-previous"
+    if [ "$(label "$PROJECT" release)" = "$RELEASE" ] && stands "$PROJECT"; then
+        say "nothing to do: $RELEASE runs and is healthy"
+        exit_well
     fi
-    # shellcheck disable=SC2086 # OPTIONS is quoted for the shell by deploy.py
-    eval "set -- $OPTIONS $PUBLISHED"
-    docker run --detach --name "$PROJECT" --restart=always \
-        --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
-        --label "slipway.options=$OPTIONS_SUM" --label "slipway.revision=$REVISION" \
-        --label "slipway.by=$BY" --label "slipway.at=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-        --env-file "$HOME/.slipway/$PROJECT/run.env" "$@" "$release" >/dev/null || put_back "the new release does not start"
-    wait_healthy "$PROJECT" || put_back "the new release is not healthy"
-    docker rm --force --volumes "$PROJECT-failed" >/dev/null 2>&1 || true
-    tidy
-    say "$release runs and is healthy"
+    # a stable local name: restart and rollback never need the registry
+    docker tag "$IMAGE" "$PROJECT-run:$RELEASE"
+    make_volumes "$PROJECT-run:$RELEASE"
+    beside=
+    if exists "$PROJECT" && [ "$CANDIDATE" = yes ]; then
+        beside=yes
+        eval "create \"\$PROJECT-try\" $OPTIONS" || give_up "it cannot be made; see above"
+        docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
+    fi
+    eval "create \"\$PROJECT-next\" $OPTIONS $PUBLISHED" || give_up "it cannot be made; see above"
+    if [ -n "$beside" ]; then
+        if ! wait_healthy "$PROJECT-try" "$STEADY"; then
+            # the one that was seen to fail is the one to look at
+            remove "$PROJECT-next"
+            docker rename "$PROJECT-try" "$PROJECT-next"
+            give_up "it is not healthy, beside the running one"
+        fi
+        remove "$PROJECT-try"
+        switch "$PROJECT-next" 0
+    else
+        switch "$PROJECT-next" "$STEADY"
+    fi
+    remove "$PROJECT-failed"
+    say "$RELEASE runs and is healthy"
 }
 
-# Removes the images of this project that neither run nor wait for a rollback, and the names that
-# earlier tunnels gave to this one.
-tidy() {
-    docker image ls --digests --format '{{.Repository}}@{{.Digest}}' |
-        grep "^127\.0\.0\.1:[0-9]*/$PROJECT-run@$DIGEST\$" | while read -r name; do
-        [ "$name" = "$IMAGE" ] || docker image rm "$name" >/dev/null 2>&1 || true
-    done
-    kept=" $(docker container inspect --format '{{.Image}}' "$PROJECT" 2>/dev/null || true)"
-    kept="$kept $(docker container inspect --format '{{.Image}}' "$PROJECT-previous" 2>/dev/null || true) "
-    for image in $(docker image ls --quiet --no-trunc "$PROJECT-run" | sort -u); do
-        case $kept in
-        *" $image "*) ;;
-        *) docker image rm --force "$image" >/dev/null 2>&1 || true ;;
-        esac
-    done
+# found RELEASE: the container of a release that is kept, by the beginning of its name
+found() {
+    docker ps --all --filter "label=slipway.project=$PROJECT" \
+        --format '{{.Names}} {{.Label "slipway.release"}}' |
+        while read -r name release; do
+            case $name in "$PROJECT" | "$PROJECT-try" | "$PROJECT-volumes") continue ;; esac
+            case $release in "$1"*)
+                echo "$name"
+                break
+                ;;
+            esac
+        done
 }
 
 rollback() {
-    ours "$PROJECT" "$PROJECT-previous" "$PROJECT-failed" "$PROJECT-swap"
-    exists "$PROJECT-previous" || fail "there is no previous release of $PROJECT here"
-    docker rm --force --volumes "$PROJECT-swap" >/dev/null 2>&1 || true
-    docker rename "$PROJECT-previous" "$PROJECT-swap"
-    if exists "$PROJECT"; then
-        retire "$PROJECT" "$PROJECT-previous"
+    if [ -n "$RELEASE" ]; then
+        case $(label "$PROJECT" release) in "$RELEASE"*)
+            say "nothing to do: $(label "$PROJECT" release) runs"
+            exit_well
+            ;;
+        esac
+        target=$(found "$RELEASE")
+        [ -n "$target" ] || give_up "no release $RELEASE is kept here: make releases lists them"
+    else
+        target=$PROJECT-previous
+        exists "$target" || give_up "there is no previous release of $PROJECT here"
     fi
-    revive "$PROJECT-swap" || put_back "the previous release is not healthy any more"
-    say "$(docker container inspect --format '{{.Config.Image}}' "$PROJECT") runs again"
+    RELEASE=$(label "$target" release)
+    docker rename "$target" "$PROJECT-back"
+    switch "$PROJECT-back" 0
+    say "$RELEASE runs again"
 }
 
-status() {
-    ours "$PROJECT"
-    exists "$PROJECT" || fail "no release of $PROJECT runs here: run make deploy"
-    for container in "$PROJECT" "$PROJECT-previous" "$PROJECT-failed"; do
-        exists "$container" || continue
-        say "$container: $(health "$container" | cut -d ' ' -f 1)"
-        for key in digest revision at by; do
-            say "    $key: $(label "$container" "$key")"
-        done
+# Keeps KEEP releases, the running and the previous one among them; removes older ones, their images,
+# and what earlier tunnels and environments left. Of this project only, and it never fails a deploy.
+tidy() {
+    set +e
+    number=2
+    # docker lists the newest first
+    for name in $(docker ps --all --filter "label=slipway.project=$PROJECT" --format '{{.Names}}'); do
+        case $name in "$PROJECT" | "$PROJECT-previous" | "$PROJECT-failed") continue ;; esac
+        number=$((number + 1))
+        [ "$number" -le "$KEEP" ] || remove "$name"
     done
-    case $(health "$PROJECT") in healthy* | steady* | starting*) ;; *) return 1 ;; esac
+    used=" $(docker ps --all --quiet --filter "label=slipway.project=$PROJECT" |
+        while read -r id; do field '{{.Image}} {{index .Config.Labels "slipway.options"}}' "$id"; done |
+        tr '\n' ' ') "
+    docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' "$PROJECT-run" |
+        while read -r name id; do
+            case $used in *" $id "*) ;; *) quietly docker image rm "$name" ;; esac
+        done
+    running=$(field '{{.Image}}' "$PROJECT")
+    docker image ls --no-trunc --digests --format '{{.Repository}}@{{.Digest}} {{.ID}}' |
+        grep "^127\.0\.0\.1:[0-9]*/$PROJECT-run@sha256" | while read -r name id; do
+        # the running one keeps the name that it was pulled by: the server's own record of its digest
+        [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || quietly docker image rm "$name"
+    done
+    for file in "$FOLDER"/server-*; do
+        [ "$file" = "$0" ] || rm -f "$file"
+    done
+    for file in "$FOLDER"/env-*; do
+        case $used in *" ${file##*/env-} "*) ;; *) rm -f "$file" ;; esac
+    done
+    set -e
 }
 
-# The whole file is read before anything runs, and a lost connection stops nothing half-way.
-main() {
-    case $1 in
-    wait) wait_healthy "$CONTAINER" ;;
-    volumes) make_volumes "$2" ;;
-    deploy | rollback)
-        trap '' HUP PIPE
-        "$1"
-        ;;
-    status) status ;;
-    *) fail "there is no job $1" ;;
-    esac
-    exit
+# What a job leaves, however it ends: one release that runs, a line in the log, and no lock.
+ended() {
+    status=$1
+    trap '' TERM
+    trap - EXIT
+    set +e
+    if [ "$status" != 0 ]; then
+        [ -n "$reason" ] || reason="it was interrupted"
+        after="nothing else was here to put back"
+        before=$(field '{{.State.Running}}' "$PROJECT")
+        [ -n "$settled" ] || settle
+        if exists "$PROJECT"; then
+            after="$(label "$PROJECT" release) runs again"
+            [ "$before" != true ] || after="$(label "$PROJECT" release) runs as before"
+            stands "$PROJECT" || after="$(label "$PROJECT" release) was put back, and is not healthy either"
+        fi
+        ! exists "$PROJECT-failed" || after="$after; the failed one is kept stopped as $PROJECT-failed"
+        record "$JOB ${RELEASE:-previous} by $BY: failed: $reason; $after"
+        printf '%s\n' "$JOB failed: ${RELEASE:-the previous release}: $reason; $after" >&2 || true
+    fi
+    release
+    exit "$status"
 }
 
-main "${JOB:-${1:-status}}" "${2:-}"
+# Nothing was done, and nothing has to be watched.
+exit_well() {
+    trap - EXIT
+    release
+    exit 0
+}
+
+# No container of a release's names is anybody else's.
+ours() {
+    for name in "$PROJECT" "$PROJECT-next" "$PROJECT-back" "$PROJECT-try" "$PROJECT-previous" "$PROJECT-failed"; do
+        exists "$name" && [ "$(label "$name" project)" != "$PROJECT" ] || continue
+        fail "a container named $name is here that no deploy made: rename it, or change PROJECT"
+    done
+}
+
+work() {
+    trap '' HUP PIPE
+    trap 'give_up "it was ended by make unlock"' TERM
+    claim "${RELEASE:-$JOB}"
+    trap release EXIT
+    ours
+    trap 'ended $?' EXIT
+    settle || true
+    if [ "$JOB" = settle ]; then
+        ! exists "$PROJECT" || stands "$PROJECT" || give_up "what is here does not become healthy"
+        exit_well
+    fi
+    "$JOB"
+    tidy
+    record "$JOB $RELEASE by $BY: runs"
+    trap - EXIT
+    release
+    again watch >/dev/null 2>&1 &
+}
+
+# again JOB: a process of this file in a session of its own; what ends the ssh session ends it not
+again() {
+    exec $(command -v setsid || true) sh "$0" "$@" </dev/null
+}
+
+# Ends with 3 when the work was killed, and what it left is settled.
+guard() {
+    trap '' HUP PIPE
+    killed=0
+    while :; do
+        again work &
+        worker=$!
+        status=0
+        wait "$worker" || status=$?
+        [ "$status" -gt 128 ] && [ "$killed" -lt 5 ] || break
+        killed=$((killed + 1))
+        # what it had asked docker for is not to come after what is asked for now
+        kill -9 -- "-$worker" 2>/dev/null || true
+        printf '%s\n' "the part on the server was killed; what it left is settled now" >&2 || true
+        record "$JOB ${RELEASE:-previous} by $BY: failed: it was killed"
+        export JOB=settle
+    done
+    [ "$killed" = 0 ] || [ "$status" != 0 ] || exit 3
+    exit "$status"
+}
+
+watch() {
+    trap '' HUP PIPE TERM
+    id=$(field '{{.Id}}' "$PROJECT")
+    bad=0
+    end=$(($(date +%s) + WATCH))
+    while [ "$(date +%s)" -lt "$end" ]; do
+        sleep 1
+        quietly docker version || continue
+        [ "$(field '{{.Id}}' "$PROJECT")" = "$id" ] || exit 0
+        case $(health "$PROJECT") in
+        'healthy '[01] | 'starting '[01] | 'steady '[01]) bad=0 ;;
+        *) bad=$((bad + 1)) ;;
+        esac
+        if [ "$bad" -lt 3 ] || ! exists "$PROJECT-previous"; then
+            continue
+        fi
+        claim "watching $RELEASE"
+        trap release EXIT
+        [ "$(field '{{.Id}}' "$PROJECT")" = "$id" ] || exit 0
+        record "$JOB $RELEASE by $BY: put back later: it did not stay up"
+        policy no "$PROJECT"
+        docker rename "$PROJECT" "$PROJECT-next"
+        settle
+        exit
+    done
+}
+
+case $1 in
+wait) wait_healthy "$CONTAINER" ;;
+volumes) make_volumes "$2" ;;
+guard | work | watch | survey) "$1" ;;
+unlock)
+    unlock
+    export JOB=settle
+    guard
+    ;;
+*) fail "there is no job $1" ;;
+esac

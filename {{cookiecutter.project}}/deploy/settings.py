@@ -7,7 +7,7 @@ including deploy.mk defines no variable in anybody's Makefile. Which value wins 
 1. a variable typed on make's command line (`make PORT=9000 run`);
 2. without make, a variable set in front of the script (`PORT=9000 deploy/run.sh`);
 3. `NAME := value` in settings.mk, and `NAME ?= value` unless the environment has NAME;
-4. the environment, for a name that settings.mk does not have;
+4. the environment, for a name that settings.mk does not have and that is not in TYPED;
 5. the default below.
 
 Run as a program it prints `export NAME='value'` lines for the shell scripts to eval.
@@ -50,6 +50,14 @@ DEFAULTS = {
     "SSH": "ssh",
     "PLATFORM": "",
     "TAG": "",
+    "CANDIDATE": "yes",
+    "KEEP": "3",
+    "WATCH": "30",
+    "LOCK_WAIT": "60",
+    "PARALLEL": "1",
+    "RELEASE": "",
+    "DRY_RUN": "",
+    "FORMAT": "text",
     "FOLLOW": "",
 }
 
@@ -85,6 +93,9 @@ RULES = {
         "which of these to turn off: non-root read-only capabilities privileges pids memory init"
         " log",
     ),
+    "CANDIDATE": ("yes|no", "`yes`, or `no` for an application that must not run twice"),
+    "RELEASE": (r"[0-9a-f]*(?:-[0-9a-f]*)?", "a release as make releases lists them"),
+    "FORMAT": ("text|json", "`text` or `json`"),
     "PLATFORM": (r"(?:linux/[a-z0-9]+(?:/v\d)?)?", "empty, or such as `linux/arm64`"),
     "TAG": (r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?", "a tag such as `1.4.0`"),
     # the shell scripts split it at blanks, without a thought for quotes
@@ -93,8 +104,10 @@ RULES = {
     "RUN_OPTIONS": (r"[^\x00-\x1f]*", "options of docker run, as `--network backend`"),
 }
 PORTS = ("PORT", "REGISTRY_PORT")
-SECONDS = ("HEALTH_TIMEOUT",)
-COUNTS = ("PIDS",)
+SECONDS = ("HEALTH_TIMEOUT", "WATCH", "LOCK_WAIT")
+COUNTS = ("PIDS", "KEEP", "PARALLEL")
+# Words that may stand in an environment for something else.
+TYPED = ("CANDIDATE", "KEEP", "WATCH", "PARALLEL", "RELEASE", "DRY_RUN", "FORMAT")
 WORDS = ("SSH", "RUN_OPTIONS")  # as a shell would read them
 
 # Options of docker run that a deploy has settings for, or sets itself.
@@ -204,7 +217,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
             value, line = in_file[name]
             where = f"{name} in deploy/settings.mk, line {line},"
         else:
-            value = environment.get(name, default)
+            value = default if name in TYPED else environment.get(name, default)
             where = f"{name}, which deploy/settings.mk does not set,"
         if name not in WORDS:  # a path in it may have two blanks in a row
             value = " ".join(value.split())
@@ -231,7 +244,8 @@ def check(name: str, value: str, where: str) -> None:
         if not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > 65535:
             raise SettingsError(f"{where} is {value!r}: write a port from 1 to 65535")
     elif name in (*SECONDS, *COUNTS):
-        if not re.fullmatch(r"[1-9][0-9]{0,5}", value):
+        least = "0" if name in ("WATCH", "LOCK_WAIT") else "1"
+        if not re.fullmatch(rf"[{least}-9]|[1-9][0-9]{{1,5}}", value):
             unit = " of seconds" if name in SECONDS else ""
             raise SettingsError(f"{where} is {value!r}: write a whole number{unit}")
     elif name in RULES:

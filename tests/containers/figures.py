@@ -1,0 +1,210 @@
+"""Figures of deploys for docs/deploys.md; no test, and run by name:
+
+.venv/bin/python -m pytest -s tests/containers/figures.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.conftest import Shipped, answer_of
+from tests.containers.odd import Odd
+from tests.harness import debian
+from tests.harness.console import run
+
+MODULE_TEXT = "Hello, world!"
+ROUNDS = 3
+
+
+def say(text: str) -> None:
+    """Print a figure."""
+    print(f"\nFIGURE {text}", flush=True)
+
+
+def received(shipped: Shipped) -> int:
+    """Count the bytes that the server's network interface has received."""
+    return int(shipped.laptop.server.run("cat", "/sys/class/net/eth0/statistics/rx_bytes"))
+
+
+class Watching(threading.Thread):
+    """Asks all the time, and finds the longest time without an answer."""
+
+    def __init__(self, address: str) -> None:
+        """Take the address to ask."""
+        super().__init__()
+        self._address = address
+        self._end = threading.Event()
+        self.longest = 0.0
+
+    def run(self) -> None:
+        """Ask until it is over."""
+        last = time.monotonic()
+        while not self._end.wait(0.005):
+            with contextlib.suppress(OSError):
+                answer_of(self._address)
+                now = time.monotonic()
+                self.longest = max(self.longest, now - last)
+                last = now
+
+    def __enter__(self) -> Watching:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._end.set()
+        self.join()
+
+
+@pytest.mark.parametrize("shipped", ["CPython", "PyPy"], indirect=True)
+def test_gap_under_load(shipped: Shipped) -> None:
+    """Redeploys while wrk asks over 50 connections, beside the application's own start."""
+    debian.install("wrk")
+    server, address = shipped.laptop.server, shipped.laptop.server.address(shipped.port)
+    shipped.make("deploy")
+    starts, gaps = [], []
+    for number in range(ROUNDS):
+        load = ["wrk", "-t1", "-c50", "-d60s", f"http://{address}/"]
+        with subprocess.Popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as wrk:
+            try:
+                server.docker("stop", shipped.name)
+                began = time.monotonic()
+                server.docker("start", shipped.name)
+                while True:
+                    with contextlib.suppress(OSError):
+                        answer_of(address)
+                        break
+                    time.sleep(0.005)
+                starts.append(time.monotonic() - began)
+                (shipped.project.path / "deploy" / "run.env").write_text(f"A={number}\n")
+                with Watching(address) as watching:
+                    shipped.make("deploy")
+                gaps.append(watching.longest)
+            finally:
+                wrk.kill()
+    (shipped.project.path / "deploy" / "run.env").unlink()
+    start, gap = statistics.median(starts), statistics.median(gaps)
+    say(f"{shipped.name}: starts {starts} gaps {gaps}: {gap:.2f} / {start:.2f} = {gap / start:.2f}")
+
+
+@pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
+def test_beside_the_hand_written(shipped: Shipped) -> None:
+    """`make push deploy` after a changed line, and the same with docker and ssh by hand."""
+    module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
+    laptop, server = shipped.laptop, shipped.laptop.server
+    repository = f"127.0.0.1:{laptop.registry_port}/{shipped.run_image}"
+    times: dict[str, list[float]] = {"make": [], "hand": []}
+    sent: dict[str, list[int]] = {"make": [], "hand": []}
+    text = MODULE_TEXT
+    for number in range(2 * ROUNDS):
+        new = f"Hello, {number}!"
+        shipped.edit(module, text, new)
+        text = new
+        shipped.make("image")
+        way = "hand" if number % 2 else "make"
+        before, began = received(shipped), time.monotonic()
+        if way == "make":
+            shipped.make("push", "deploy")
+        else:
+            tag = f"{repository}:hand{number}"
+            laptop.docker("tag", shipped.run_image, tag)
+            laptop.docker("push", "--quiet", tag)
+            remote = (
+                f"docker pull --quiet 127.0.0.1:5999/{shipped.run_image}:hand{number} &&"
+                f" docker rm --force {shipped.name} && docker run --detach --name {shipped.name}"
+                f" --restart=always --publish {shipped.port}:{shipped.port}"
+                f" 127.0.0.1:5999/{shipped.run_image}:hand{number}"
+            )
+            tunnel = ("-R", f"127.0.0.1:5999:127.0.0.1:{laptop.registry_port}")
+            laptop.engine.run(*shlex.split(server.ssh), *tunnel, server.host, remote)
+        times[way].append(time.monotonic() - began)
+        sent[way].append(received(shipped) - before)
+        if way == "hand":
+            server.docker("rm", "--force", shipped.name)
+            shipped.make("deploy")
+    medians = {way: statistics.median(found) for way, found in times.items()}
+    say(f"seconds {times}: {medians['make'] / medians['hand']:.2f} times; bytes {sent}")
+
+
+@contextlib.contextmanager
+def bad_link(odd: Odd) -> Iterator[None]:
+    """Put 20 ms and 0.5 % loss between here and the server, half of the time each way."""
+    pid = odd.laptop.docker("inspect", "--format", "{{.State.Pid}}", odd.server.name).strip()
+    inside = ["nsenter", "-t", pid, "-n"]
+    number = run("figures", [*inside, "cat", "/sys/class/net/eth0/iflink"]).strip()
+    links = json.loads(run("figures", ["ip", "-json", "link"]))
+    outside = next(link["ifname"] for link in links if link["ifindex"] == int(number))
+    netem = ["root", "netem", "delay", "10ms", "loss", "0.5%", "limit", "10000"]
+    run("figures", [*inside, "tc", "qdisc", "add", "dev", "eth0", *netem])
+    run("figures", ["tc", "qdisc", "add", "dev", outside, *netem])
+    try:
+        yield
+    finally:
+        run("figures", ["tc", "qdisc", "del", "dev", outside, "root"])
+        run("figures", [*inside, "tc", "qdisc", "del", "dev", "eth0", "root"])
+
+
+def push_layers(odd: Odd, sizes: list[int]) -> None:
+    """Put layers of random megabytes on top of the application's image, and push that."""
+    lines = [f"FROM {odd.name}-run", "USER 0"]
+    lines += [
+        f"RUN head -c {size}M /dev/urandom >/var/layer{number}" for number, size in enumerate(sizes)
+    ]
+    lines.append("USER 10001:10001")
+    name = f"127.0.0.1:{odd.laptop.registry_port}/{odd.name}-run:big{len(sizes)}"
+    folder = odd.project.path / ".deploy"
+    (folder / "big.docker").write_text("\n".join(lines) + "\n")
+    build = ("docker", "build", "--no-cache", "--provenance=false", "--quiet", "--tag", name)
+    odd.laptop.engine.run(*build, "--file", str(folder / "big.docker"), str(folder), timeout=900)
+    said = odd.laptop.engine.run("docker", "push", name, timeout=900)
+    found = re.search(r"digest: (sha256:\w+)", said)
+    assert found
+    image = odd.laptop.image_id(name)
+    command: list[str | Path] = ["python3", odd.project.path / "deploy" / "state.py", "set", "push"]
+    run("figures", [*command, f"digest={found[1]}", f"image={image}", f"name={name}"])
+
+
+def arrived(odd: Odd) -> int:
+    """Count the bytes that the server's network interface has received."""
+    return int(odd.server.run("cat", "/sys/class/net/eth0/statistics/rx_bytes"))
+
+
+def test_large_layer_over_a_bad_link(odd: Odd) -> None:
+    """500 MB in one layer, 20 ms, 0.5 % loss."""
+    push_layers(odd, [500])
+    before = arrived(odd)
+    with bad_link(odd):
+        began = time.monotonic()
+        odd.succeeds()
+        took = time.monotonic() - began
+    say(f"500 MB over 20 ms and 0.5 %: {took:.0f} s, {(arrived(odd) - before) / 1e6:.0f} MB")
+    assert odd.one_healthy_release_runs()
+
+
+def test_cut_tunnel_goes_on_where_it_ended(odd: Odd) -> None:
+    """Five layers of 100 MB; the link goes after some of them have arrived."""
+    push_layers(odd, [100] * 5)
+    before = arrived(odd)
+    with bad_link(odd):
+        with odd.start() as process:
+            while arrived(odd) - before < 330e6:
+                time.sleep(0.2)
+                assert process.poll() is None
+            process.kill()
+        first = arrived(odd) - before
+        odd.succeeds()
+    second = arrived(odd) - before - first
+    say(f"cut after {first / 1e6:.0f} MB of 500; the second deploy sent {second / 1e6:.0f} MB")
+    assert odd.one_healthy_release_runs()

@@ -1,0 +1,122 @@
+"""Releases that are broken in every way: what worked runs on, or is put back."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.containers.conftest import Laptop
+from tests.containers.odd import Odd
+
+
+class Asking(threading.Thread):
+    """Asks for the release all the time, and counts what is not answered."""
+
+    def __init__(self, odd: Odd) -> None:
+        """Take what to ask."""
+        super().__init__()
+        self._odd = odd
+        self._end = threading.Event()
+        self.asked = 0
+        self.lost = 0
+
+    def run(self) -> None:
+        """Ask until the block ends."""
+        while not self._end.wait(0.02):
+            self.asked += 1
+            self.lost += self._odd.answer != "good"
+
+    def __enter__(self) -> Asking:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._end.set()
+        self.join()
+
+
+BESIDE = {
+    "exits": "no database today",
+    "sleeps 3": "ended with status 3",
+    "missing": "DATABASE_URL",
+    "writes": "Read-only file system",
+    "unhealthy": "answers HTTP/1.0 500",
+    "elsewhere": "refused",
+    "loopback": "listens on 127.0.0.1 only",
+    "garbage": "does not speak HTTP",
+    "slow 6": "timed out",
+    "late 60": "refused",
+    "crashes 4": "ended with status 9",
+    "eats 2": "out of memory: raise MEMORY",
+}
+
+
+@pytest.mark.parametrize("mode", BESIDE)
+def test_broken_release_costs_no_request(odd: Odd, mode: str) -> None:
+    """It fails beside the one that runs, which goes on answering; the reason is told."""
+    odd.release(VERSION="bad", MODE=mode)
+    with Asking(odd) as asking:
+        said = odd.fails(HEALTH_TIMEOUT="7")
+    assert BESIDE[mode] in said
+    assert f"kept stopped as {odd.name}-failed" in said
+    assert asking.asked > 20
+    assert asking.lost == 0
+    assert odd.one_healthy_release_runs()
+    assert odd.leftovers() == []
+
+
+@pytest.mark.parametrize("mode", ["exits", "crashes 4"])
+def test_application_that_must_not_run_twice_is_put_back(odd: Odd, mode: str) -> None:
+    """Without a candidate the old one stops first, and comes back."""
+    odd.release(VERSION="bad", MODE=mode)
+    said = odd.fails(HEALTH_TIMEOUT="7", CANDIDATE="no")
+    assert "runs" in said
+    assert odd.one_healthy_release_runs()
+    assert odd.answer == "good"
+    assert odd.leftovers() == []
+
+
+def test_release_that_crashes_later_is_put_back_by_the_server_alone(odd: Odd) -> None:
+    """The deploy was good; the server goes on watching."""
+    odd.release(VERSION="bad", MODE="crashes 8")
+    odd.succeeds()
+    odd.until(lambda: odd.answer == "good" and odd.one_healthy_release_runs())
+    assert any("did not stay up" in line for line in odd.status["log"])
+
+
+def test_release_that_ignores_sigterm_is_replaced_and_put_back(odd: Odd) -> None:
+    """It is killed after docker's ten seconds."""
+    odd.release(VERSION="stubborn", MODE="stubborn")
+    odd.succeeds()
+    assert odd.answer == "stubborn"
+    odd.release(VERSION="good")
+    odd.succeeds()
+    assert odd.answer == "good"
+    assert odd.leftovers() == []
+
+
+def test_release_for_another_architecture_is_refused(odd: Odd, laptop: Laptop) -> None:
+    """Before anything is sent."""
+    state = odd.project.path / ".deploy" / "state.json"
+    text = state.read_text()
+    container = laptop.docker("create", f"{odd.name}-run").strip()
+    foreign = f"{odd.name}-foreign"
+    try:
+        export = (
+            "sh",
+            "-c",
+            'docker export "$1" | docker import --platform linux/arm64 - "$2"',
+            "sh",
+        )
+        image = laptop.engine.run(*export, container, foreign).strip()
+        before = laptop.image_id(f"{odd.name}-run")
+        state.write_text(text.replace(before, image))
+        assert "it is amd64 and the image is arm64: make image push deploy" in odd.fails()
+    finally:
+        state.write_text(text)
+        laptop.docker("rm", container)
+        laptop.engine.succeeds("docker", "image", "rm", foreign)
+    assert odd.one_healthy_release_runs()

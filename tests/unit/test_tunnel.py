@@ -1,0 +1,51 @@
+"""The tunnel: proven by what is at its end, and a pull that fails says why."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from tests.unit.conftest import Program, closed_port
+from tests.unit.test_plan import made
+from tests.unit.test_registry import DIGEST, Registry, WebServer
+
+ssh = importlib.import_module("ssh")
+tunnel = importlib.import_module("tunnel")
+
+Serve = Callable[[type[BaseHTTPRequestHandler]], int]
+
+
+def test_the_tunnel_is_proven_by_the_image_at_its_end(here: Any, serve: Serve) -> None:
+    """The registry there has this very image."""
+    tunnel.prove(here, serve(Registry), "shop-run", DIGEST)
+
+
+def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
+    """Another server, a registry without the image, and nobody at all."""
+    for port, name in (
+        (serve(WebServer), "x"),
+        (serve(Registry), "x"),
+        (closed_port(), "shop-run"),
+    ):
+        with pytest.raises(ssh.ConnectionFailed, match="does not answer as our registry"):
+            tunnel.prove(here, port, name, DIGEST)
+
+
+def test_a_pull_that_fails_says_why(here: Any, program: Program) -> None:
+    """The last word of docker's is shown, and that a second try goes on where it ended."""
+    program("docker", 'echo "no space left for $3" >&2; exit 1')
+    with pytest.raises(ssh.ConnectionFailed, match="pulled: no space left for a@b; nothing was"):
+        tunnel.pull(here, made(), "a@b", terminal=False)
+
+
+def test_a_rootless_engine_that_does_not_see_the_tunnel_is_explained(
+    here: Any, program: Program
+) -> None:
+    """Its loopback is another."""
+    program("docker", 'echo "connection refused" >&2; exit 1')
+    with pytest.raises(ssh.ConnectionFailed, match="its Docker is rootless, which does not see"):
+        tunnel.pull(here, made("security [name=rootless]"), "a@b", terminal=False)
