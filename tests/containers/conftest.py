@@ -170,7 +170,7 @@ class Shipped:
 def engine() -> Iterator[harness.Engine]:
     """The machine's engine, or one of our own for the length of the session."""
     with harness.engine_session() as found:
-        for image in (harness.BASE, harness.REGISTRY):
+        for image in (harness.BASE, harness.REGISTRY, harness.POSTGRES, harness.MARIADB):
             harness.provide(found, image)
         yield found
 

@@ -11,7 +11,7 @@ machine has is used as it is, the rest is brought, and nothing is left behind.
 from tests.harness.certificates import extra_certificates
 from tests.harness.console import HarnessError
 from tests.harness.engine import Engine, engine_session
-from tests.harness.images import BASE, MARIADB, POSTGRES, REGISTRY, provide
+from tests.harness.images import BASE, MARIADB, POSTGRES, REGISTRY, chromium, provide
 from tests.harness.servers import Server, remove_kept
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Engine",
     "HarnessError",
     "Server",
+    "chromium",
     "engine_session",
     "extra_certificates",
     "provide",

@@ -75,6 +75,17 @@ def provide_built(engine: Engine, image: str, context: Path) -> None:
         _keep(engine, image, kept)
 
 
+def chromium(engine: Engine) -> str:
+    """Make sure that the image of a browser is in the engine, and give its name.
+
+    Raises HarnessError, with the end of the build's log, when it cannot be built.
+    """
+    image = f"slipway-chromium:{fingerprint_of(HERE / 'chromium')}"
+    provide(engine, BASE)
+    provide_built(engine, image, HERE / "chromium")
+    return image
+
+
 def build(engine: Engine, image: str, context: Path, files: Iterable[Path] = ()) -> None:
     """Build an image from a folder of this package, with further files in its context.
 

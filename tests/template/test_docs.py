@@ -47,6 +47,28 @@ def test_generated_readme_names_targets_that_exist(bake: Baker) -> None:
     assert not [target for target in contract if f"`{target}`" not in text]
 
 
+def test_attachments_are_documented_as_they_are(bake: Baker) -> None:
+    """Each setting with its default, each address, each target and each module."""
+    project = bake(app="attachments")
+    text = project.read("ATTACHMENTS.md")
+    code = project.read("src/deployme/settings.py")
+    fields = re.findall(r"^    ([a-z_]+): (?:int|str) = (.*)", code, re.M)
+    assert len(fields) > 10
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| ([^|]+) \|$", text, re.M))
+    for name, default in fields:
+        if name != "port":
+            documented = rows.pop(name.upper())
+            value = default.replace("_", "").replace(" << 30", "G").replace("1 << 40", "1T")
+            assert name in ("database_url", "write_token") or documented == value
+    assert not rows
+    assert {"backup", "restore", "database"} <= targets_named(text) <= targets_of(project.path)
+    modules = [name for name in project.files() if name.startswith("src/deployme/")]
+    for name in modules:
+        file = name.removeprefix("src/deployme/")
+        known = file.split("/")[0]
+        assert known in text or known == "__init__.py", file
+
+
 def test_readme_shows_the_questions_that_are_asked() -> None:
     """The transcript in the README has each prompt and each default."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
