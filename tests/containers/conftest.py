@@ -20,12 +20,16 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import harness
 from tests.conftest import Baker, Project
 from tests.containers import odd as odds
+
+if TYPE_CHECKING:
+    from tests.containers.attachments import Attachments
 
 # Images, containers and registries of this session have names that nobody else's have.
 SESSION = secrets.token_hex(3)
@@ -496,3 +500,27 @@ def odd(engine: harness.Engine, laptop: Laptop, odd_project: Project) -> Iterato
         made.release(VERSION="good")
         made.succeeds()
         yield made
+
+
+def attachments(generate: Baker, laptop: Laptop, python: str) -> Iterator[Attachments]:
+    """Generate a project with attachments and make its image."""
+    from tests.containers.attachments import Attachments  # it needs what is above
+
+    name = f"files-{python.lower()}-{SESSION}"
+    project = generate(project=name, app="attachments", python=python)
+    laptop.make(project, "image")
+    made = Attachments(laptop, project, name)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def attachments_cpython(generate: Baker, laptop: Laptop) -> Iterator[Attachments]:
+    """The attachments application on CPython."""
+    yield from attachments(generate, laptop, "CPython")
+
+
+@pytest.fixture(scope="session")
+def attachments_pypy(generate: Baker, laptop: Laptop) -> Iterator[Attachments]:
+    """The attachments application on PyPy."""
+    yield from attachments(generate, laptop, "PyPy")
