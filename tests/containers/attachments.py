@@ -120,7 +120,8 @@ class Attachments:
         return finish(everything(Client(self.port)))
 
     def database(self, kind: str) -> tuple[str, str]:
-        """Start a database by its profile; gives its DATABASE_URL and the option to reach it."""
+        """Start an empty database by its profile; gives its DATABASE_URL and how to reach it."""
+        self._end_databases()
         scheme = {"postgres": "postgresql", "mariadb": "mysql"}[kind]
         ports = {"POSTGRES_PORT": str(free_port()), "MARIADB_PORT": str(free_port())}
         self.laptop.make(self.project, "database", f"DATABASE={kind}", **ports)
@@ -136,7 +137,11 @@ class Attachments:
 
     def end(self) -> None:
         """Remove what was started, with its data."""
-        self.make("stop")
-        everything = ("compose", "--profile", "*", "down", "--volumes")
-        self.laptop.run(self.project, "docker", *everything)
+        self._end_databases()
         self.laptop.docker("volume", "rm", "--force", *self.volumes)
+
+    def _end_databases(self) -> None:
+        self.make("stop")  # or it would keep their network
+        down = ("docker", "compose", "--profile", "*", "down", "--volumes")
+        done = self.laptop.run(self.project, *down)
+        assert done.returncode == 0, done.stdout

@@ -94,6 +94,19 @@ class Page:
                 **{"type": kind, "key": name, "windowsVirtualKeyCode": code, "text": text},
             )
 
+    def slow_down(self, upload: int) -> None:
+        """Let it send so many bytes a second; -1 for as many as it can."""
+        self.call("Network.enable")
+        self.call(
+            "Network.emulateNetworkConditions",
+            **{
+                "offline": False,
+                "latency": 0,
+                "downloadThroughput": -1,
+                "uploadThroughput": upload,
+            },
+        )
+
     def screenshot(self, path: Path) -> None:
         """Write a picture of what is to be seen."""
         data = self.call("Page.captureScreenshot", format="png")["data"]

@@ -380,6 +380,7 @@ def test_the_page_in_a_browser(cpython: Attachments, tmp_path: Path) -> None:
     (folder / "a \u2603 & <b>.txt").write_text("hello")
     (folder / "too large.bin").write_bytes(bytes(3 * MIB))
     (folder / "landscape.png").write_bytes(landscape.draw())
+    chosen = [f"/chosen/{path.name}" for path in sorted(folder.iterdir())]
     mounted = ("--volume", f"{folder}:/chosen:ro", "--network", f"container:{cpython.container}")
     with Page(harness.chromium(engine), engine.environment, *mounted) as page:
         page.open("http://127.0.0.1:8081/")
@@ -391,7 +392,7 @@ def test_the_page_in_a_browser(cpython: Attachments, tmp_path: Path) -> None:
 
         page.run("document.getElementById('token').focus()")
         page.call("Input.insertText", text="sesame")
-        chosen = [f"/chosen/{path.name}" for path in sorted(folder.iterdir())]
+        (folder / "video.bin").write_bytes(bytes(MIB))
         page.choose("#choice", *chosen)
         page.until("document.querySelectorAll('#files li').length == 2")
         page.until("document.querySelector('#uploads .failed')")
@@ -402,9 +403,14 @@ def test_the_page_in_a_browser(cpython: Attachments, tmp_path: Path) -> None:
         names = page.run("[...document.querySelectorAll('#files .name')].map(e => e.innerText)")
         assert sorted(names) == ["a \u2603 & <b>.txt", "dropped.txt", "landscape.png"]
         assert page.run("document.getElementById('total').innerText").startswith("3 files")
-        kept = os.environ.get("ATTACHMENTS_SCREENSHOT")
-        page.run("document.querySelector('#uploads .cancel').click()")
-        page.screenshot(Path(kept) if kept else tmp_path / "page.png")
+
+        page.slow_down(150_000)
+        page.choose("#choice", "/chosen/video.bin")
+        page.until("document.querySelector('#uploads progress').value > 0.3")
+        page.screenshot(Path(os.environ.get("ATTACHMENTS_SCREENSHOT") or tmp_path / "page.png"))
+        page.run("document.querySelector('#uploads li:last-child .cancel').click()")
+        page.until("document.querySelectorAll('#uploads li').length == 1")
+        page.slow_down(-1)
 
         text = "fetch(document.querySelector('.save[download^=\"a \"]').href).then(r => r.text())"
         assert page.run(text) == "hello"
