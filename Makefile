@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers faults kills bench check fix clean
+.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs check fix clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n
 
 bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
 	@$(VENV)/bin/python -m bench
+
+bench-blobs: $(VENV)/ready ## measure files in databases beside plain files and other ways, and write docs/blobs.*
+	@$(VENV)/bin/python -m bench.blobs
 
 check: $(VENV)/ready ## the linters alone; changes no file
 	@$(VENV)/bin/python -m pytest tests/template/test_linters.py

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from bench.figures import summary
 from bench.report import MEASURES, formatter
 
-LABELS, PANEL, BAR, GAP, TEXT = 90, 170, 14, 5, 12  # pixels
+LABELS, PANEL, BAR, GAP, TEXT = 90, 170, 14, 5, 12  # pixels; the names' width may be another
 OURS, THEIRS, LINE = "#0b6e4f", "#a9b4c2", "#30363d"
 
 
@@ -40,42 +40,52 @@ def bar(x: float, y: float, measure: str, values: Sequence[float], full: float, 
 def panel(x: float, y: float, measure: str, rows: Mapping[str, Sequence[float]], ours: str) -> str:
     """One measure: a bar for each contender. rows: contender -> values, maybe none."""
     full = max(max(values) for values in rows.values() if values)
-    parts = [text(x, y, MEASURES[measure], 'font-weight="bold"')]
+    parts = []
     for number, (name, values) in enumerate(rows.items()):
         if values:
             top = y + 8 + number * (BAR + GAP)
-            parts.append(bar(x, top, measure, values, full, OURS if name == ours else THEIRS))
+            colour = OURS if name.startswith(ours) else THEIRS
+            parts.append(bar(x, top, measure, values, full, colour))
     return "".join(parts)
 
 
-def block(y: float, case: Mapping[str, Any], ours: str) -> tuple[str, float]:
+def block(
+    y: float, case: Mapping[str, Any], ours: str, headings: Mapping[str, str], labels: float
+) -> tuple[str, float]:
     """One case: its title, its contenders' names, its panels; and where the next one begins."""
     values: Mapping[str, Mapping[str, Sequence[float]]] = case["values"]
-    measures = [name for name in MEASURES if any(name in each for each in values.values())]
+    measures = [name for name in headings if any(name in each for each in values.values())]
     parts = [text(10, y, case["title"], 'font-size="14" font-weight="bold"')]
     top = y + 24
     for number, name in enumerate(values):
         parts.append(text(10, top + 8 + number * (BAR + GAP) + TEXT - 1, name))
     for number, measure in enumerate(measures):
         rows = {name: each.get(measure, ()) for name, each in values.items()}
-        parts.append(panel(LABELS + number * PANEL, top, measure, rows, ours))
+        left = labels + number * PANEL
+        parts.append(text(left, top, headings[measure], 'font-weight="bold"'))
+        parts.append(panel(left, top, measure, rows, ours))
     return "".join(parts), top + 8 + len(values) * (BAR + GAP) + 30
 
 
-def svg(found: Mapping[str, Any], ours: str = "slipway") -> str:
-    """The whole picture."""
+def svg(
+    found: Mapping[str, Any],
+    ours: str = "slipway",
+    measures: Mapping[str, str] = MEASURES,
+    labels: float = LABELS,
+) -> str:
+    """The whole picture; ours are the contenders whose names begin so."""
     parts, y = [], 28.0
     for case in found["cases"]:
-        drawn, y = block(y, case, ours)
+        drawn, y = block(y, case, ours, measures, labels)
         parts.append(drawn)
     widest = max(
-        (len({name for each in case["values"].values() for name in each} & set(MEASURES)))
+        (len({name for each in case["values"].values() for name in each} & set(measures)))
         for case in found["cases"]
     )
-    width, height = LABELS + widest * PANEL, y - 16
+    width, height = labels + widest * PANEL, y - 16
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}"'
         f' viewBox="0 0 {width} {height:.0f}" font-family="sans-serif" font-size="{TEXT}"'
-        f' fill="{LINE}"><title>Median and spread; slipway beside its peers</title>'
+        f' fill="{LINE}"><title>Median and spread; {ours} beside its peers</title>'
         f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
     )

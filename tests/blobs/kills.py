@@ -34,6 +34,8 @@ def prepare(url: str, folder: Path) -> None:
     connection = blobfiles.connect(url)
     blobfiles.migrate(connection)
     blobfiles.migrate(connection, folder, "busy")
+    for blob in blobfiles.list(connection):
+        blobfiles.delete(connection, blob.id)
     connection.close()
 
 

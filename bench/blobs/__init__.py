@@ -1,0 +1,1 @@
+"""blobfiles beside a plain file and the ways that Python had before."""
