@@ -26,11 +26,11 @@ from tests.containers.clients import Client, Crowd, read_head
 MIB = 1 << 20
 # Over what it has when it is idle, for a file of any size.
 MOST_MEMORY = {"CPython": 24 * MIB, "PyPy": 64 * MIB}
-LARGE = {"CPython": 1024 * MIB, "PyPy": 256 * MIB}
+LARGE = {"CPython": 1024 * MIB, "PyPy": 128 * MIB}
 MOST_WAL = 64 * MIB
 # Longer runs of the same: ATTACHMENTS_KILLS=100 ATTACHMENTS_SECONDS=60.
-KILLS = int(os.environ.get("ATTACHMENTS_KILLS", "6"))
-SECONDS = float(os.environ.get("ATTACHMENTS_SECONDS", "15"))
+KILLS = int(os.environ.get("ATTACHMENTS_KILLS", "4"))
+SECONDS = float(os.environ.get("ATTACHMENTS_SECONDS", "10"))
 CLIENTS = 200
 
 
