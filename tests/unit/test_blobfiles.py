@@ -1,9 +1,12 @@
-"""blobfiles as a model of io.BytesIO: any operations in any order give what that one gives."""
+"""blobfiles beside io.BytesIO, in any order of operations; and what its README shows."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+
+from tests import blobs
 
 # Small chunks have all the edges that large ones have.
 CHUNK = 16
@@ -149,3 +154,16 @@ def test_file_object_is_as_bytesio(tmp_path: Path) -> None:
         run_state_machine_as_test(FileMachine, settings=fuller)
     finally:
         FileMachine.connection.close()
+
+
+def test_readme_works_as_it_is_shown(tmp_path: Path) -> None:
+    """By itself, in Django and in FastAPI."""
+    script = Path(blobs.__file__).with_name("recipes.py")
+    done = subprocess.run(
+        [sys.executable, script, blobs.PACKAGE / "README.md", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(blobs.SOURCES)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
