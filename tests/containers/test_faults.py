@@ -20,7 +20,7 @@ from tests import harness
 from tests.containers.conftest import Laptop
 from tests.containers.odd import WITHIN, Odd
 
-FAULTS = int(os.environ.get("FAULTS", "3"))
+FAULTS = int(os.environ.get("FAULTS", "2"))
 SEED = int(os.environ.get("SEED", "1"))
 LONGEST = 11.0  # seconds that a deploy of this application takes here
 CUT = 30  # seconds that the network is down

@@ -88,9 +88,9 @@ def test_release_that_crashes_later_is_put_back_by_the_server_alone(odd: Odd) ->
 
 
 def test_release_that_ignores_sigterm_is_replaced_and_put_back(odd: Odd) -> None:
-    """It is killed after docker's ten seconds."""
+    """It is killed when its time is over."""
     odd.release(VERSION="stubborn", MODE="stubborn")
-    odd.succeeds()
+    odd.succeeds(RUN_OPTIONS="--stop-timeout 2")
     assert odd.answer == "stubborn"
     odd.release(VERSION="good")
     odd.succeeds()

@@ -32,6 +32,8 @@ from ssh import Connection, ConnectionFailed, assignments, connected
 
 RECONNECT = 90  # seconds in which a server must be back that was lost in the middle
 LOST = (255, 129, 137, 141, 143)  # ssh's own status, and those of a shell that was killed
+GONE = 4  # another deploy has removed the image that was pulled for this one
+ATTEMPTS = 3
 SETTLED = 3  # the part on the server was killed, and what it left is in order
 
 # What the server does first: it keeps the script, since it may have to start it again, and the
@@ -103,28 +105,37 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
             return 0
         if plan.running:
             say(f"{host}: {plan.running.label('release')} is to become {wanted.release}")
-        reference = tunnel.fetch(connection, plan, int(settings["REGISTRY_PORT"]), alone=alone)
-        status = perform(
-            connection,
-            facts,
-            {**settings, "RELEASE": wanted.release},
-            "deploy",
-            IMAGE=reference,
-            DIGEST=wanted.digest,
-            REVISION=wanted.revision,
-            CANDIDATE="yes" if wanted.candidate else "no",
-            OPTIONS=wanted.options,
-            OPTIONS_SUM=wanted.options_sum,
-            PUBLISHED=wanted.published,
-            VOLUMES=wanted.volumes,
-            ENVIRONMENT=wanted.environment.decode(),
-        )
+        for _ in range(ATTEMPTS):
+            status = send(connection, plan, settings, alone)
+            if status != GONE:
+                break
         address = connection.address()
     if status in (*LOST, SETTLED):
         status = find_out(settings, wanted, host)
     if status == 0:
         say(f"{host}: http://{address}:{settings['PORT']}")
     return status
+
+
+def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bool) -> int:
+    """Let a server pull the image and run it; gives the exit status."""
+    wanted = plan.wanted
+    reference = tunnel.fetch(connection, plan, int(settings["REGISTRY_PORT"]), alone=alone)
+    return perform(
+        connection,
+        plan.facts,
+        {**settings, "RELEASE": wanted.release},
+        "deploy",
+        IMAGE=reference,
+        DIGEST=wanted.digest,
+        REVISION=wanted.revision,
+        CANDIDATE="yes" if wanted.candidate else "no",
+        OPTIONS=wanted.options,
+        OPTIONS_SUM=wanted.options_sum,
+        PUBLISHED=wanted.published,
+        VOLUMES=wanted.volumes,
+        ENVIRONMENT=wanted.environment.decode(),
+    )
 
 
 def find_out(settings: dict[str, str], wanted: Wanted, host: str) -> int:

@@ -6,6 +6,12 @@
 
 container=$PROJECT-local
 
+# as_a_server FUNCTION ARGUMENT: what a deploy does on a server
+as_a_server() {
+    # shellcheck disable=SC2016 # expanded by that shell
+    sh -c '. "$0"; "$@"' "$DEPLOY/server-container.sh" "$@"
+}
+
 case ${1:-start} in
 stop)
     docker rm --force --volumes "$container" >/dev/null 2>&1 || true
@@ -22,11 +28,11 @@ eval "options=($(python3 "$DEPLOY/container.py" 127.0.0.1))"
 file=$(python3 "$DEPLOY/environment.py")
 [ -z "$file" ] || options+=(--env-file "$file")
 docker rm --force --volumes "$container" >/dev/null 2>&1 || true
-VOLUMES=$(python3 "$DEPLOY/container.py" volumes) sh "$DEPLOY/server.sh" volumes "$PROJECT-run"
+VOLUMES=$(python3 "$DEPLOY/container.py" volumes) as_a_server make_volumes "$PROJECT-run"
 if ! docker run --detach --name "$container" "${options[@]}" "$PROJECT-run" >/dev/null; then
     docker rm --force --volumes "$container" >/dev/null 2>&1 || true
     die "the container does not start; see above (is port $PORT taken? then: make run PORT=…)"
 fi
-CONTAINER=$container sh "$DEPLOY/server.sh" wait ||
+as_a_server wait_healthy "$container" ||
     die "$container is not healthy; it is left for a look: docker logs $container"
 say "http://127.0.0.1:$PORT answers; end it with: make stop"

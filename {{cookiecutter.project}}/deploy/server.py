@@ -88,7 +88,7 @@ def script(*names: str) -> str:
 
 def whole_script() -> tuple[str, str]:
     """Give all that runs on a server, and the name under which a server keeps it."""
-    text = script("server-lock.sh", "server-survey.sh", "server.sh")
+    text = script("server-lock.sh", "server-container.sh", "server-survey.sh", "server.sh")
     return text, f"server-{hashlib.sha256(text.encode()).hexdigest()[:12]}.sh"
 
 

@@ -1,10 +1,7 @@
 #!/bin/sh
 # server.sh JOB: what is done where the application runs; needs docker and nothing else.
 #
-# deploy.py sends this file over ssh, behind server-lock.sh and server-survey.sh and with its
-# variables set; `make run` uses `wait` and `volumes`.
-#   wait      until CONTAINER is healthy, at most HEALTH_TIMEOUT seconds; shows its log if it is not
-#   volumes   make those of VOLUMES that are not there, for the user of an image
+# deploy.py sends it over ssh, behind the other server-*.sh and with its variables set.
 #   guard     do JOB in a process of its own, and settle what it leaves when that is killed
 #   work      do JOB: deploy, rollback or settle
 #   survey    say what there is; see server-survey.sh
@@ -24,106 +21,9 @@
 # shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come in front of this file
 set -eu
 
-DOCKER=${DOCKER:-docker}
-HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
-STEADY=5 # seconds that a release must have been up to be trusted
+GONE=4   # status: the image is not there any more, pull it again
 reason=  # why a deploy cannot go on
 settled= # whether what it left is in order
-
-docker() {
-    # shellcheck disable=SC2086 # `sudo -n docker` is words
-    command $DOCKER "$@" </dev/null
-}
-
-quietly() {
-    "$@" >/dev/null 2>&1
-}
-
-# field TEMPLATE CONTAINER: what docker knows of it; fails when there is none
-field() {
-    docker container inspect --format "$1" "$2" 2>/dev/null
-}
-
-# exists NAME: by its whole name; docker would also take the beginning of an ID
-exists() {
-    case $(field '{{.Name}}' "$1") in
-    "$1" | "/$1") ;;
-    *) return 1 ;;
-    esac
-}
-
-label() {
-    field "{{index .Config.Labels \"slipway.$2\"}}" "$1"
-}
-
-policy() {
-    docker update --restart="$1" "$2" >/dev/null
-}
-
-# health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
-# one is `steady`
-health() {
-    field '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
-        "$1" || echo 'gone 0'
-}
-
-show_why() {
-    {
-        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{end}}{{end}}' "$1" | sed -n 's/^.//p'
-        echo "the last lines of its log:"
-        docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
-        field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
-            sed -n '/./s/^/    health: /p' | tail -n 3
-    } >&2 || true
-}
-
-# wait_healthy CONTAINER [SECONDS]: and up for so long. One that ends, or is restarted, has failed at
-# once; without a HEALTHCHECK steady running has to do.
-wait_healthy() {
-    podman=$(docker --version 2>/dev/null | grep '^podman' || true)
-    began=$(date +%s) restarts=$(health "$1")
-    restarts=${restarts#* }
-    while :; do
-        # podman leaves the checks to systemd, which may not be there
-        [ -z "$podman" ] || quietly docker healthcheck run "$1" || true
-        state=$(health "$1")
-        up=$(($(date +%s) - began))
-        case $state in
-        "healthy $restarts") [ "$up" -lt "${2:-0}" ] || return 0 ;;
-        "steady $restarts") [ "$up" -lt "$STEADY" ] || return 0 ;;
-        "starting $restarts" | "created $restarts" | "unhealthy $restarts") ;;
-        *)
-            show_why "$1"
-            return 1
-            ;;
-        esac
-        if [ "$up" -ge "$HEALTH_TIMEOUT" ] && [ "${state% *}" != healthy ]; then
-            show_why "$1"
-            printf '%s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2 || true
-            return 1
-        fi
-        sleep 0.1
-    done
-}
-
-# make_volumes IMAGE: an empty volume is root's, and the image's user could write nothing into it.
-# The helper is kept until it is done: one that is left was cut off, and is done again.
-make_volumes() {
-    helper=$PROJECT-volumes image=$1
-    if exists "$helper"; then
-        docker start --attach "$helper" && docker rm "$helper" >/dev/null
-    fi
-    set --
-    for volume in ${VOLUMES:-}; do
-        quietly docker volume inspect "$volume" || set -- "$@" --volume "$volume:/volumes/$volume"
-    done
-    [ $# -gt 0 ] || return 0
-    user=$(docker image inspect --format '{{.Config.User}}' "$image")
-    docker create --name "$helper" --network none --user 0:0 --entrypoint /bin/sh "$@" \
-        "$image" -c "chown ${user:-0:0} /volumes/*" >/dev/null
-    docker start --attach "$helper"
-    docker rm "$helper" >/dev/null
-}
 
 # What cannot go on leaves by here; `ended` puts in order what it leaves.
 give_up() {
@@ -175,7 +75,8 @@ asked_from_outside() {
 
 # kept_name CONTAINER: what a release is called that is neither the running nor the previous one
 kept_name() {
-    echo "$PROJECT-$(label "$1" release)"
+    release=$(label "$1" release)
+    echo "$PROJECT-${release:-old}"
 }
 
 # finish CONTAINER: it is healthy, and from now on the one that comes back after a reboot
@@ -212,20 +113,49 @@ park() {
     esac
 }
 
+# engine_is_back: after ten minutes nobody starts it any more
+engine_is_back() {
+    seconds=0
+    until quietly docker version; do
+        [ "$seconds" -lt 600 ] || return 1
+        seconds=$((seconds + 1))
+        sleep 1
+    done
+}
+
+# let_go CONTAINER: of the port that it has in the eyes of an engine which was killed while it was
+# about to start; it keeps its networks
+let_go() {
+    # shellcheck disable=SC2016 # $name is docker's
+    for network in $(field '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}' "$1"); do
+        quietly docker network disconnect --force "$network" "$1" || true
+        quietly docker network connect "$network" "$1" || true
+    done
+}
+
+# revive CONTAINER: an engine that was killed may fail to start it at first
+revive() {
+    tries=0
+    until docker start "$1" >/dev/null; do
+        [ "$tries" -lt 10 ] || return 1
+        tries=$((tries + 1))
+        sleep 1
+        engine_is_back || return 1
+        for name in "$PROJECT-failed" "$PROJECT-previous" "$PROJECT-next" "$PROJECT-back" "$1"; do
+            [ "$(field '{{.State.Running}}' "$name")" != false ] || let_go "$name"
+        done
+    done
+}
+
 # stands CONTAINER: it runs, or is started, and is healthy
 stands() {
     case $(health "$1") in 'healthy '*) return 0 ;; esac
-    docker start "$1" >/dev/null && wait_healthy "$1"
+    revive "$1" && wait_healthy "$1"
 }
 
 # settle: whatever was cut off, afterwards one release runs, the same that a reboot brings back
 settle() {
-    tries=0
-    until quietly docker version; do
-        [ "$tries" -lt 600 ] || return 1
-        tries=$((tries + 1))
-        sleep 1
-    done
+    engine_is_back || return 1
     for new in "$PROJECT-next" "$PROJECT-back"; do
         exists "$new" || continue
         if [ "$(field '{{.HostConfig.RestartPolicy.Name}}' "$new")" = always ]; then
@@ -244,7 +174,7 @@ settle() {
     exists "$PROJECT" || ! exists "$PROJECT-previous" || docker rename "$PROJECT-previous" "$PROJECT"
     exists "$PROJECT" || return 0
     policy always "$PROJECT"
-    docker start "$PROJECT" >/dev/null
+    revive "$PROJECT"
 }
 
 # switch CONTAINER: let it run in place of the one that runs
@@ -260,12 +190,16 @@ switch() {
 }
 
 deploy() {
-    if [ "$(label "$PROJECT" release)" = "$RELEASE" ] && stands "$PROJECT"; then
+    if [ "$(label "$PROJECT" release) $(label "$PROJECT" options)" = "$RELEASE $OPTIONS_SUM" ] &&
+        stands "$PROJECT"; then
         say "nothing to do: $RELEASE runs and is healthy"
-        exit_well
+        exit_as 0
     fi
     # a stable local name: restart and rollback never need the registry
-    docker tag "$IMAGE" "$PROJECT-run:$RELEASE"
+    if ! quietly docker tag "$IMAGE" "$PROJECT-run:$RELEASE"; then
+        say "a deploy that was at work meanwhile has tidied the image away"
+        exit_as "$GONE"
+    fi
     make_volumes "$PROJECT-run:$RELEASE"
     beside=
     if exists "$PROJECT" && [ "$CANDIDATE" = yes ]; then
@@ -308,7 +242,7 @@ rollback() {
     if [ -n "$RELEASE" ]; then
         case $(label "$PROJECT" release) in "$RELEASE"*)
             say "nothing to do: $(label "$PROJECT" release) runs"
-            exit_well
+            exit_as 0
             ;;
         esac
         target=$(found "$RELEASE")
@@ -381,10 +315,10 @@ ended() {
 }
 
 # Nothing was done, and nothing has to be watched.
-exit_well() {
+exit_as() {
     trap - EXIT
     release
-    exit 0
+    exit "$1"
 }
 
 # No container of a release's names is anybody else's.
@@ -405,7 +339,7 @@ work() {
     settle || true
     if [ "$JOB" = settle ]; then
         ! exists "$PROJECT" || stands "$PROJECT" || give_up "what is here does not become healthy"
-        exit_well
+        exit_as 0
     fi
     "$JOB"
     tidy
@@ -451,8 +385,9 @@ watch() {
         quietly docker version || continue
         [ "$(field '{{.Id}}' "$PROJECT")" = "$id" ] || exit 0
         case $(health "$PROJECT") in
-        'healthy '[01] | 'starting '[01] | 'steady '[01]) bad=0 ;;
-        *) bad=$((bad + 1)) ;;
+        # one that somebody has stopped is restarted by nobody
+        'restarting '* | 'unhealthy '* | *' '[2-9]*) bad=$((bad + 1)) ;;
+        *) bad=0 ;;
         esac
         if [ "$bad" -lt 3 ] || ! exists "$PROJECT-previous"; then
             continue
@@ -469,8 +404,6 @@ watch() {
 }
 
 case $1 in
-wait) wait_healthy "$CONTAINER" ;;
-volumes) make_volumes "$2" ;;
 guard | work | watch | survey) "$1" ;;
 unlock)
     unlock

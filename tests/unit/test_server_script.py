@@ -1,0 +1,60 @@
+"""server.sh, as far as it goes without a Docker engine."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.conftest import SETTINGS, Program
+
+deploy = importlib.import_module("deploy")
+server = importlib.import_module("server")
+settings = importlib.import_module("settings")
+
+
+def performed(here: Any, job: str, **more: str) -> int:
+    """Let this machine do a server's job; gives the exit status."""
+    facts = server.Facts(docker="docker", has_gzip=True)
+    status: int = deploy.perform(here, facts, settings.resolve(SETTINGS, {}), job, **more)
+    return status
+
+
+@pytest.mark.parametrize("job", ["deploy", "rollback", "settle"])
+@pytest.mark.parametrize("name", ["shop", "shop-previous", "shop-failed", "shop-next"])
+def test_a_container_that_no_deploy_made_is_left_alone(
+    here: Any, program: Program, capfd: pytest.CaptureFixture[str], job: str, name: str
+) -> None:
+    """Whichever of a release's names it has."""
+    case = f'case "$*" in *.Name*" {name}") echo /{name} ;; *.Name*) exit 1 ;; esac'
+    docker = program("docker", f'echo "$*" >>"$0.log"; {case}')
+    assert performed(here, job) == 1
+    assert f"a container named {name} is here that no deploy made" in capfd.readouterr().err
+    asked = docker.with_name("docker.log").read_text().splitlines()
+    assert {line.split()[1] for line in asked} == {"inspect"}
+
+
+def test_the_beginning_of_an_id_is_no_name(
+    here: Any, program: Program, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A project may be called `be`, and docker takes that for a container's ID."""
+    program("docker", 'case "$*" in *.Name*) echo /beef ;; esac')
+    assert performed(here, "rollback", PROJECT="be") == 1
+    assert "there is no previous release of be here" in capfd.readouterr().err
+
+
+def test_the_environment_is_kept_where_nobody_else_reads_it(
+    here: Any, program: Program, tmp_path: Path
+) -> None:
+    """Byte for byte, and in no argument of a process."""
+    odd = 'A=it\'s $HOME; "x" `id` \\ é\nB=\n'
+    docker = program("docker", 'echo "$*" >>"$0.log"; [ "$1" = version ]')
+    performed(here, "rollback", OPTIONS_SUM="abc", ENVIRONMENT=odd)
+    folder = tmp_path / ".slipway" / "shop"
+    file = folder / "env-abc"
+    assert file.read_text(encoding="utf-8") == odd
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "it's" not in docker.with_name("docker.log").read_text()
+    assert (folder / server.whole_script()[1]).read_text() == server.whole_script()[0] + "\n"

@@ -1,0 +1,110 @@
+#!/bin/sh
+# server-container.sh: what is asked of Docker about a container, on a server and by `make run`.
+#
+#   docker …                            the command that DOCKER names, which may be `sudo -n docker`
+#   exists NAME, label NAME KEY …       what docker knows of a container
+#   wait_healthy CONTAINER [SECONDS]    until it is healthy, at most HEALTH_TIMEOUT seconds; shows its
+#                                       log if it is not
+#   make_volumes IMAGE                  those of VOLUMES that are not there, for the image's user
+# Sourced, or sent to a server in front of server.sh.
+
+set -eu
+
+DOCKER=${DOCKER:-docker}
+HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
+STEADY=5 # seconds that a release must have been up to be trusted
+
+docker() {
+    # shellcheck disable=SC2086 # `sudo -n docker` is words
+    command $DOCKER "$@" </dev/null
+}
+
+quietly() {
+    "$@" >/dev/null 2>&1
+}
+
+# field TEMPLATE CONTAINER: what docker knows of it; fails when there is none
+field() {
+    docker container inspect --format "$1" "$2" 2>/dev/null
+}
+
+# exists NAME: by its whole name; docker would also take the beginning of an ID
+exists() {
+    case $(field '{{.Name}}' "$1") in
+    "$1" | "/$1") ;;
+    *) return 1 ;;
+    esac
+}
+
+label() {
+    field "{{index .Config.Labels \"slipway.$2\"}}" "$1"
+}
+
+policy() {
+    docker update --restart="$1" "$2" >/dev/null
+}
+
+# health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
+# one is `steady`
+health() {
+    field '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
+        "$1" || echo 'gone 0'
+}
+
+show_why() {
+    {
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        echo "the last lines of its log:"
+        docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
+        field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
+            sed -n '/./s/^/    health: /p' | tail -n 3
+    } >&2 || true
+}
+
+# wait_healthy CONTAINER [SECONDS]: and up for so long. One that ends, or is restarted, has failed at
+# once; without a HEALTHCHECK steady running has to do.
+wait_healthy() {
+    podman=$(docker --version 2>/dev/null | grep '^podman' || true)
+    began=$(date +%s) restarts=$(health "$1")
+    restarts=${restarts#* }
+    while :; do
+        # podman leaves the checks to systemd, which may not be there
+        [ -z "$podman" ] || quietly docker healthcheck run "$1" || true
+        state=$(health "$1")
+        up=$(($(date +%s) - began))
+        case $state in
+        "healthy $restarts") [ "$up" -lt "${2:-0}" ] || return 0 ;;
+        "steady $restarts") [ "$up" -lt "$STEADY" ] || return 0 ;;
+        "starting $restarts" | "created $restarts" | "unhealthy $restarts") ;;
+        *)
+            show_why "$1"
+            return 1
+            ;;
+        esac
+        if [ "$up" -ge "$HEALTH_TIMEOUT" ] && [ "${state% *}" != healthy ]; then
+            show_why "$1"
+            printf '%s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2 || true
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+
+# make_volumes IMAGE: an empty volume is root's, and the image's user could write nothing into it.
+# The helper is kept until it is done: one that is left was cut off, and is done again.
+make_volumes() {
+    helper=$PROJECT-volumes image=$1
+    if exists "$helper"; then
+        docker start --attach "$helper" && docker rm "$helper" >/dev/null
+    fi
+    set --
+    for volume in ${VOLUMES:-}; do
+        quietly docker volume inspect "$volume" || set -- "$@" --volume "$volume:/volumes/$volume"
+    done
+    [ $# -gt 0 ] || return 0
+    user=$(docker image inspect --format '{{.Config.User}}' "$image")
+    docker create --name "$helper" --network none --user 0:0 --entrypoint /bin/sh "$@" \
+        "$image" -c "chown ${user:-0:0} /volumes/*" >/dev/null
+    docker start --attach "$helper"
+    docker rm "$helper" >/dev/null
+}
