@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs check fix clean
+.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs native-table check fix clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,8 @@ bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and
 
 bench-blobs: $(VENV)/ready ## measure files in databases beside plain files and other ways, and write docs/blobs.*
 	@$(VENV)/bin/python -m bench.blobs
+native-table: $(VENV)/ready ## build packages that need a C library from source, and write docs/native.* (PYTHON=CPython too)
+	@$(VENV)/bin/python -m native_table --python '$(PYTHON)'
 
 check: $(VENV)/ready ## the linters alone; changes no file
 	@$(VENV)/bin/python -m pytest tests/template/test_linters.py

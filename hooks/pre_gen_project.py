@@ -6,8 +6,7 @@ of the template; the tests import it as it stands.
 
 from __future__ import annotations
 
-import configparser
-import difflib
+import importlib.util
 import ipaddress
 import json
 import keyword
@@ -66,28 +65,49 @@ def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
         yield f"{package!r} would hide a module of that name: type another, such as my-{answer}"
 
 
-def catalogue(answers: Mapping[str, Any]) -> set[str]:
-    """The names that native.ini has; none where the template is out of sight.
+def deploy(answers: Mapping[str, Any]) -> Path | None:
+    """The template's deploy folder; None where the template is out of sight.
 
     cookiecutter says where the template is, as it was typed; cruft does not. What is let through
     then, post_gen_project.py sees in the generated project.
     """
-    parser = configparser.ConfigParser(interpolation=None)
     template = Path(answers.get("_output_dir", ""), answers.get("_repo_dir", "nowhere"))
-    parser.read(template.glob("*cookiecutter*/deploy/native.ini"), encoding="utf-8")
-    names = [f"{library} {parser[library].get('aliases', '')}" for library in parser.sections()]
-    return set(" ".join(names).lower().split())
+    return next((path.parent for path in template.glob("*cookiecutter*/deploy/native.ini")), None)
+
+
+def catalogue(answers: Mapping[str, Any]) -> Any:
+    """The generated project's own catalogue, by its own module; None where that is out of sight."""
+    folder = deploy(answers)
+    spec = folder and importlib.util.spec_from_file_location("native", folder / "native.py")
+    if not (spec and spec.loader):
+        return None
+    module = sys.modules["native"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.catalogue()
 
 
 def native_deps(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     """Names that the catalogue knows, and Debian packages."""
     known = catalogue(answers)
     for name in answer.split() if known else ():
-        if name.lower() in known or re.fullmatch(r"apt:[a-z0-9][a-z0-9+.-]+", name):
+        if known.find(name) or re.fullmatch(r"(apt|build):[a-z0-9][a-z0-9+.-]+", name):
             continue
-        near = difflib.get_close_matches(name.lower(), known, cutoff=0.5)
+        near = known.nearest(name)
         instead = ", ".join([*near, "or apt:NAME for the Debian package NAME"]).removeprefix("or ")
         yield f"no library here is called {name!r}: type {instead}"
+
+
+def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """An interpreter on which the packages work whose libraries were asked for by their names."""
+    folder = deploy(answers)
+    if answer != "PyPy" or folder is None:
+        return
+    lines = (folder / "pypy.ini").read_text(encoding="utf-8").splitlines()
+    instead = dict(re.findall(r"^([a-z0-9.-]+) = *(.*)$", "\n".join(lines), re.M))
+    for name in answers["native_deps"].lower().split():
+        if name in instead:
+            other = f"CPython, or in native_deps the library that {instead[name]} needs"
+            yield f"{name} does not work on PyPy: type {other if instead[name] else 'CPython'}"
 
 
 def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
@@ -147,7 +167,7 @@ def is_host(host: str) -> bool:
     return bool(re.fullmatch(PLAIN, host))
 
 
-CHECKS = (project, native_deps, command, port, base_image, deploy_host)
+CHECKS = (project, python, native_deps, command, port, base_image, deploy_host)
 
 
 def problems(answers: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import importlib
 import re
 import subprocess
@@ -11,54 +10,109 @@ import sys
 import pytest
 
 from tests.conftest import Project
-from tests.unit.conftest import DEPLOY
 
 native = importlib.import_module("native")
 
-CATALOGUE = configparser.ConfigParser(interpolation=None)
-CATALOGUE.read(DEPLOY / "native.ini", encoding="utf-8")
+LIBRARIES = {library.name: library for library in native.catalogue().libraries}
 PACKAGE = r"[a-z0-9][a-z0-9+.-]+"
+# What is only built with, and what is only there when a program runs.
+BUILT_WITH = (
+    "cmake meson ninja swig nasm autotools bison flex git perl protoc rust clang llvm".split()
+)
+RUN_WITH = "atomic gomp".split()
 
 
-@pytest.mark.parametrize("library", CATALOGUE.sections())
-def test_every_library_can_be_built_and_run_with(library: str) -> None:
-    """Each has headers for the builder, shared libraries for the base image, and nothing else."""
-    assert set(CATALOGUE[library]) == {"aliases", "build", "run"}
-    for role in ("build", "run"):
-        found = native.packages([library], role)
-        assert found
-        for package in found:
-            assert re.fullmatch(rf"{PACKAGE}(\|{PACKAGE})*", package)
-            assert package.endswith("-dev") is (role == "build")
+def test_catalogue_has_what_people_ask_for() -> None:
+    """The staples of web, database, imaging, XML, crypto, messaging, geo and audio."""
+    assert len(LIBRARIES) >= 200
+    for name in "openssl libpq mariadb jpeg xml2 sodium zeromq rdkafka geos gdal sndfile".split():
+        assert name in LIBRARIES
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_every_library_is_made_of_packages(name: str) -> None:
+    """Each has packages to build and to run with, but for tools and headers."""
+    library = LIBRARIES[name]
+    assert library.run or name in BUILT_WITH or not library.libraries or name == "apache"
+    assert library.build or name in RUN_WITH
+    for package in (*library.build, *library.run):
+        assert re.fullmatch(rf"{PACKAGE}(\|{PACKAGE})*", package)
+    assert not [package for package in library.run if package.endswith("-dev")]
 
 
 def test_no_name_means_two_libraries() -> None:
     """Names and aliases are unique across the catalogue."""
-    names = [
-        name for each in CATALOGUE for name in (each, *CATALOGUE[each].get("aliases", "").split())
-    ]
-    names.remove("DEFAULT")
+    names = [name.lower() for library in LIBRARIES.values() for name in library.names()]
     assert sorted(names) == sorted(set(names))
-    assert {name.lower() for name in names} == set(native.catalogue())
 
 
-@pytest.mark.parametrize("library", CATALOGUE.sections())
-def test_debian_packages_are_names_too(library: str) -> None:
-    """Who knows the -dev package's name need not learn another."""
-    for package in native.packages([library], "build"):
-        for choice in package.split("|"):
-            assert choice not in native.catalogue() or native.catalogue()[choice].name == library
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_all_that_a_library_has_leads_to_one(name: str) -> None:
+    """Who knows a package, header, pkg-config module, program or -l need not learn a name."""
+    library = LIBRARIES[name]
+    known = native.catalogue()
+    assert known.find(name) is library
+    for word in (*library.aliases, *library.packages(), *library.modules, *library.programs):
+        assert known.find(word) is not None
+    for header in library.headers:
+        assert known.by_header(header.replace("*", "x") + ("x.h" if header.endswith("/") else ""))
+    for stem in library.libraries:
+        assert known.by_file(f"lib{stem}.so.1") is not None
+        assert known.find(f"-l{stem}") is not None
+
+
+@pytest.mark.parametrize(
+    ("word", "library"),
+    [
+        ("PostgreSQL", "libpq"),
+        ("pq", "libpq"),
+        ("libpq5", "libpq"),
+        ("pg_config", "libpq"),
+        ("psycopg2", "libpq"),
+        ("libpq.so.5", "libpq"),
+        ("libxml/parser.h", "xml2"),
+        ("libxml-2.0", "xml2"),
+        ("libssl1.1", "openssl"),
+        ("libjpeg8-dev", "jpeg"),
+        ("-lssl", "openssl"),
+        ("libffi-devel", "libffi"),
+        ("kerberos", "krb5"),
+        ("libmysqlclient-dev", "mariadb"),
+    ],
+)
+def test_a_library_is_known_as_people_say_it(word: str, library: str) -> None:
+    """Of other releases and distributions as well."""
+    assert native.catalogue().find(word).name == library
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("libpq.so.5", "pq"),
+        ("libpq-9b38f5e3.so.5.17", "pq"),
+        ("/usr/lib/libglib-2.0.so.0", "glib-2.0"),
+        ("libz.a", "z"),
+        ("_psycopg.cpython-313-x86_64-linux-gnu.so", "_psycopg.cpython-313-x86_64-linux-gnu"),
+    ],
+)
+def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
+    """Without the version, and without the sum that auditwheel puts in."""
+    assert native.stem_of(name) == stem
 
 
 @pytest.mark.parametrize(
     ("wanted", "build", "run"),
     [
         ([], [], []),
-        (["libffi"], ["libffi-dev"], ["libffi8|libffi7"]),
-        (["OpenSSL", "libpq-dev"], ["libssl-dev", "libpq-dev"], ["libssl3t64|libssl3", "libpq5"]),
+        (["libffi"], ["libffi-dev"], ["libffi8"]),
+        (
+            ["OpenSSL", "libpq-dev"],
+            ["libssl-dev", "libpq-dev"],
+            ["libssl3t64|libssl3|for:libssl-dev", "libpq5"],
+        ),
         (["mysqlclient", "mysql"], ["libmariadb-dev"], ["libmariadb3"]),
-        (["apt:libfoo-dev"], ["libfoo-dev"], []),
-        (["apt:libfoo2", "apt:g++-13"], ["libfoo2", "g++-13"], ["libfoo2", "g++-13"]),
+        (["apt:libfoo-dev"], ["libfoo-dev"], ["for:libfoo-dev"]),
+        (["apt:libfoo2", "build:g++-13"], ["libfoo2", "g++-13"], ["for:libfoo2"]),
         (["krb5"], ["libkrb5-dev"], ["libgssapi-krb5-2", "libkrb5-3"]),
     ],
 )
@@ -72,7 +126,7 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
     ("name", "hint"),
     [
         ("opensl", "did you mean openssl"),
-        ("postgresq", "did you mean postgresql"),
+        ("postgresq", "did you mean libpq"),
         ("LIBXML", None),
         ("qqqqqq", "see deploy/native.ini. A Debian package is named as apt:PACKAGE"),
         ("apt:Libfoo", "apt:PACKAGE"),
@@ -89,8 +143,17 @@ def test_an_unknown_name_gives_the_nearest_ones(
     done = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
     if hint is None:
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "libssl3t64|libssl3 libxml2-16|libxml2\n"
+        assert (
+            done.stdout == "libssl3t64|libssl3|for:libssl-dev libxml2-16|libxml2|for:libxml2-dev\n"
+        )
         return
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert f"NATIVE in deploy/settings.mk names {name!r}" in done.stderr
     assert hint in done.stderr
+
+
+def test_words_that_mean_the_same_are_not_added() -> None:
+    """By whatever names, and each thing once."""
+    there = ["libpq-dev", "apt:cmake"]
+    assert native.unlike(["postgresql", "apt:cmake"], there) == []
+    assert native.unlike(["ssl", "openssl", "apt:git"], there) == ["openssl", "apt:git"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -70,6 +71,8 @@ esac
 
 class Build:
     """A project whose images are files, each with what the engine says of it."""
+
+    wheel = "-1-py3-none-any.whl"
 
     def __init__(self, folder: Path) -> None:
         """Take a folder with a project and images in it."""
@@ -141,12 +144,15 @@ class Build:
         """Make what a step makes."""
         if step in IMAGES:
             self.image(f"shop-{IMAGES[step]}", f"{step} {uuid.uuid4()}")
-        else:
+        elif step != "check":
             wheelhouse = f"wheelhouse/{environment.get('PYTHON', 'python3')}"
             for part in ("deps", "app"):
-                pin = f"{part}==1.0 --hash=sha256:{self.ask('sources')}\n"
+                lock = self.project.path / "requirements.txt"
+                text = lock.read_bytes() if lock.exists() else b""
+                sum_ = self.ask("sources") if part == "app" else hashlib.sha256(text).hexdigest()
+                pin = f"{part}==1.0 --hash=sha256:{sum_}\n"
                 self.write(f"{wheelhouse}/{part}/requirements.txt", f"# made\n{pin}")
-                self.write(f"{wheelhouse}/{part}/{part}.whl", "a wheel")
+                self.write(f"{wheelhouse}/{part}/{part}{self.wheel}", "a wheel")
             if self.unread is not None:
                 self.write(f"{wheelhouse}/unread.json", json.dumps(self.unread))
 
@@ -157,7 +163,7 @@ class Build:
         if step:
             self.ask("start", step, self.by, **environment)
         while step:
-            assert len(did) <= len(STEPS)
+            assert len(did) <= len(STEPS) + 1
             self.make(step, **environment)
             did.append(step)
             step = self.done(step, "image", **environment)
@@ -273,7 +279,7 @@ def test_touched_wheels_are_looked_at_again_and_make_no_other_image(done: Build)
         ("src/shop/deploy/__init__.py", "", STEPS[2:]),
         ("src/shop/venv/__init__.py", "", STEPS[2:]),
         ("deploy/settings.mk", "{}NATIVE := openssl libffi\n", STEPS),
-        ("deploy/settings.mk", "{}NATIVE := openssl apt:libx-dev\n", STEPS[2:3]),
+        ("deploy/settings.mk", "{}NATIVE := openssl build:libx-dev\n", STEPS[2:3]),
         ("deploy/settings.mk", "{}COMMAND := another\n", STEPS[3:]),
         ("deploy/settings.mk", "{}PORT := 9000\n", STEPS[3:]),
         ("deploy/settings.mk", "{}HEALTH := tcp\n", STEPS[3:]),
@@ -375,7 +381,10 @@ def test_an_image_that_somebody_else_made_is_made_again(done: Build) -> None:
     assert done.finish() == list(STEPS)
 
 
-@pytest.mark.parametrize("name", ["deps", "app/app.whl", "app/requirements.txt", "deps/deps.whl"])
+@pytest.mark.parametrize(
+    "name",
+    ["deps", "app/app-1-py3-none-any.whl", "app/requirements.txt", "deps/deps-1-py3-none-any.whl"],
+)
 def test_wheels_that_are_gone_are_built_again(done: Build, name: str) -> None:
     """Somebody tidied the wheelhouse."""
     path = done.project.path / "wheelhouse" / "python3" / name
@@ -407,7 +416,7 @@ def test_what_had_to_be_compiled_needs_the_builder_from_then_on(compiled: Build)
     compiled.image("shop-builder", "another")
     assert compiled.finish() == ["builder", "wheels"]
     settings_file = compiled.project.read("deploy/settings.mk")
-    compiled.write("deploy/settings.mk", f"{settings_file}NATIVE := openssl apt:libx-dev\n")
+    compiled.write("deploy/settings.mk", f"{settings_file}NATIVE := openssl build:libx-dev\n")
     assert compiled.finish() == ["builder", "wheels"]
     compiled.write("deploy/build.docker", "FROM x\n")
     assert compiled.finish() == ["tools", "builder", "wheels"]
@@ -440,7 +449,7 @@ def copied(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [tampered, replaced, copied])
-@pytest.mark.parametrize("name", ["deps/deps.whl", "app/app.whl"])
+@pytest.mark.parametrize("name", ["deps/deps-1-py3-none-any.whl", "app/app-1-py3-none-any.whl"])
 def test_a_wheel_that_somebody_put_there_is_noticed(
     done: Build, change: Callable[[Path], None], name: str
 ) -> None:
@@ -533,8 +542,9 @@ def test_a_setting_that_is_edited_while_a_step_runs_is_not_lost(
     done.write("src/shop/__init__.py", "X = 1\n")
     meanwhile = f"echo 'COMMAND := another' >>'{done.project.path}/deploy/settings.mk'\n"
     (done.images.parent / "meanwhile").write_text(
-        f"{meanwhile}echo '#' >>'{done.project.path}/wheelhouse/python3/app/app.whl'\n"
-        f"echo 'app==1.1' >>'{done.project.path}/wheelhouse/python3/app/requirements.txt'\n"
+        f"{meanwhile}cd '{done.project.path}/wheelhouse/python3/app'\n"
+        f"echo '#' >>app{done.wheel}\n"
+        "echo 'app==1.1' >>requirements.txt\n"
     )
     said = done.project.run("deploy/build.sh", **by)
     assert said.returncode == 0, said.stdout
@@ -936,3 +946,44 @@ def test_the_scripts_are_told_where_the_lock_is(build: Build, text: str, name: s
     """Beside the application, never in place of somebody's own list."""
     build.write("requirements.txt", text)
     assert build.ask("lock") == str(build.project.path / name)
+
+
+CHECKED = {"CHECK_IMAGE": "yes", "DEPLOY_OVERRIDES": "CHECK_IMAGE"}
+
+
+def test_image_is_checked_once(done: Build) -> None:
+    """When it is there; with nothing new there is nothing to do."""
+    assert done.finish(**CHECKED) == ["check"]
+    assert done.finish(**CHECKED) == []
+    assert done.finish() == []
+
+
+def test_changed_line_of_python_is_not_checked_again(done: Build) -> None:
+    """The dependencies' layer is what it was."""
+    done.finish(**CHECKED)
+    done.write("src/shop/__init__.py", "# changed")
+    assert done.finish(**CHECKED) == ["wheels", "image"]
+
+
+def test_changed_line_of_a_compiled_application_is_checked(done: Build) -> None:
+    """It may ask for another library."""
+    done.wheel = "-1-cp311-cp311-linux_x86_64.whl"
+    done.write("requirements.txt", LOCK + "# other\n")
+    done.finish(**CHECKED)
+    done.write("src/shop/__init__.py", "# changed")
+    assert done.finish(**CHECKED) == ["wheels", "image", "check"]
+
+
+@pytest.mark.parametrize("name", ["deploy/linked.py", "deploy/imports.py", "deploy/check.py"])
+def test_changed_check_is_made_again(done: Build, name: str) -> None:
+    """What was found before may be another thing now."""
+    done.finish(**CHECKED)
+    text = (done.project.path / name).read_text(encoding="utf-8")
+    done.write(name, f"{text}\n# changed\n")
+    assert done.finish(**CHECKED) == ["check"]
+
+
+def test_check_alone_is_a_goal(done: Build) -> None:
+    """`make check-image` makes up for what was left out."""
+    assert done.ask("next", "check") == "check"
+    assert done.next() == ""

@@ -1,10 +1,12 @@
 #!/bin/sh
 # apt.sh run|build PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
 # apt.sh unpack FOLDER PACKAGE…: only unpack them there, without what they depend on.
+# apt.sh find PATTERN: print the lines of the release's lists of contents whose path fits the pattern.
 # apt.sh date: date all that was written since to SOURCE_DATE_EPOCH, so that two builds are equal.
 #
 # `run` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
-# Of alternatives the first that this release has is taken (libssl3t64|libssl3). Recommended
+# Of alternatives the first that this release has is taken (libssl3t64|libssl3); for:PACKAGE is what
+# it takes to run what was built with PACKAGE, which may be nothing. Recommended
 # packages are left out: a virtualenv recommends a whole C toolchain. Lists and downloads are in
 # cache mounts, so that the image gets neither them nor the traces of their removal.
 set -eu
@@ -63,6 +65,54 @@ while [ "$1" != -- ]; do
 done
 shift
 
+# field NAME PACKAGE: a field of what is known of a package
+field() {
+    apt-cache show --no-all-versions "$2" 2>/dev/null | sed -n "s/^$1: \([^ ]*\).*/\1/p"
+}
+
+# source_of PACKAGE: the source that it is made from
+source_of() {
+    set -- "$1" "$(field Source "$1")"
+    echo "${2:-$1}"
+}
+
+# needs PACKAGE: what it depends on, of alternatives the first
+needs() {
+    apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" |
+        awk '/Depends: / { if (!other && $2 !~ /^</) print $2; other = /\|/ }' | sed 's/:any$//'
+}
+
+# to_run PACKAGE: what to run with after building with it: of headers and tools the libraries of the
+# same source that they depend on, of anything else itself
+to_run() (
+    section=$(field Section "$1")
+    case $1,${section##*/} in
+    *dev,* | *,devel | *,libdevel | *,rust | *,doc) ;;
+    *) echo "$1" && exit ;;
+    esac
+    source=$(source_of "$1")
+    seen="${seen:-} $1 "
+    found=
+    for each in $(needs "$1"); do
+        case $seen in *" $each "*) continue ;; esac
+        [ "$(source_of "$each")" = "$source" ] || continue
+        section=$(field Section "$each")
+        case $each,${section##*/} in
+        *dev,*) found="$found $(to_run "$each")" ;;
+        *-bin,* | *-data,*) ;;
+        *,libs | *,oldlibs | lib*,*) found="$found $each" ;;
+        esac
+    done
+    # a package that only names another one, as default-libmysqlclient-dev does
+    if [ -z "${found# }" ]; then
+        for each in $(needs "$1"); do
+            case $seen,$each in *" $each "*) ;; *-dev) found="$found $(to_run "$each")" ;; esac
+        done
+    fi
+    # shellcheck disable=SC2086 # names have no blanks
+    [ -z "${found# }" ] || printf '%s\n' $found | sort -u
+)
+
 # find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and missing
 # to one that it does not have
 find_packages() {
@@ -71,15 +121,35 @@ find_packages() {
     for wanted; do
         found=
         for name in $(printf '%s' "$wanted" | tr '|' ' '); do
-            if [ -n "$(apt-cache madison "$name")" ]; then
+            if [ -n "$(apt-cache madison "${name#for:}")" ]; then
                 found=$name
                 break
             fi
         done
-        packages="$packages $found"
-        [ -n "$found" ] || missing=$wanted
+        case $found in
+        '') missing=${wanted#for:} ;;
+        for:*) packages="$packages $(to_run "${found#for:}")" ;;
+        *) packages="$packages $found" ;;
+        esac
     done
 }
+
+if [ "$role" = find ]; then
+    # kept with the builder's other downloads; they are some 40 MB
+    lists=/cache/apt-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
+    if [ -z "$(find "$lists" -name '*_Contents-*' -mtime -7 2>/dev/null)" ]; then
+        mkdir -p "$lists/partial"
+        target=Acquire::IndexTargets::deb::Contents-deb
+        # what some mirror lacks or has half is done without
+        # shellcheck disable=SC2086,SC2016 # options are words; apt itself fills in the variables
+        apt-get $options -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root \
+            -o "$target::MetaKey=\$(COMPONENT)/Contents-\$(ARCHITECTURE)" -o "$target::KeepCompressed=true" \
+            -o "$target::ShortDescription=Contents" -o "$target::Description=Contents" update -qq >&2 || true
+    fi
+    ls "$lists"/*_Contents-* >/dev/null 2>&1 || fail "the lists of contents cannot be fetched: is the network up? Then look at https://packages.debian.org, and name the package as apt:PACKAGE"
+    /usr/lib/apt/apt-helper cat-file "$lists"/*_Contents-* | grep -E "^($1)[[:space:]]" || true
+    exit
+fi
 
 # The builder takes the lists that the base was made with, just now: asking again takes a second. The
 # folder is that of all releases, whose lists may push each other out.
@@ -109,6 +179,8 @@ run)
     # shellcheck disable=SC2086
     apt-get $options upgrade -qq --yes --no-install-recommends >/dev/null
     install -o Dpkg::Options::=--path-exclude='*.h' "$@"
+    # what was asked for is no part of what slim.py removes
+    echo "$@" >/var/lib/dpkg/asked
     ;;
 build)
     # packages that are here already and should have headers

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import lockfile
+import missing
 import unpack
 from index import Index
 from store import Store, digest, sha256
@@ -147,6 +148,9 @@ class Builds:
                     found = self.store.add_built(key, self.build(tree, Path(folder), needs))
                 return found
         except Failure as problem:
+            answer = missing.explain(pin.name, pin.version, problem.output)
+            if answer:  # what the tools said of it is no more than that
+                raise Failure(answer) from None
             raise Failure(f"{name} cannot be built: {problem}", problem.output) from None
 
     def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:

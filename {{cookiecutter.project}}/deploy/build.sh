@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build.sh [STEP…]: make the run image, or everything up to each STEP: base, tools, builder, wheels, image.
+# build.sh [STEP…]: make the run image, or everything up to each STEP: base, tools, builder, wheels,
+# image, check.
 # A step whose inputs have not changed is not done again; QUIET=1 leaves that unsaid.
 # Works from anywhere, without make.
 #
@@ -10,9 +11,9 @@
 [ $# -gt 0 ] || set -- image
 for step; do
     case $step in
-    base | tools | builder | wheels | image) ;;
+    base | tools | builder | wheels | image | check) ;;
     *)
-        echo "build.sh: there is no step $step: use base, tools, builder, wheels or image" >&2
+        echo "build.sh: there is no step $step: use base, tools, builder, wheels, image or check" >&2
         exit 1
         ;;
     esac
@@ -21,6 +22,9 @@ SETTINGS_BY="state.py plan $*"
 ALONE=1
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+# `auto` builds by this script again and again, and adds to NATIVE what that says is missing
+[ -z "$NATIVE_AUTO" ] || exec "$DEPLOY/words.py" auto "$@"
 
 need_buildx() {
     is_podman || docker buildx version >/dev/null 2>&1 ||
@@ -191,6 +195,12 @@ image() {
         --label "org.opencontainers.image.created=$created" \
         --label "org.opencontainers.image.base.name=$BASE_IMAGE" \
         --label "org.opencontainers.image.base.digest=${pin#*@}"
+}
+
+# check: what the dependencies' layer asks of the system, once for each
+check() {
+    say "check: the image's libraries and imports"
+    "$DEPLOY/check.py" || die "check: the image will not do as it is (CHECK_IMAGE=no leaves this out)"
 }
 
 # What was named is done in that order, up to the goal at hand.

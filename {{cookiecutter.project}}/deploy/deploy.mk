@@ -14,12 +14,12 @@ export DEPLOY_GOALS := $(MAKECMDGOALS)
 DEPLOY_STEPS := $(filter base builder wheels image,$(MAKECMDGOALS))
 DEPLOY_BUILD = $(if $(filter-out $(firstword $(DEPLOY_STEPS)),$(filter $@,$(DEPLOY_STEPS))),:,'$(DEPLOY_FOLDER)/build.sh' $(if $(filter $@,$(DEPLOY_STEPS)),$(DEPLOY_STEPS),$@))
 
-.PHONY: help lock upgrade base builder wheels image verify size run stop push deploy rollback status releases logs shell \
+.PHONY: help lock upgrade base builder native wheels image check-image verify size run stop push deploy rollback status releases logs shell \
 	unlock venv serve registry-up registry-down registry-gc clean
 
 help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
-	@echo '  PORT BIND PYTHON NATIVE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
+	@echo '  PORT BIND PYTHON NATIVE CHECK_IMAGE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
 	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP WATCH LOCK_WAIT PARALLEL'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
 
@@ -35,11 +35,17 @@ base: ## the base image: interpreter, C libraries, /appenv
 builder: ## the builder image: base + compiler, headers, pip
 	@$(DEPLOY_BUILD)
 
+native: ## add C libraries to NATIVE: what is missing, or ADD='libpq xml2'; FIND=foo.h names a package
+	@'$(DEPLOY_FOLDER)/words.py' $(if $(ADD),add $(ADD),$(if $(FIND),find $(FIND),auto))
+
 wheels: ## the wheelhouse: what the lock and the application name
 	@$(DEPLOY_BUILD)
 
 image: ## the run image: base + wheelhouse
 	@$(DEPLOY_BUILD)
+
+check-image: ## see that its C libraries are there and its modules import (part of image)
+	@'$(DEPLOY_FOLDER)/build.sh' check
 
 verify: ## build it all again from nothing, and compare
 	@'$(DEPLOY_FOLDER)/verify.py'

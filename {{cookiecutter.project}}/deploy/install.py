@@ -11,12 +11,15 @@ them. A wheel that is missing, not named, or has another sum ends the build.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import shutil
 import sys
 import time
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 
 import lockfile
@@ -41,6 +44,11 @@ def checked(folder: Path) -> list[Path]:
     named = {sum_: pin for pin in listed for sum_ in pin.sums}
     found = {}
     for wheel in sorted(folder.glob("*.whl")):
+        if not (wheel.name.endswith("-none-any.whl") or fits(wheel.name, tags())):
+            raise Untrue(
+                f"{wheel.name} is not for {lockfile.system()}: the wheelhouse was made for another"
+                " interpreter or machine: remove it, then run make wheels"
+            )
         sum_ = sha256(wheel)
         if sum_ not in named:
             raise Untrue(
@@ -52,6 +60,20 @@ def checked(folder: Path) -> list[Path]:
     if missing:
         raise Untrue(f"the wheelhouse has no wheel of {', '.join(missing)}: run make wheels")
     return list(found.values())
+
+
+@functools.cache
+def tags() -> set[str]:
+    """Name the interpreters, ABIs and platforms whose wheels can be used here."""
+    from packaging.tags import sys_tags  # with pip-tools
+
+    return {str(tag) for tag in sys_tags()}
+
+
+def fits(wheel: str, fitting: Container[str]) -> bool:
+    """Say whether a wheel's name has a tag that can be used here (PEP 425)."""
+    sets = (part.split(".") for part in wheel[: -len(".whl")].rsplit("-", 3)[1:])
+    return any("-".join(tag) in fitting for tag in itertools.product(*sets))
 
 
 def set_times(start: float) -> None:

@@ -26,3 +26,4 @@ else
     mv "$new" "$lock"
     say "wrote $(basename "$lock"), $(grep -c '^[^#].*==' "$lock" || true) pins: commit it"
 fi
+"$DEPLOY/words.py" loaded

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import backend
 import lockfile
+import missing
 from backend import Builds, Tree
 from tools import Failure, NeedsCompiler, results, say
+
+PYPY = Path(__file__).with_name("pypy.ini")
 
 # How pip says that a package's back end failed, and not its search for one.
 BUILD_FAILED = re.compile(
     "subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|Failed to build"
     "|BackendException|returned non-zero exit status"
 )
+
+# Which one that was, in the words of pip and of its resolver.
+UNBUILT = re.compile(r"Failed to build '([\w.-]+)'|Could not build wheels for ([\w.-]+)")
+
+# Which one it has begun with last, where it does not say.
+COLLECTED = re.compile(r"^\s*Collecting ([A-Za-z0-9][\w.-]*)")
 
 
 def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
@@ -32,6 +43,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         )
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
+    refuse_on_pypy(asked_for(source, wanted))  # before it is compiled, which takes minutes
     output = builds.scratch / "lock.txt"
     if present and not upgrade:
         output.write_text(present, encoding="utf-8")
@@ -41,12 +53,57 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     except Failure as problem:
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             raise NeedsCompiler from None
-        raise
+        answer = why_not_built(problem.output)
+        raise (Failure(answer) if answer else problem) from None
     # pip-compile leaves no file when nothing is asked for
     text = output.read_text(encoding="utf-8") if output.exists() else ""
+    refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
     return lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + text
+
+
+def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[str]:
+    """Name what requirement files and a pyproject.toml ask for themselves, on this interpreter."""
+    from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
+
+    for name in wanted:
+        text = lockfile.read(source / name)
+        lines = lockfile.logical_lines(text)
+        if name.endswith(".toml"):
+            arrays = re.findall(r"^\s*dependencies\s*=\s*\[(.*?)\]\s*$", text, re.M | re.S)
+            lines = [
+                one or other
+                for one, other in re.findall(r'"([^"\n]*)"|\'([^\'\n]*)\'', "".join(arrays))
+            ]
+        for line in lines:
+            with contextlib.suppress(InvalidRequirement):
+                requirement = Requirement(line)
+                if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                    yield lockfile.normalize(requirement.name)
+
+
+def refuse_on_pypy(names: Iterable[str]) -> None:
+    """Raise Failure for a distribution that is known not to work on PyPy, where this is one."""
+    if not lockfile.interpreter().startswith("PyPy"):
+        return
+    lines = PYPY.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    instead = {name.strip(): other.strip() for name, other in pairs}
+    for name in names:
+        if name in instead:
+            use = f"use {instead[name]} instead, or " if instead[name] else ""
+            raise Failure(
+                f"{name} does not work on PyPy: {use}write PYTHON := python3 into"
+                " deploy/settings.mk"
+            )
+
+
+def why_not_built(output: list[str]) -> str:
+    """Say what the package needs that pip could not build; empty when its output does not say."""
+    names = [match.group(1) or match.group(2) for match in map(UNBUILT.search, output) if match]
+    names = names or [match.group(1) for match in map(COLLECTED.search, output) if match]
+    return missing.explain(lockfile.normalize(names[-1]), "", output) if names else ""
 
 
 def copy_source(application: Path, scratch: Path) -> Path:

@@ -2,63 +2,205 @@
 """Turn the names of native dependencies into Debian packages, by the catalogue native.ini.
 
     native.py build NAME…    the packages to build with (headers)
-    native.py run NAME…      the packages to run with (shared libraries)
+    native.py run NAME…      the packages to run with (shared libraries), as apt.sh takes them
 
-`apt:PACKAGE` names a Debian package itself: one that ends in -dev is built with, others are both
-built and run with.
+A name is what anybody calls it: openssl, libssl-dev, libpq, pg_config, libxml/parser.h, psycopg2.
+`apt:PACKAGE` is a Debian package itself: it is built with, and of headers and tools the libraries
+are run with, of any other package itself. `build:PACKAGE` is built with and nothing else.
 """
 
 from __future__ import annotations
 
-import configparser
 import difflib
+import fnmatch
+import functools
 import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "native.ini"
-APT_NAME = re.compile(r"apt:([a-z0-9][a-z0-9+.-]+)")
+APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
+
+Words = tuple[str, ...]
 
 
 class UnknownName(Exception):
     """A name that the catalogue does not have; the message gives the nearest ones."""
 
 
-def catalogue(path: Path = CATALOGUE) -> dict[str, configparser.SectionProxy]:
-    """Read the catalogue: every name and alias, to its library's section."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(path.read_text(encoding="utf-8"))
-    names = {}
-    for library in parser.sections():
-        section = parser[library]
-        for name in (library, *section.get("aliases", "").split()):
-            names[name.lower()] = section
-    return names
+@dataclass
+class Library:
+    """One section of the catalogue; native.ini says what its fields are."""
+
+    name: str
+    aliases: Words = ()
+    build: Words = ()
+    run: Words = ()
+    headers: Words = ()
+    modules: Words = ()
+    programs: Words = ()
+    libraries: Words = ()
+    pypi: Words = ()
+    loads: Words = ()
+
+    def names(self) -> Iterator[str]:
+        """Give what it is called by name."""
+        yield self.name
+        yield from self.aliases
+
+    def packages(self) -> Iterator[str]:
+        """Give its Debian packages, alternatives apart."""
+        for each in (*self.build, *self.run):
+            yield from each.split("|")
 
 
-def packages(wanted: list[str], role: str, path: Path = CATALOGUE) -> list[str]:
+@dataclass
+class Catalogue:
+    """The libraries, and every way to name one."""
+
+    libraries: list[Library] = field(default_factory=list)
+    _index: dict[str, dict[str, Library]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index them; of two that share something the first one has it."""
+        for kind in ("names", "packages"):
+            self._index[kind] = {}
+        for kind in ("headers", "modules", "programs", "libraries", "pypi", "loads"):
+            self._index[kind] = {}
+        for library in self.libraries:
+            for kind, index in self._index.items():
+                value = getattr(library, kind)
+                for name in value() if callable(value) else value:
+                    index.setdefault(name.lower(), library)
+
+    def by(self, kind: str, name: str) -> Library | None:
+        """Give the library that has this module, program, library, or PyPI package."""
+        return self._index[kind].get(name.lower())
+
+    def by_header(self, path: str) -> Library | None:
+        """Give the library whose header an #include names."""
+        exact = self.by("headers", path)
+        if exact:
+            return exact
+        for pattern, library in self._index["headers"].items():
+            glob = f"{pattern}*" if pattern.endswith("/") else pattern
+            if "*" in glob and fnmatch.fnmatchcase(path.lower(), glob):
+                return library
+        return None
+
+    def by_file(self, name: str) -> Library | None:
+        """Give the library that a shared library's file name belongs to, as in `libpq.so.5`."""
+        return self.by("libraries", stem_of(name))
+
+    def find(self, word: str) -> Library | None:
+        """Give the library that a word means, however it names it."""
+        word = word.strip().lower()
+        for kind in ("names", "packages", "modules", "programs", "pypi", "loads"):
+            if found := self.by(kind, word):
+                return found
+        if word.startswith("-l"):
+            return self.by("libraries", word[2:])
+        found = self.by_header(word) or self.by_file(word) or self.by("libraries", word)
+        if found:
+            return found
+        plain = plainly(word)
+        return next((each for each in self.libraries if plain in map(plainly, each.names())), None)
+
+    def nearest(self, word: str) -> list[str]:
+        """Give the names that are spelled most like a word."""
+        names = [*self._index["names"], *self._index["packages"], *self._index["pypi"]]
+        close = difflib.get_close_matches(word.lower(), names, n=6, cutoff=0.6)
+        libraries = (self.find(name) for name in close)
+        return list(dict.fromkeys(each.name for each in libraries if each))[:3]
+
+
+def stem_of(name: str) -> str:
+    """Give what a linker calls a shared library by: `pq` for `libpq.so.5` or `libpq-1a2b3c.so`."""
+    stem = re.sub(r"\.(so|a)(\.[0-9.]+)?$", "", name.rpartition("/")[2])
+    stem = re.sub(r"^lib", "", stem)
+    return re.sub(r"-[0-9a-f]{8}$", "", stem)  # auditwheel's copies
+
+
+def plainly(name: str) -> str:
+    """Give a name without what packaging adds to it: `pq` for `libpq-dev` and `libpq5`."""
+    name = re.sub(r"-(dev|devel)$", "", name.lower())
+    name = re.sub(r"(t64)?$", "", name)
+    name = re.sub(r"^lib(?=..)", "", name)
+    return re.sub(r"[-.0-9]+$", "", name) or name
+
+
+def read(text: str) -> Catalogue:
+    """Read a catalogue's text, at a tenth of what ConfigParser takes."""
+    libraries = []
+    for line in text.splitlines():
+        if line.startswith("["):
+            libraries.append(Library(line.strip("[] ")))
+        elif line.strip() and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            words = re.sub(r"\s*\|\s*", "|", value).split()
+            setattr(libraries[-1], name.strip(), tuple(words))
+    return Catalogue(libraries)
+
+
+@functools.cache
+def catalogue(path: Path = CATALOGUE) -> Catalogue:
+    """Read the catalogue beside this file."""
+    return read(path.read_text(encoding="utf-8"))
+
+
+def check(word: str, known: Catalogue) -> Library | None:
+    """Give the library that a word of NATIVE means, or None for a Debian package.
+
+    UnknownName says which word is not known, and the nearest names.
+    """
+    if APT_NAME.fullmatch(word):
+        return None
+    library = known.find(word)
+    if library is None:
+        near = known.nearest(word)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/native.ini."
+        raise UnknownName(
+            f"NATIVE in deploy/settings.mk names {word!r}, which is not in the catalogue: {hint}"
+            " A Debian package is named as apt:PACKAGE"
+        )
+    return library
+
+
+def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[str]:
     """Give the packages for a role (`build` or `run`), as apt.sh takes them.
 
     UnknownName says which name is not known, and the nearest ones.
     """
-    names = catalogue(path)
     found: list[str] = []
-    for name in wanted:
-        direct = APT_NAME.fullmatch(name)
-        if direct:
-            if role == "build" or not direct.group(1).endswith("-dev"):
-                found.append(direct.group(1))
-            continue
-        section = names.get(name.lower())
-        if section is None:
-            near = difflib.get_close_matches(name.lower(), names, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/native.ini."
-            raise UnknownName(
-                f"NATIVE in deploy/settings.mk names {name!r}, which is not in the catalogue:"
-                f" {hint} A Debian package is named as apt:PACKAGE"
-            )
-        found += re.sub(r"\s*\|\s*", "|", section.get(role, "")).split()
+    for word in wanted:
+        library = check(word, catalogue(path))
+        if library is None:
+            kind, _, package = word.partition(":")
+            if role == "build":
+                found.append(package)
+            elif kind == "apt":
+                found.append(f"for:{package}")
+        elif role == "build":
+            found += library.build
+        else:
+            # a release that nobody knew of has other names
+            fallback = "".join(f"|for:{each}" for each in library.build[:1] if "|" not in each)
+            found += [each + fallback if "|" in each else each for each in library.run]
     return list(dict.fromkeys(found))
+
+
+def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Give the words that mean nothing which is wanted already, each thing once."""
+    known = catalogue()
+
+    def meaning(word: str) -> str:
+        library = None if APT_NAME.fullmatch(word) else known.find(word)
+        return library.name if library else word
+
+    there = {meaning(word) for word in wanted}
+    return list({meaning(word): word for word in words if meaning(word) not in there}.values())
 
 
 def main(arguments: list[str]) -> int:

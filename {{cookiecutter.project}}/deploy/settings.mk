@@ -7,8 +7,11 @@ PROJECT := {{ cookiecutter.project }}
 # The interpreter: pypy3 or python3.
 PYTHON := {{ cookiecutter.__python }}
 
-# C libraries that the Python packages need: names in native.ini, or apt:<Debian package>.
+# C libraries that the Python packages need, by any name; apt:PACKAGE; build:PACKAGE is not shipped.
 NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
+
+# Whether make image sees that all libraries are there and all modules import: yes or no.
+CHECK_IMAGE := yes
 
 # The console script that the container runs, and its arguments; no shell reads it.
 COMMAND := {{ cookiecutter.command }}

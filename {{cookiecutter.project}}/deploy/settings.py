@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import external
+import native
 from network import PIP_SETTINGS
 
 DEPLOY = Path(__file__).resolve().parent
@@ -32,6 +34,7 @@ DEFAULTS = {
     "PROJECT": "",
     "PYTHON": "python3",
     "NATIVE": "",
+    "CHECK_IMAGE": "yes",
     "COMMAND": "",
     "PORT": "8081",
     "HEALTH": "/",
@@ -72,6 +75,7 @@ RULES = {
         r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?: [A-Za-z0-9_./:=@%+,-]+)*",
         "a console script and plain arguments, as in `run-the-app` or `gunicorn -w 2 shop.wsgi`",
     ),
+    "CHECK_IMAGE": (r"yes|no", "`yes`, or `no` to leave that to `make check-image`"),
     "HEALTH": (r"/[!-~]*|tcp|none", "a path such as `/`, or `tcp`, or `none`"),
     "BASE_IMAGE": (r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as `debian:trixie-slim`"),
     "DEPLOY_HOST": (
@@ -223,6 +227,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
             value = " ".join(value.split())
         values[name] = value = value.strip()
         check(name, value, where)
+    take_native(values, in_file, overrides)
     # What the application listens on is part of the image; `make run PORT=…` only publishes it
     # elsewhere, and must not rebuild anything.
     port, line = in_file.get("PORT", (values["PORT"], 0))
@@ -236,6 +241,23 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
     # verify.py builds beside what is there
     values["IMAGES"] = environment.get("DEPLOY_IMAGES") or values["PROJECT"]
     return values
+
+
+def take_native(
+    values: dict[str, str], in_file: dict[str, tuple[str, int]], overrides: set[str]
+) -> None:
+    """Take `auto` out of NATIVE, and add what the application's pyproject.toml says that it needs.
+
+    `NATIVE=auto` on the command line leaves the words of the file as they are.
+    """
+    words = values["NATIVE"].split()
+    values["NATIVE_AUTO"] = "yes" if "auto" in words else ""
+    if "auto" in words and "NATIVE" in overrides:
+        words += in_file.get("NATIVE", ("", 0))[0].split()
+    words = [word for word in words if word != "auto"]
+    said = external.of(ROOT)
+    words += native.unlike(said, words) if said else []
+    values["NATIVE"] = " ".join(dict.fromkeys(words))
 
 
 def check(name: str, value: str, where: str) -> None:

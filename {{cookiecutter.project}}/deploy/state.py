@@ -47,6 +47,7 @@ STEPS = {
     "builder": ("base", "builder"),
     "wheels": ("base", "tools", "wheels"),
     "image": ("base", "tools", "wheels", "image"),
+    "check": ("base", "tools", "wheels", "image", "check"),
 }
 STATE = ROOT / ".deploy" / "state.json"
 
@@ -179,7 +180,7 @@ class Steps:
             return {"key": digest(self.base_as_pinned(), wanted, packages, *_here(*files))}
         if step in ("tools", "builder"):
             dockerfile = (DEPLOY / "build.docker").read_text(encoding="utf-8")
-            copied = sorted(set(re.findall(r"[a-z]+\.py", dockerfile)))
+            copied = sorted(set(re.findall(r"[a-z]+\.(?:py|ini)\b", dockerfile)))
             files = ("build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
             packages = native.packages(words, "build") if step == "builder" else []
             return {"key": digest(self.image_id("base"), packages, *_here(*files))}
@@ -189,6 +190,12 @@ class Steps:
                 made_by.append(self.image_id("builder"))
             where = self.settings["WHEELHOUSE"]
             return {"key": digest(made_by, where, lock_text()), "files": self._files}
+        if step == "check":
+            # a changed line of an application of pure Python asks for no other library
+            pure = all(path.name.endswith("-any.whl") for path in self.wheelhouse.glob("app/*.whl"))
+            listed = self.listings()[: 1 if pure else 2]
+            files = ("check.py", "elf.py", "linked.py", "imports.py")
+            return {"key": digest(self.image_id("base"), listed, *_here(*files))}
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
         modules = ("slim", "install", "unpack", "bytecode", "lockfile", "store", "tools")
         these = ["run.docker", "healthcheck.py", *(f"{module}.py" for module in modules)]
@@ -246,6 +253,8 @@ class Steps:
             return False
         if step == "wheels":
             return bool(recorded.get("wheels")) and recorded["wheels"] == self.wheels()
+        if step == "check":
+            return True
         if step == "builder" and not self.is_done("tools"):
             return False
         return bool(self.image_id(step)) and recorded.get("image") == self.image_id(step)
@@ -260,10 +269,16 @@ class Steps:
 
     def next(self, goal: str) -> str:
         """Name the first step up to goal that must be done; empty when all are."""
+        return next((step for step in self.steps_to(goal) if not self.is_done(step)), "")
+
+    def steps_to(self, goal: str) -> list[str]:
+        """Name all steps up to goal; making the image has it checked, unless that is turned off."""
         steps = list(STEPS[goal])
+        if goal == "image" and self.settings["CHECK_IMAGE"] == "yes":
+            steps.append("check")
         if "wheels" in steps and self.compiles():
             steps.insert(steps.index("wheels"), "builder")
-        return next((step for step in steps if not self.is_done(step)), "")
+        return steps
 
     def compiles(self) -> bool:
         """Say whether the last wheels were made by the builder, compiler and all."""
@@ -336,7 +351,8 @@ def do(job: str, step: str = "", *rest: str) -> None:
             finish(steps, step, *rest[:1])
             if len(rest) > 1:
                 # what was edited meanwhile is seen the next time
-                found, goal = steps.first([each for each in rest[1:] if each != step])
+                more = [each for each in rest[1:] if steps.steps_to(each)[-1] != step]
+                found, goal = steps.first(more)
                 start(steps, found)
                 print(f"{found} {goal}\n{steps.environment()}")
 
@@ -355,6 +371,8 @@ def finish(steps: Steps, step: str, by: str = "") -> None:
         raise ValueError(f"{step} was not started: run this again")
     if step == "wheels":
         made = {"wheels": steps.wheels(), "by": by}
+    elif step == "check":
+        made = {}
     else:
         made = {"image": steps.image_id(step)}
     steps.state.record(step, key=steps.key_of(started), **made)

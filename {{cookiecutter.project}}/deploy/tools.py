@@ -25,7 +25,7 @@ UNTRUSTED = (
 class Failure(Exception):
     """A step that cannot be done; the message says what to change.
 
-    The output is what a tool said of it, when that is not shown yet.
+    The output is what a tool said of it, all lines, when that is not shown yet.
     """
 
     def __init__(self, message: str, output: Sequence[str] = ()) -> None:
@@ -51,7 +51,8 @@ def results(tasks: Iterable[Future[T]]) -> list[T]:
         if not isinstance(problem, (Failure, ValueError, OSError)):
             raise problem
     if problems:
-        output = [line for each in problems if isinstance(each, Failure) for line in each.output]
+        shown = (telling(each.output) for each in problems if isinstance(each, Failure))
+        output = [line for lines in shown for line in lines]
         raise Failure("\n".join(str(problem) for problem in problems), output)
     return [task.result() for task in listed]
 
@@ -72,7 +73,7 @@ def telling(lines: list[str]) -> list[str]:
 def quietly(
     command: Sequence[str], environment: Mapping[str, str], cwd: str | Path | None = None
 ) -> tuple[int, list[str]]:
-    """Run a command; gives its status, and what it said of a failure, to be shown.
+    """Run a command; gives its status, and all that it said of a failure.
 
     VERBOSE=1 shows all of it as it comes.
     """
@@ -89,9 +90,8 @@ def quietly(
         if not status:
             return 0, []
         log.seek(0)
-        lines = log.readlines()
-        output = telling(lines)
-        if any("CERTIFICATE_VERIFY_FAILED" in line for line in lines):
+        output = log.readlines()
+        if any("CERTIFICATE_VERIFY_FAILED" in line for line in output):
             output.append(f"wheels: {UNTRUSTED}\n")
         return status, output
 

@@ -33,12 +33,13 @@ from pathlib import Path
 import backend
 import lockfile
 import locking
+import missing
 import network
 import store
 import wheelhouse
 from backend import Builds
 from index import Index
-from tools import EPOCH, Failure, NeedsCompiler, say
+from tools import EPOCH, Failure, NeedsCompiler, say, telling
 
 NEEDS_LOCK = 3
 NEEDS_COMPILER = 4
@@ -117,8 +118,9 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
             except Failure as problem:
                 if builds.without_compiler and started_programs(reads):
                     raise NeedsCompiler from None
+                answer = missing.explain("the application", "", problem.output)
                 message = f"the application's wheel cannot be built: {problem}"
-                raise Failure(message, problem.output) from None
+                raise Failure(answer or message, [] if answer else problem.output) from None
             if builds.without_compiler and started_programs(reads):
                 raise NeedsCompiler
             unlocked = missing_from_lock(wheelhouse.requirements_of(wheel), lock)
@@ -156,15 +158,15 @@ def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
     from packaging.requirements import Requirement  # with pip-tools in the builder
 
     versions = {pin.name: pin.version for pin in lockfile.pins(lock)}
-    missing = []
+    unlocked = []
     for text in requirements:
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = versions.get(lockfile.normalize(requirement.name))
         if version is None or not requirement.specifier.contains(version, prereleases=True):
-            missing.append(str(requirement))
-    return missing
+            unlocked.append(str(requirement))
+    return unlocked
 
 
 def why_not(path: Path) -> str:
@@ -320,8 +322,9 @@ def main(arguments: list[str]) -> int:
     except NeedsCompiler:
         return NEEDS_COMPILER
     except (Failure, ValueError, OSError) as problem:
-        sys.stderr.writelines(getattr(problem, "output", ()))
-        say(str(problem))
+        sys.stderr.writelines(telling(getattr(problem, "output", [])))
+        for line in str(problem).splitlines():
+            say(line)
         return 1
     return 0
 

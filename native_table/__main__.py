@@ -1,0 +1,168 @@
+"""The command line: `python -m native_table [--python CPython|PyPy] [NAME…]`.
+
+Each package is built from its source distribution with no word in NATIVE but those it was given,
+by `make image NATIVE=auto`; then it is used in the run image, which has no compiler and no headers.
+The figures are written after each, so that a run which is cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from native_table.packages import CASES, PYPY_CASES, REFUSED, Case
+from native_table.report import page
+from tests import harness
+from tests.conftest import ROOT, Baker, Project
+from tests.harness.console import HarnessError, say
+
+OUTPUT = ROOT / "docs" / "native.json"
+CACHE = "native-table"
+# what no run image may have
+BARE = "! command -v gcc cc make && ! find /usr/include -name '*.h' | grep -q ."
+
+
+def template(place: Path) -> Path:
+    """Copy the template, as it is here, without what git does not know."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listing, cwd=ROOT, text=True).split("\0"):
+        if name and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+    return place
+
+
+class Table:
+    """One project of an interpreter, in which one package after another is built."""
+
+    def __init__(self, engine: harness.Engine, python: str, place: Path) -> None:
+        """Generate the project."""
+        self.engine = engine
+        self.name = f"native-table-{python.lower()}"
+        bake = Baker(template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
+        self.project: Project = bake(
+            project=self.name, app="existing", python=python, native_deps=" ", command="python"
+        )
+        for certificate in harness.extra_certificates():
+            shutil.copy(certificate, self.project.path / "deploy" / "ca")
+        self.settings = self.project.read("deploy/settings.mk")
+
+    def make(self, *words: str) -> tuple[bool, str]:
+        """Run make in the project; gives whether it went well, and what it said."""
+        variables = {**self.engine.environment, "DEPLOY_CACHE": CACHE}
+        done = self.project.run("make", *words, **variables)
+        return done.returncode == 0, done.stdout
+
+    def write(self, case: Case) -> None:
+        """Ask for one package and nothing else."""
+        path = self.project.path
+        names = case.requirements.split()
+        lines = [*names, *case.others.split(), f"--no-binary {','.join(names)}"]
+        (path / "requirements.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (path / "requirements.txt").unlink(missing_ok=True)
+        settings = self.settings.replace("HEALTH := /", "HEALTH := none")
+        settings = re.sub(r"^NATIVE :=.*", f"NATIVE := {case.words}", settings, flags=re.M)
+        (path / "deploy" / "settings.mk").write_text(settings, encoding="utf-8")
+
+    def row(self, case: Case) -> dict[str, Any]:
+        """Build one package, use it, and say what came of it."""
+        self.write(case)
+        began = time.monotonic()
+        good, said = self.make("image", "NATIVE=auto")
+        row: dict[str, Any] = {"name": case.name, "from the user": case.words.split()}
+        row["seconds"] = round(time.monotonic() - began)
+        row["built"] = good
+        added = re.findall(r"words\.py: adds (.*) to NATIVE", said)
+        row["added"] = " ".join(added).split()
+        row["because"] = re.findall(r"needs .* \((.*)\): add", said)
+        if good:
+            lock = self.project.read("requirements.txt")
+            row["version"] = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.M)).get(case.name, "")
+            image = f"{self.name}-run"
+            row["bare"] = self.runs(image, "sh", "-c", BARE) == ""
+            row["error"] = self.runs(image, "/appenv/bin/python", "-c", case.use)
+        else:
+            row["error"] = "\n".join(said.strip().splitlines()[-6:])
+        row["used"] = good and not row["error"]
+        return row
+
+    def refused(self, case: Case) -> dict[str, Any]:
+        """Lock a package that its authors do not support here; gives what is said of it."""
+        self.write(case)
+        began = time.monotonic()
+        good, said = self.make("lock")
+        lines = [line for line in said.splitlines() if "PyPy" in line and case.name in line]
+        return {
+            "name": case.name,
+            "seconds": round(time.monotonic() - began),
+            "refused": not good,
+            "said": lines[-1] if lines else said.strip().splitlines()[-1],
+        }
+
+    def runs(self, image: str, *command: str) -> str:
+        """Run a command in an image without a network; gives the end of what a failing one says."""
+        words = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp"]
+        program, *arguments = command
+        done = subprocess.run(
+            [*words, "--entrypoint", program, image, *arguments],
+            env=dict(self.engine.environment),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said = done.stdout.strip().splitlines()
+        return "" if done.returncode == 0 else (said or ["failed without a word"])[-1]
+
+
+def measure(python: str, names: Sequence[str], output: Path) -> None:
+    """Fill in the rows of an interpreter that are asked for, or that are not there yet."""
+    found = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    rows = found.setdefault(python, {})
+    cases = CASES if python == "CPython" else PYPY_CASES
+    refused = () if python == "CPython" else REFUSED
+    with harness.engine_session() as engine, tempfile.TemporaryDirectory() as folder:
+        harness.provide(engine, harness.BASE)
+        table = Table(engine, python, Path(folder))
+        try:
+            for case in (*cases, *refused):
+                if case.name not in (names or [case.name]) or (case.name in rows and not names):
+                    continue
+                row = (
+                    table.refused(case)
+                    if case in refused and case not in cases
+                    else table.row(case)
+                )
+                rows[case.name] = row
+                say("native-table", f"{python}: {json.dumps(row)}")
+                output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                output.with_suffix(".md").write_text(page(found), encoding="utf-8")
+        finally:
+            table.make("clean")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the table; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m native_table", description=__doc__)
+    parser.add_argument("--python", choices=("CPython", "PyPy"), default="CPython")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("names", nargs="*", help="packages to do again; none: those not done yet")
+    options = parser.parse_args(arguments)
+    try:
+        measure(options.python, options.names, options.output)
+    except HarnessError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The packages of the table: each is built from its source distribution and used in one line.
+
+What is used says that the C library is there, at run time: its version, or something that it does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Case(NamedTuple):
+    """A package of the index, and how it is used.
+
+    Attributes:
+        requirements: what is built from source, all of it.
+        use: Python that fails when the library does not work.
+        others: what comes as the index has it.
+        words: what the user has to type, in addition to nothing.
+    """
+
+    requirements: str
+    use: str
+    others: str = ""
+    words: str = ""
+
+    @property
+    def name(self) -> str:
+        """The package that the row is about."""
+        return self.requirements.split()[0]
+
+
+CASES = (
+    # databases
+    Case("psycopg2", "import psycopg2; assert psycopg2.extensions.libpq_version() > 100000"),
+    Case(
+        "psycopg-c",
+        "from psycopg import pq; assert pq.__impl__ == 'c' and pq.version() > 100000",
+        others="psycopg",
+    ),
+    Case("pygresql", "import pg; assert pg.get_pqlib_version() > 100000"),
+    Case("mysqlclient", "import MySQLdb; assert MySQLdb.get_client_info()"),
+    Case("pyodbc", "import pyodbc; pyodbc.drivers()"),
+    Case(
+        "pysqlite3",
+        "import pysqlite3; assert pysqlite3.connect(':memory:').execute('select 1').fetchone()[0]",
+    ),
+    Case(
+        "sqlcipher3",
+        "import sqlcipher3; c = sqlcipher3.connect(':memory:');"
+        " assert c.execute('pragma cipher_version').fetchone()",
+    ),
+    Case(
+        "plyvel", "import plyvel, tempfile; plyvel.DB(tempfile.mkdtemp(), create_if_missing=True)"
+    ),
+    Case("berkeleydb", "import berkeleydb; assert berkeleydb.db.version()"),
+    Case("pylibmc", "import pylibmc; assert pylibmc.libmemcached_version"),
+    # text, XML and languages
+    Case("lxml", "from lxml import etree; assert etree.fromstring('<a/>').tag == 'a'"),
+    Case("xmlsec lxml", "import xmlsec; assert xmlsec.get_libxmlsec_version()"),
+    Case("pyicu", "import icu; assert icu.Transliterator.createInstance('Any-Latin')"),
+    Case("onigurumacffi", "import onigurumacffi as o; assert o.compile('a+').match('aa')"),
+    Case("hunspell", "import hunspell; assert hunspell.HunSpell"),
+    Case("pyenchant", "import enchant; assert enchant.get_enchant_version()"),
+    # images, drawing and pages
+    Case(
+        "pillow",
+        "from PIL import features; assert features.check('jpg') and features.check('zlib')",
+    ),
+    Case("pycairo", "import cairo; assert cairo.ImageSurface(cairo.FORMAT_ARGB32, 2, 2)"),
+    Case("cairocffi", "import cairocffi; assert cairocffi.cairo_version()"),
+    Case("weasyprint", "import weasyprint; assert weasyprint.HTML(string='<p>x').write_pdf()"),
+    Case("pygobject", "from gi.repository import GLib; assert GLib.MAJOR_VERSION == 2"),
+    Case("pdftotext", "import pdftotext; assert pdftotext.PDF"),
+    Case("tesserocr", "import tesserocr; assert tesserocr.tesseract_version()"),
+    Case("pygraphviz", "import pygraphviz; assert pygraphviz.AGraph('graph { a -- b }').nodes()"),
+    # network and security
+    Case("pycurl", "import pycurl; assert 'libcurl' in pycurl.version"),
+    Case("pyzmq", "import zmq; assert zmq.Context().socket(zmq.PUB)"),
+    Case("m2crypto", "from M2Crypto import Rand; assert len(Rand.rand_bytes(4)) == 4"),
+    Case("python-ldap", "import ldap; assert ldap.initialize('ldap://127.0.0.1')"),
+    Case("gssapi", "import gssapi; assert gssapi.Name('a@b')"),
+    Case("pcapy-ng", "import pcapy; assert pcapy.open_live"),
+    Case("netfilterqueue", "import netfilterqueue; assert netfilterqueue.NetfilterQueue()"),
+    Case("pyscard", "import smartcard.scard as s; assert s.SCARD_SCOPE_USER == 0"),
+    Case("pysmbc", "import smbc; assert smbc.Context()"),
+    # numbers and geography
+    Case("gmpy2", "import gmpy2; assert gmpy2.is_prime(97) and gmpy2.mpfr_version()"),
+    Case("shapely", "import shapely; assert shapely.geos_version"),
+    Case("pyproj", "import pyproj; assert pyproj.proj_version_str"),
+    # sound
+    Case("pyaudio", "import pyaudio; assert pyaudio.get_portaudio_version()"),
+    Case("pyalsaaudio", "import alsaaudio; assert alsaaudio.asoundlib_version()"),
+    Case("soundfile", "import soundfile; assert soundfile.__libsndfile_version__"),
+    # the system
+    Case(
+        "cffi",
+        "import cffi; f = cffi.FFI(); f.cdef('int abs(int);'); assert f.dlopen(None).abs(-1) == 1",
+    ),
+    Case("python-magic", "import magic; assert magic.from_buffer(b'%PDF-1.4')"),
+    Case("libarchive-c", "import libarchive; assert libarchive.ffi.version_number()"),
+    Case("python-lzo", "import lzo; assert lzo.decompress(lzo.compress(b'x' * 99)) == b'x' * 99"),
+    Case("dbus-python", "import dbus; assert dbus.String('x') == 'x'"),
+    Case("systemd-python", "from systemd import journal, id128; assert journal.Reader"),
+    Case("pylibacl", "import posix1e; assert posix1e.ACL(text='u::rw,g::r,o::-').valid()"),
+    Case("pycups", "import cups; cups.setServer('127.0.0.1')"),
+    Case("python-prctl", "import prctl; assert prctl.get_name()"),
+    Case("rrdtool", "import rrdtool; assert rrdtool.lib_version()"),
+)
+
+# On PyPy: those whose authors support it; of the others it is said when they are locked.
+ON_PYPY = (
+    "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq gssapi python-magic"
+    " soundfile libarchive-c onigurumacffi plyvel pyenchant pycurl python-lzo pylibacl"
+).split()
+NOT_ON_PYPY = "psycopg2 psycopg-c pygobject dbus-python pyodbc gmpy2".split()
+PYPY_CASES = (
+    Case("psycopg2cffi", "import psycopg2cffi; assert psycopg2cffi.extensions"),
+    *(case for case in CASES if case.name in ON_PYPY),
+)
+REFUSED = tuple(case for case in CASES if case.name in NOT_ON_PYPY)

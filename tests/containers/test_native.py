@@ -1,0 +1,132 @@
+"""C libraries that a package needs: named when they are missing, carried when they are named."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+
+import pytest
+
+from tests import harness
+from tests.conftest import Baker, Project
+from tests.containers.conftest import SESSION, Laptop, Workshop, write
+from tests.unit.conftest import DEPLOY
+
+sys.path.insert(0, str(DEPLOY))
+LIBRARIES = importlib.import_module("native").catalogue().libraries
+RELEASES = ("bookworm", "trixie", "forky")
+# built by pg_config, and loaded by ctypes when it runs
+WANTED = "psycopg2\npython-magic\n--no-binary psycopg2\n"
+LINE = "needs libpq (pg_config not found): add libpq to NATIVE in deploy/settings.mk, or run: make"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_package_of_the_catalogue_is_in_its_release(laptop: Laptop, release: str) -> None:
+    """Of alternatives one is; and none is there that no release has."""
+    image = f"debian:{release}-slim"
+    harness.provide(laptop.engine, image)
+    names = {name for library in LIBRARIES for name in library.packages()}
+    script = f"apt-get update -qq && apt-cache policy {' '.join(sorted(names))}"
+    said = laptop.runs(image, script)
+    there = set(re.findall(r"^(\S+):\n.*\n +Candidate: [^(\n]", said, re.M))
+    missing = {
+        f"{library.name}: {package}"
+        for library in LIBRARIES
+        for package in (*library.build, *library.run)
+        if not there.intersection(package.split("|"))
+    }
+    assert not missing
+
+
+@pytest.fixture(scope="module")
+def needy(generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A project whose packages need two libraries, of which nobody has said anything."""
+    name = f"native-{SESSION}"
+    project = generate(
+        project=name, app="existing", python="CPython", command="python", native_deps=" "
+    )
+    write(project.path, {"requirements.in": WANTED})
+    return Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), {})
+
+
+def native_of(project: Project) -> str:
+    """Give the words of NATIVE in settings.mk."""
+    [found] = re.findall(r"^NATIVE :=(.*)$", project.read("deploy/settings.mk"), re.M)
+    return str(found).strip()
+
+
+def test_failed_compile_becomes_one_line(needy: Workshop) -> None:
+    """It says what is missing, what to add, and by which command; the compiler's words are gone."""
+    said = needy.make_fails("wheels")
+    assert f"wheels: psycopg2 {LINE} native ADD=libpq\n" in said
+    assert "Traceback" not in said
+    assert native_of(needy.project) == ""
+
+
+def test_auto_builds_and_says_what_it_added(needy: Workshop) -> None:
+    """The library to compile with, and the one that is only loaded when it runs."""
+    said = needy.make("image", "NATIVE=auto")
+    assert said.endswith("added to NATIVE in deploy/settings.mk: libpq magic\n")
+    assert native_of(needy.project) == "libpq magic"
+    assert "all libraries are there, and all modules import" in said
+    use = "import magic, psycopg2; assert magic.from_buffer(b'%PDF-1.4')"
+    needy.laptop.runs(f"{needy.name}-run", f'python -c "{use}"')
+    assert needy.has_nothing_to_do("image")
+
+
+def test_library_that_is_taken_away_is_missed(needy: Workshop) -> None:
+    """Before it is shipped: the wheel, the library, the package and the word; and one too many."""
+    needy.edit("deploy/settings.mk", "NATIVE := libpq magic", "NATIVE := xslt apt:libaio-dev")
+    said = needy.make_fails("image")
+    assert re.search(
+        r"^check: psycopg2-\S+ needs libpq \(not in the image: libpq\.so\.5 of Debian's libpq5\):"
+        r" add libpq to NATIVE in deploy/settings\.mk, or run: make native ADD=libpq$",
+        said,
+        re.M,
+    )
+    assert re.search(
+        r"^check: python_magic-\S+\.whl needs magic .*make native ADD=magic$", said, re.M
+    )
+    assert "xslt in NATIVE is needed by nothing in the image" in said
+    assert needy.laptop.runs(f"{needy.name}-run", "ls /usr/lib/*/libaio.so.1*")
+
+
+def test_wheel_of_another_interpreter_is_refused(needy: Workshop) -> None:
+    """A wheelhouse that was made for another ABI does not get into an image."""
+    [wheel] = needy.wheelhouse.glob("deps/psycopg2-*.whl")
+    other = wheel.with_name(wheel.name.replace("cp313-cp313", "pp311-pypy311_pp73"))
+    wheel.rename(other)
+    install = "/opt/builder/bin/python /opt/builder/install.py /mnt"
+    image = f"{needy.name}-builder:tools"
+    deps = needy.wheelhouse / "deps"
+    try:
+        done = needy.laptop.run(
+            needy.project,
+            *("docker", "run", "--rm", "--entrypoint", "sh"),
+            *("--mount", f"type=bind,source={deps},target=/mnt,readonly", image, "-c", install),
+        )
+    finally:
+        other.rename(wheel)
+    assert done.returncode == 1
+    assert f"install: {other.name} is not for CPython 3.13" in done.stdout
+    assert "run make wheels" in done.stdout
+
+
+def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
+    generate: Baker, laptop: Laptop
+) -> None:
+    """With what to use instead, and before anything is compiled."""
+    project = generate(
+        project=f"native-pypy-{SESSION}", app="existing", python="PyPy", native_deps=" "
+    )
+    write(project.path, {"requirements.in": "psycopg2\n"})
+    said = laptop.make_fails(project, "lock")
+    assert "psycopg2 does not work on PyPy: use psycopg or psycopg2cffi instead" in said
+    assert "building" not in said
+
+
+def test_package_of_a_header_is_found(needy: Workshop) -> None:
+    """What the catalogue does not have, the release's own lists of contents have."""
+    said = needy.make("native", "FIND=libaio.h")
+    assert said == "words.py: libaio.h is in libaio-dev: make native ADD=apt:libaio-dev\n"

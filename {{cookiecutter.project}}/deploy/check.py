@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Check the run image: every C library that its wheels ask for is there, and every module imports.
+
+Runs in the image itself, hardened as on a server and without a network. What is missing is said in
+one line each, with the wheel, the library, its package, and the word to add to NATIVE; so is a word
+in NATIVE that nothing needs. Status 1 when something is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import container
+import engine
+import lockfile
+import missing
+import native
+import settings as settings_module
+from settings import DEPLOY, ROOT, die
+
+# What goes into the container, through its standard input: nothing of it is mounted or installed.
+MODULES = ("elf", "linked", "imports")
+LOADER = """\
+import json, os, re, sys, types
+given = json.load(sys.stdin)
+for name, text in given["modules"].items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(text, name + ".py", "exec"), module.__dict__)
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what modules print when they are imported is none of the answer
+import importlib.metadata, sysconfig
+site = sysconfig.get_path("purelib")
+files = {
+    each.metadata["Name"]: [str(path) for path in each.files or ()]
+    for each in importlib.metadata.distributions(path=[site])
+}
+import linked, imports
+found = linked.report(files, site)
+plain = {re.sub("[-_.]+", "-", name).lower(): files[name] for name in files}
+found["problems"] = imports.report({name: plain[name] for name in given["names"] if name in plain})
+json.dump(found, answers)
+answers.flush()
+"""
+# Parts of CPython that Debian has in packages of their own.
+OF_PYTHON = {"_tkinter": "apt:python3-tk", "tkinter": "apt:python3-tk", "_gdbm": "apt:python3-gdbm"}
+GONE = {
+    "distutils",
+    "imp",
+    "asyncore",
+    "asynchat",
+    "smtpd",
+    "pkg_resources",
+    "cgi",
+    "telnetlib",
+    "pipes",
+}
+
+
+def ask(settings: dict[str, str], image: str, names: list[str]) -> dict[str, Any]:
+    """Look at an image from inside; EngineError when it cannot be run."""
+    texts = {name: (DEPLOY / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
+    # no volume and no option of the user's: a check leaves nothing behind and reaches nothing
+    hardened = container.options({**settings, "VOLUMES": "", "RUN_OPTIONS": "", "UNHARDEN": ""})
+    platform = ("--platform", settings["PLATFORM"]) if settings["PLATFORM"] else ()
+    command = engine.command(
+        settings["DOCKER"],
+        *("run", "--rm", "--interactive", "--network", "none", "--no-healthcheck"),
+        *(*platform, *hardened, "--entrypoint", "/appenv/bin/python", image, "-I", "-c", LOADER),
+    )
+    given = json.dumps({"modules": texts, "names": names})
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise engine.EngineError(engine.explain(settings["DOCKER"], done.stderr))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+class Judge:
+    """Turns what was found in the image into lines."""
+
+    def __init__(
+        self, found: dict[str, Any], words: list[str], wheels: Path, names: list[str]
+    ) -> None:
+        """Take what was found, NATIVE, the wheelhouse, and the distributions of the lock."""
+        self.found = found
+        self.words = words
+        self.names = names
+        self.wheels = {
+            lockfile.normalize(path.name.split("-")[0]): path.name
+            for path in wheels.glob("*/*.whl")
+        }
+        self.stems = {native.stem_of(name) for name in (*found["there"], *found["provided"])}
+
+    def wheel(self, name: str) -> str:
+        """Give the file name of a distribution's wheel."""
+        return self.wheels.get(lockfile.normalize(name), name)
+
+    def unlinked(self) -> dict[str, list[str]]:
+        """Say which libraries are asked for and not there, by distribution."""
+        return {
+            name: self.about(name, list(dict.fromkeys(file for file, _ in missed)))
+            for name, missed in self.found["missing"].items()
+        }
+
+    def about(self, name: str, files: list[str]) -> list[str]:
+        """Say what to do about libraries that a wheel asks for, in one line when all have words."""
+        known: dict[str, str] = {}
+        lines = []
+        for file in files:
+            library = native.catalogue().by_file(file)
+            stem = native.stem_of(file)
+            there = [each for each in self.found["there"] if native.stem_of(each) == stem]
+            if library is None:
+                lines.append(
+                    f"{self.wheel(name)} needs {file}, which the catalogue does not know: find its"
+                    f" Debian package with: make native FIND={file}"
+                )
+            elif there:
+                lines.append(
+                    f"{self.wheel(name)} needs {file}, and this release has {there[-1]}: it was"
+                    f" made for another one; write --no-binary {lockfile.normalize(name)} into"
+                    " requirements.in, then run: make lock image"
+                )
+            else:
+                evidence = f"{file} of {packages_of(library, file)}"
+                known[library.name] = (
+                    f"{known[library.name]}, {evidence}" if library.name in known else evidence
+                )
+        if known:
+            evidence = f"not in the image: {', '.join(known.values())}"
+            lines.append(missing.ask_for(self.wheel(name), list(known), evidence))
+        return lines
+
+    def unloaded(self) -> dict[str, list[str]]:
+        """Say which libraries are known to be loaded when the program runs, and are not there."""
+        lines: dict[str, list[str]] = {}
+        for library in native.catalogue().libraries:
+            for name in set(self.names).intersection(library.loads):
+                if self.stems.intersection(library.libraries):
+                    continue
+                if name == "psycopg" and {"psycopg-binary", "psycopg-c"}.intersection(self.names):
+                    continue
+                file = f"lib{library.libraries[0]}.so"
+                where = packages_of(library, file)
+                evidence = f"loaded when it runs and not in the image: {file} of {where}"
+                lines[name] = [missing.ask_for(self.wheel(name), [library.name], evidence)]
+        return lines
+
+    def unneeded(self) -> list[str]:
+        """Say which words of NATIVE nothing needs."""
+        used = {native.stem_of(name) for name in (*self.found["used"], *self.found["interpreter"])}
+        lines = []
+        for word in self.words:
+            library = None if native.APT_NAME.fullmatch(word) else native.catalogue().find(word)
+            if library is None or not library.run or not library.libraries:
+                continue
+            if used.intersection(library.libraries) or {*self.names}.intersection(library.loads):
+                continue
+            lines.append(f"{word} in NATIVE is needed by nothing in the image: you may remove it")
+        return lines
+
+    def unimported(self, explained: Container[str]) -> tuple[list[str], list[str]]:
+        """Say which modules could not be imported: what must be mended, and what may be meant.
+
+        Left out are the distributions of which it is said already what they lack.
+        """
+        wrong, notes = [], []
+        for name, problems in self.found["problems"].items():
+            if name in explained:
+                continue
+            for problem in problems:
+                said = str(problem["said"][0])
+                line = f"{self.wheel(name)}: {problem['module']} cannot be imported: {said}"
+                line = " ".join(line.split())
+                answer = self.import_answer(name, problem)
+                if answer:
+                    wrong.append(answer)
+                elif problem["kind"] in ("crash", "OSError", "ImportError"):
+                    wrong.append(line)
+                elif problem["lacks"] in GONE:
+                    wrong.append(f"{line}: add setuptools to the requirements, or a newer {name}")
+                else:
+                    notes.append(line)
+        return wrong, notes
+
+    def import_answer(self, name: str, problem: dict[str, Any]) -> str:
+        """Give the line that says which word to add; empty when nobody knows."""
+        if problem.get("lacks") in OF_PYTHON:
+            word = OF_PYTHON[problem["lacks"]]
+            return missing.ask_for(self.wheel(name), [word], f"no module {problem['lacks']}")
+        if problem["kind"] not in ("OSError", "ImportError"):
+            return ""
+        found, unknown = missing.answers("", [str(said) for said in problem["said"]])
+        new = native.unlike([answer.word for answer in found], self.words)
+        if new:
+            return missing.ask_for(
+                self.wheel(name), new, str(problem["said"][0]).partition("\n")[0]
+            )
+        files = [each.name for each in unknown if ".so" in each.name]
+        if files and files[0] not in self.found["provided"]:
+            return self.about(name, files[:1])[0]
+        return ""
+
+
+def packages_of(library: native.Library, file: str) -> str:
+    """Name the Debian packages of a library that have one of its files."""
+    stem = native.stem_of(file)
+    likely = [
+        each for each in library.run if native.plainly(each.split("|")[0]) == native.plainly(stem)
+    ]
+    names = ", ".join(each.replace("|", " or ") for each in (likely or library.run))
+    return f"Debian's {names}"
+
+
+def main() -> int:
+    """Do what the module's docstring says; gives the exit status."""
+    settings = settings_module.load()
+    wheelhouse = ROOT / settings["WHEELHOUSE"]
+    listing = wheelhouse / "deps" / "requirements.txt"
+    if not listing.is_file():
+        die("there is no image yet: run make image")
+    names = [pin.name for pin in lockfile.pins(lockfile.read(listing))]
+    try:
+        found = ask(settings, f"{settings['IMAGES']}-run", names)
+    except engine.EngineError as problem:
+        die(f"the image cannot be checked: {problem}")
+    judge = Judge(found, settings["NATIVE"].split(), wheelhouse, names)
+    lacking = {**judge.unlinked(), **judge.unloaded()}
+    unimported, notes = judge.unimported({lockfile.normalize(name) for name in lacking})
+    wrong = [line for lines in lacking.values() for line in lines] + unimported
+    for line in (*judge.unneeded(), *notes):
+        print(f"check: {line}", flush=True)
+    for line in wrong:
+        print(f"check: {line}", file=sys.stderr)
+    if not wrong:
+        print(
+            f"check: {len(names)} dependencies, {found['files']} compiled files:"
+            " all libraries are there, and all modules import"
+        )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

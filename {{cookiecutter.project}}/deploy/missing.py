@@ -1,0 +1,224 @@
+"""Read in a failed build's output what was missing, and say in one line what to add.
+
+A header, a pkg-config module, a program that tells about a library, a compiler, or a library for
+the linker: as compilers, pkg-config, setuptools, meson, CMake, autotools, cargo and maturin say it.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import native
+
+HEADER, MODULE, PROGRAM, LIBRARY, WORD = "headers", "modules", "programs", "libraries", "word"
+NAME = r"[\"'`\u2018]?([A-Za-z0-9_][A-Za-z0-9_.+/-]*?)[\"'`\u2019]?(?![A-Za-z0-9_])"
+
+# What ends a build, with what it names. One whose name nobody knows is passed over for the next.
+FATAL = (
+    (HEADER, rf"fatal error: {NAME}: No such file or directory"),
+    (HEADER, rf"fatal error: {NAME} file not found"),
+    (LIBRARY, rf"cannot find -l:?{NAME}(?::|$|\s)"),
+    (LIBRARY, rf"unable to find library -l{NAME}(?:$|\s)"),
+    (PROGRAM, r"can't find Rust compiler|[Rr]ust(?:c| toolchain)? (?:is )?not (?:found|installed)"),
+    (PROGRAM, r"Cargo, the Rust package manager, is not installed|Unable to find cargo"),
+    (PROGRAM, r"No (?:CMAKE_)?Fortran(?:_COMPILER)? (?:compiler|could be) found"),
+    (PROGRAM, rf"Unknown compiler\(s\): \[\[?{NAME}[\],]"),
+    (PROGRAM, rf"No such file or directory: (?:PosixPath\()?{NAME}(?:\)|$|\s|:)"),
+    (PROGRAM, rf"command {NAME} (?:failed: No such file|not found)"),
+    (PROGRAM, rf"(?:^|[ :/]){NAME}: (?:command )?not found$"),
+    (PROGRAM, rf"make(?:\[\d+\])?: {NAME}: No such file or directory"),
+    (PROGRAM, rf"(?:ERROR|Error|error): Program {NAME} not found"),
+    (PROGRAM, rf"{NAME} executable(?: is)? not found"),
+    (PROGRAM, rf"failed to execute command: .*{NAME}.*\(os error 2\)"),
+    (MODULE, rf"ERROR: Dependency {NAME} not found"),
+    (MODULE, rf"ERROR: Dependency lookup for {NAME} with method"),
+    (MODULE, r"ERROR: Pkg-config binary missing|requirements? \(([\w.+-]+)[^)]*\) were not met"),
+    (LIBRARY, rf"ERROR: (?:C|C\+\+|Fortran) (?:shared or static )?library {NAME} not found"),
+    (HEADER, rf"ERROR: (?:C|C\+\+) header {NAME} not found"),
+    (LIBRARY, r"(?:^|\s)(lib[\w.+-]+\.so[.\d]*): cannot open shared object file"),
+    (MODULE, r"The system library `([\w.+-]+)` required by crate"),
+)
+
+# What many builds only try: it counts where nothing above is known.
+TRIED = (
+    (MODULE, rf"Package {NAME},? (?:was )?not found"),
+    (MODULE, rf"Package {NAME}, required by .*, not found"),
+    (MODULE, rf"No package {NAME} found"),
+    (MODULE, rf"None of the required {NAME} found"),
+    (MODULE, rf"^\s+- {NAME}$"),
+    (WORD, rf"Could NOT find {NAME}(?:\s|$|,)"),
+    (WORD, rf"Could not find a package configuration file provided by {NAME}"),
+    (WORD, rf"headers or library files could not be found for {NAME}"),
+    (PROGRAM, rf"[Cc]ould not (?:find|run|execute) {NAME}(?:$|[\s:.,])"),
+    (PROGRAM, rf"{NAME} not found"),
+    (WORD, rf"[Pp]lease (?:make sure|install|ensure)(?: that)?(?: the)? {NAME}(?:\s|$|[,.])"),
+    (
+        WORD,
+        rf"(?:[Uu]nable to|[Cc]annot|[Cc]an't|[Cc]ould ?n[o']t) (?:find|load)"
+        rf"(?: the| dependency| library)* {NAME}(?:\s|$|[,.:])",
+    ),
+    (
+        WORD,
+        rf"configure: error: (?:\w+ ){{0,3}}{NAME}(?: library| headers?)?"
+        r" (?:was )?(?:not found|missing)",
+    ),
+    (WORD, rf"{NAME} (?:is|are) (?:required|missing|not installed)"),
+    (WORD, rf"requires? (?:the )?{NAME}"),
+)
+
+
+class Missing(NamedTuple):
+    """What was not there: its kind, a field of the catalogue, and its name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        """Say it as it is said of a build."""
+        if self.kind == LIBRARY:
+            said = self.name if ".so" in self.name else f"-l{self.name}"
+            return f"{said} not found"
+        return f"{self.name} not found"
+
+
+class Answer(NamedTuple):
+    """A word for NATIVE, and what showed that it is needed."""
+
+    word: str
+    evidence: str
+
+
+def said_by(patterns: Iterable[tuple[str, str]], lines: Sequence[str]) -> Iterator[Missing]:
+    """Give what lines of output say was missing, each once."""
+    seen = set()
+    compiled = [(kind, re.compile(pattern)) for kind, pattern in patterns]
+    for line in lines:
+        for kind, pattern in compiled:
+            for match in pattern.finditer(line.rstrip()):
+                found = Missing(kind, named_by(match))
+                if found not in seen:
+                    seen.add(found)
+                    yield found
+
+
+def named_by(match: re.Match[str]) -> str:
+    """Give the name in a complaint; the compilers are told by their complaint alone."""
+    name = next((group for group in match.groups() if group), "")
+    if not name:
+        lower = match.group(0).lower()
+        return next(
+            (word for word in ("cargo", "rustc") if word[:4] in lower),
+            "gfortran" if "fortran" in lower else "pkgconf",
+        )
+    return name
+
+
+def library_of(missing: Missing) -> native.Library | None:
+    """Give the catalogue's library that has what was missing."""
+    known = native.catalogue()
+    name = missing.name
+    if missing.kind == HEADER:
+        return known.by_header(name)
+    if missing.kind == LIBRARY:
+        return known.by_file(name) or known.by("libraries", name)
+    if missing.kind == PROGRAM:
+        name = name.rpartition("/")[2]
+        return known.by("programs", name)
+    if missing.kind == MODULE:
+        return known.by("modules", name)
+    library = known.find(name) if len(name) > 2 else None
+    return library
+
+
+def answers(name: str, lines: Sequence[str]) -> tuple[list[Answer], list[Missing]]:
+    """Give what to add for a package whose build said lines, and what nobody knows.
+
+    What the package is known to be built with comes along: it is not built for each in turn.
+    """
+    unknown: list[Missing] = []
+    found: dict[str, Answer] = {}
+    for patterns in (FATAL, TRIED):
+        for missing in said_by(patterns, lines):
+            library = library_of(missing)
+            if library is None and patterns is FATAL:
+                unknown.append(missing)
+            elif library is not None and not is_here(library):
+                found.setdefault(library.name, Answer(library.name, str(missing)))
+        if found:
+            unknown = []
+            break
+    known = {each.name: each for each in built_with(name) if not is_here(each)}
+    if found and patterns is TRIED:
+        last = list(found)[-1]
+        found = {word: each for word, each in found.items() if word in known or word == last}
+    for word in known:
+        found.setdefault(word, Answer(word, "as is known of it"))
+    return list(found.values()), unknown
+
+
+def built_with(name: str) -> list[native.Library]:
+    """Give the libraries that a PyPI package is known to be built with."""
+    return [each for each in native.catalogue().libraries if name.lower() in each.pypi]
+
+
+def is_here(library: native.Library) -> bool:
+    """Say whether a library can be built with already, so that it is not what is missing."""
+    places = ("/usr/include", *glob.glob("/usr/include/*-linux-*"))
+    headers = (glob.glob(f"{place}/{header}") for place in places for header in library.headers)
+    modules = (
+        glob.glob(f"/usr/{place}/pkgconfig/{module}.pc")
+        for place in ("lib/*", "share")
+        for module in library.modules
+    )
+    programs = (shutil.which(program) for program in library.programs)
+    return any(headers) or any(modules) or any(programs)
+
+
+def explain(name: str, version: str, lines: Sequence[str]) -> str:
+    """Say in one line what a package's failed build needs; empty when its output does not say."""
+    found, unknown = answers(name, lines)
+    who = f"{name} {version}".strip()
+    if found:
+        evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
+        return ask_for(who, [answer.word for answer in found], evidence)
+    unknown = [each for each in unknown if is_of_the_system(each)]
+    if unknown:
+        first = unknown[-1] if unknown[-1].kind == HEADER else unknown[0]
+        return (
+            f"{who} needs {first.name}, which the catalogue does not know: find its Debian package"
+            f" with: make native FIND={first.name}"
+        )
+    return ""
+
+
+def is_of_the_system(missing: Missing) -> bool:
+    """Say whether a Debian package can have what was missing."""
+    if missing.kind == PROGRAM:
+        return "/" not in missing.name and "." not in missing.name
+    # numpy's and Python's own headers come with packages of the index
+    return not re.match(r"(numpy|Python|pybind11|nanobind)\b", missing.name)
+
+
+def ask_for(who: str, words: Sequence[str], evidence: str) -> str:
+    """Write the line that says what to add to NATIVE, and by which command."""
+    listed = " and ".join(words)
+    typed = words[0] if len(words) == 1 else f"'{' '.join(words)}'"
+    return (
+        f"{who} needs {listed} ({evidence}): add {' '.join(words)} to NATIVE in"
+        f" deploy/settings.mk, or run: make native ADD={typed}"
+    )
+
+
+def words_in(text: str) -> list[str]:
+    """Give the words that lines like those above say to add, and what they say to find."""
+    found = re.findall(r"make native ADD=(?:'([^']*)'|(\S+))", text)
+    return list(dict.fromkeys(" ".join(one or other for one, other in found).split()))
+
+
+def searched_in(text: str) -> list[str]:
+    """Give what lines like those above say to look for."""
+    return list(dict.fromkeys(re.findall(r"make native FIND=(\S+)", text)))
