@@ -35,7 +35,7 @@ CASES = (
     Case(
         "psycopg-c",
         "from psycopg import pq; assert pq.__impl__ == 'c' and pq.version() > 100000",
-        others="psycopg",
+        others="psycopg[c]",
     ),
     Case("pygresql", "import pg; assert pg.get_pqlib_version() > 100000"),
     Case("mysqlclient", "import MySQLdb; assert MySQLdb.get_client_info()"),
@@ -43,11 +43,6 @@ CASES = (
     Case(
         "pysqlite3",
         "import pysqlite3; assert pysqlite3.connect(':memory:').execute('select 1').fetchone()[0]",
-    ),
-    Case(
-        "sqlcipher3",
-        "import sqlcipher3; c = sqlcipher3.connect(':memory:');"
-        " assert c.execute('pragma cipher_version').fetchone()",
     ),
     Case(
         "plyvel", "import plyvel, tempfile; plyvel.DB(tempfile.mkdtemp(), create_if_missing=True)"

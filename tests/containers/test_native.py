@@ -77,7 +77,7 @@ def test_auto_builds_and_says_what_it_added(needy: Workshop) -> None:
 
 def test_library_that_is_taken_away_is_missed(needy: Workshop) -> None:
     """Before it is shipped: the wheel, the library, the package and the word; and one too many."""
-    needy.edit("deploy/settings.mk", "NATIVE := libpq magic", "NATIVE := xslt apt:libaio-dev")
+    needy.edit("deploy/settings.mk", "libpq magic", "build:libpq-dev xslt apt:libaio-dev")
     said = needy.make_fails("image")
     assert re.search(
         r"^check: psycopg2-\S+ needs libpq \(not in the image: libpq\.so\.5 of Debian's libpq5\):"
@@ -128,5 +128,10 @@ def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
 
 def test_package_of_a_header_is_found(needy: Workshop) -> None:
     """What the catalogue does not have, the release's own lists of contents have."""
-    said = needy.make("native", "FIND=libaio.h")
-    assert said == "words.py: libaio.h is in libaio-dev: make native ADD=apt:libaio-dev\n"
+    deploy = needy.project.path / "deploy"
+    mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
+    found = needy.laptop.docker(
+        *("run", "--rm", "--mount", mount, "debian:bookworm-slim"),
+        *("sh", "/mnt/apt.sh", "find", "usr/include/([^ ]*/)?libaio[.]h"),
+    )
+    assert re.fullmatch(r"usr/include/libaio\.h\s+libdevel/libaio-dev\n", found)

@@ -195,7 +195,7 @@ class Judge:
             return missing.ask_for(self.wheel(name), [word], f"no module {problem['lacks']}")
         if problem["kind"] not in ("OSError", "ImportError"):
             return ""
-        found, unknown = missing.answers("", [str(said) for said in problem["said"]])
+        found, unknown = missing.answers("", [str(said) for said in problem["said"]], here=False)
         new = native.unlike([answer.word for answer in found], self.words)
         if new:
             return missing.ask_for(

@@ -134,8 +134,12 @@ def library_of(missing: Missing) -> native.Library | None:
     return library
 
 
-def answers(name: str, lines: Sequence[str]) -> tuple[list[Answer], list[Missing]]:
+def answers(
+    name: str, lines: Sequence[str], here: bool = True
+) -> tuple[list[Answer], list[Missing]]:
     """Give what to add for a package whose build said lines, and what nobody knows.
+
+    What is installed here is not missing, unless the lines were said elsewhere.
 
     What the package is known to be built with comes along: it is not built for each in turn.
     """
@@ -146,12 +150,12 @@ def answers(name: str, lines: Sequence[str]) -> tuple[list[Answer], list[Missing
             library = library_of(missing)
             if library is None and patterns is FATAL:
                 unknown.append(missing)
-            elif library is not None and not is_here(library):
+            elif library is not None and not (here and is_here(library)):
                 found.setdefault(library.name, Answer(library.name, str(missing)))
         if found:
             unknown = []
             break
-    known = {each.name: each for each in built_with(name) if not is_here(each)}
+    known = {each.name: each for each in built_with(name) if not (here and is_here(each))}
     if found and patterns is TRIED:
         last = list(found)[-1]
         found = {word: each for word, each in found.items() if word in known or word == last}
