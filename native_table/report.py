@@ -11,6 +11,7 @@ Made by `make native-table`, on debian:trixie-slim. Each package is asked for al
 distribution, with an empty `NATIVE`, and made by `make image NATIVE=auto`. *Added* is what that
 wrote into the settings by itself, *typed* what somebody had to. *Used* is one line of Python in
 the run image, which has no compiler and no headers: [the lines](../native_table/packages.py).
+A package of that list which has no row here is one that the command has not come to yet.
 """
 
 
