@@ -34,7 +34,6 @@ BASE_IMAGE := debian:trixie-slim
 HEALTH := /
 DEPLOY_HOST ?=
 REGISTRY_PORT := 5051
-CHECK_IMAGE := no
 """
 
 

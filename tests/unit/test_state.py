@@ -81,7 +81,7 @@ class Build:
         self.unread: list[str] | None = None
         self.by = "tools"
         stub = shell_script(folder / "docker", DOCKER.format(images=self.images))
-        self.write("deploy/settings.mk", f"{SETTINGS}DOCKER := {stub}\n")
+        self.write("deploy/settings.mk", f"{SETTINGS}CHECK_IMAGE := no\nDOCKER := {stub}\n")
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the project."""

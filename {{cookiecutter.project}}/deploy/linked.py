@@ -107,8 +107,12 @@ def searched(
 class Check:
     """Follows what the wheels' files ask for."""
 
-    def __init__(self, system: System, provided: set[str]) -> None:
-        """Take the names of what the wheels bring themselves: it may be loaded before."""
+    def __init__(self, system: System, provided: set[str], deep: bool = False) -> None:
+        """Take the names of what the wheels bring themselves: it may be loaded before.
+
+        What is asked for by what is asked for counts as used only when that is wanted (deep).
+        """
+        self.deep = deep
         self.system = system
         self.provided = provided
         self.used: set[str] = set()
@@ -127,7 +131,7 @@ class Check:
         for name in found.needed:
             place = self.system.find(name, found.kind, (*first, *self.system.folders))
             if place:
-                if direct and name not in self.provided:
+                if (direct or self.deep) and name not in self.provided:
                     self.used.add(name)
                 lacking += self.missing(place, passed_on, name in self.provided)
             elif name not in self.provided:
@@ -186,7 +190,7 @@ def report(distributions: dict[str, list[str]], site_packages: str) -> dict[str,
         )
         for name, listed in files.items()
     }
-    interpreter = Check(system, set())
+    interpreter = Check(system, set(), deep=True)
     for path in of_interpreter():
         interpreter.missing(path)
     return {
