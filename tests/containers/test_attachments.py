@@ -227,6 +227,14 @@ async def busy(port: int, stop: asyncio.Event, sure: dict[str, str], seed: int) 
         target = f"/files/{seed}-{number % 7}"
         body = chance.randbytes(chance.choice([0, 1000, 300_000, 2 * MIB]))
         try:
+            # what is never asked of it, since it is down, leaves all as it was
+            if (await client.request("GET", "/health")).status != 200:
+                raise ConnectionError
+        except (OSError, asyncio.IncompleteReadError):
+            client.close()
+            await asyncio.sleep(0.02)
+            continue
+        try:
             sure.pop(target, None)
             if chance.random() < 0.3:
                 answer = await client.request("DELETE", target)
