@@ -138,7 +138,8 @@ class Attachments:
     def end(self) -> None:
         """Remove what was started, with its data."""
         self._end_databases()
-        self.laptop.docker("volume", "rm", "--force", *self.volumes)
+        for volume in self.volumes:
+            self.laptop.docker("volume", "rm", "--force", volume)
 
     def _end_databases(self) -> None:
         self.make("stop")  # or it would keep their network
