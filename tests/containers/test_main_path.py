@@ -100,7 +100,7 @@ def test_run_image_has_nothing_to_install_or_log_in_with(shipped: Shipped, tmp_p
     programs = {Path(name).name for name in files_of(shipped, tmp_path) if "/bin/" in name}
     assert not programs & {"apt-get", "dpkg", "perl", "su", "passwd", "mount"}
     assert {"sh", "bash", "ls", "cat", "grep"} < programs
-    with_root = "find / -xdev -perm /6000 -type f"
+    with_root = "find / -xdev -perm /6000 -type f 2>/dev/null || true"
     assert shipped.laptop.runs(shipped.run_image, with_root) == ""
     listed = shipped.laptop.runs(shipped.run_image, "grep ^Package: /var/lib/dpkg/status").split()
     assert {"libc6", "libssl3t64", "libffi8"} < set(listed)

@@ -85,6 +85,16 @@ def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application:
     assert "maker==1.0" not in moved
 
 
+def test_a_pin_of_another_interpreter_is_kept(bench: Bench, application: Path) -> None:
+    """When PYTHON is changed, what was pinned for the one alone is asked for by the other too."""
+    bench.pages.wheel("one")
+    write(application, requirements_in="one\n")
+    present = lock(bench, application).replace("one==1.0 ", "one==1.0 ; os_name == 'other' ")
+    assert "; os_name" in present
+    bench.pages.wheel("one", "1.1")
+    assert pinned(lock(bench, application, present)) == {"one": "1.0"}
+
+
 def test_back_ends_that_nobody_needs_any_more_are_not_pinned(
     bench: Bench, application: Path
 ) -> None:

@@ -17,6 +17,9 @@ from tools import Failure, NeedsCompiler, results, say
 
 PYPY = Path(__file__).with_name("pypy.ini")
 
+# What a pin of a lock is limited to.
+MARKER = re.compile(r"(?<=\S) ?;.*?(?=\s*\\?$)", re.M)
+
 # How pip says that a package's back end failed, and not its search for one.
 BUILD_FAILED = re.compile(
     "subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|Failed to build"
@@ -46,7 +49,8 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     refuse_on_pypy(asked_for(source, wanted))  # before it is compiled, which takes minutes
     output = builds.scratch / "lock.txt"
     if present and not upgrade:
-        output.write_text(present, encoding="utf-8")
+        # a pin that was another interpreter's alone holds here too, when this one asks for it
+        output.write_text(MARKER.sub("", present), encoding="utf-8")
     options = ("--upgrade",) if upgrade else ()
     try:
         backend.compile_lock(source, wanted, output, builds.environment, *options)
