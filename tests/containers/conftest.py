@@ -493,13 +493,18 @@ def odd_project(generate: Baker, laptop: Laptop) -> Project:
 
 
 @pytest.fixture(scope="session")
-def odd(engine: harness.Engine, laptop: Laptop, odd_project: Project) -> Iterator[odds.Odd]:
-    """A good release of it on a server of its own."""
+def odd_server(engine: harness.Engine, laptop: Laptop, odd_project: Project) -> Iterator[odds.Odd]:
+    """A server of its own to deploy it to; what runs there is what the last test has left."""
     with harness.Server(engine, ports=[odds.PORT]) as server:
-        made = odds.Odd(laptop, odd_project, odd_project.path.name, server)
-        made.release(VERSION="good")
-        made.succeeds()
-        yield made
+        yield odds.Odd(laptop, odd_project, odd_project.path.name, server)
+
+
+@pytest.fixture
+def odd(odd_server: odds.Odd) -> odds.Odd:
+    """A good release of it runs there, whatever other tests have left."""
+    odd_server.release(VERSION="good")
+    odd_server.succeeds()
+    return odd_server
 
 
 def attachments(generate: Baker, laptop: Laptop, python: str) -> Iterator[Attachments]:

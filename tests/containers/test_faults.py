@@ -144,11 +144,11 @@ def chosen() -> Iterator[tuple[int, str, float]]:
 
 
 @pytest.fixture(scope="module")
-def odd_alone(odd: Odd) -> Odd:
-    """A good release, whatever other tests have left."""
-    odd.release(VERSION="good")
-    odd.succeeds()
-    return odd
+def odd_alone(odd_server: Odd) -> Odd:
+    """A good release, whatever other tests have left, before the first fault."""
+    odd_server.release(VERSION="good")
+    odd_server.succeeds()
+    return odd_server
 
 
 @pytest.mark.parametrize(("number", "place", "moment"), list(chosen()))
