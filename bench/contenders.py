@@ -152,9 +152,9 @@ class Ours(Contender):
         return self.workshop.run(*command)
 
     def run_options(self) -> list[str]:
-        """The options that a run image is started with, published on any port of loopback."""
+        """The options that a run image is started with, published on loopback."""
         program = self.folder / "deploy" / "container.py"
-        return shlex.split(self.workshop.run("python3", program, "127.0.0.1:").output)
+        return shlex.split(self.workshop.run("python3", program, "127.0.0.1").output)
 
 
 def steps_of(build: Timed) -> dict[str, float]:
@@ -232,10 +232,14 @@ class Uv(Peer):
         """Lock the same versions as the others have, for this one system, in uv's own format."""
         super().prepare(checkout)
         pins = "".join(f'    "{line}",\n' for line in self.constraints().splitlines())
+        system = (
+            "sys_platform == 'linux' and python_full_version >= '3.11'"
+            f" and platform_python_implementation == '{self.application.python}'"
+        )
         with (self.folder / "pyproject.toml").open("a", encoding="utf-8") as file:
             file.write(
                 "\n[tool.uv]\n"
-                "environments = [\"sys_platform == 'linux' and python_full_version >= '3.11'\"]\n"
+                f'environments = ["{system}"]\n'
                 f"constraint-dependencies = [\n{pins}]\n"
             )
         # In a container, since it is that interpreter's; this machine's may be too old for it.

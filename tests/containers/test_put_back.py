@@ -49,7 +49,7 @@ BESIDE = {
     "garbage": "does not speak HTTP",
     "slow 6": "timed out",
     "late 60": "refused",
-    "crashes 4": "ended with status 9",
+    "crashes 2": "ended with status 9",
     "eats 2": "out of memory: raise MEMORY",
 }
 
@@ -68,7 +68,7 @@ def test_broken_release_costs_no_request(odd: Odd, mode: str) -> None:
     assert odd.leftovers() == []
 
 
-@pytest.mark.parametrize("mode", ["exits", "crashes 4"])
+@pytest.mark.parametrize("mode", ["exits", "crashes 2"])
 def test_application_that_must_not_run_twice_is_put_back(odd: Odd, mode: str) -> None:
     """Without a candidate the old one stops first, and comes back."""
     odd.release(VERSION="bad", MODE=mode)
