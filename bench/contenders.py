@@ -238,9 +238,7 @@ class Uv(Peer):
         )
         with (self.folder / "pyproject.toml").open("a", encoding="utf-8") as file:
             file.write(
-                "\n[tool.uv]\n"
-                f'environments = ["{system}"]\n'
-                f"constraint-dependencies = [\n{pins}]\n"
+                f'\n[tool.uv]\nenvironments = ["{system}"]\nconstraint-dependencies = [\n{pins}]\n'
             )
         # In a container, since it is that interpreter's; this machine's may be too old for it.
         python = "bench-python"
