@@ -22,23 +22,13 @@ from typing import Any
 from native_table.packages import CASES, PYPY_CASES, REFUSED, Case
 from native_table.report import page
 from tests import harness
-from tests.conftest import ROOT, Baker, Project
+from tests.conftest import ROOT, Baker, Project, copy_template
 from tests.harness.console import HarnessError, say
 
 OUTPUT = ROOT / "docs" / "native.json"
 CACHE = "native-table"
 # what no run image may have
 BARE = "! command -v gcc cc make && ! find /usr/include -name '*.h' | grep -q ."
-
-
-def template(place: Path) -> Path:
-    """Copy the template, as it is here, without what git does not know."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.check_output(listing, cwd=ROOT, text=True).split("\0"):
-        if name and (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, place / name)
-    return place
 
 
 class Table:
@@ -48,7 +38,7 @@ class Table:
         """Generate the project."""
         self.engine = engine
         self.name = f"native-table-{python.lower()}"
-        bake = Baker(template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
+        bake = Baker(copy_template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
         self.project: Project = bake(
             project=self.name, app="existing", python=python, native_deps=" ", command="python"
         )

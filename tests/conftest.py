@@ -110,16 +110,20 @@ class Baker:
         return done, place
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this repository as a clone of it would be, uncommitted work included."""
-    copy = tmp_path_factory.mktemp("clone") / "slipway"
+def copy_template(place: Path) -> Path:
+    """Copy this repository as a clone of it would be, uncommitted work included; gives place."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listing, cwd=ROOT, text=True).split("\0"):
         if name and (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
-    return copy
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place / name)
+    return place
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this repository to generate from."""
+    return copy_template(tmp_path_factory.mktemp("clone") / "slipway")
 
 
 @pytest.fixture(scope="session")
