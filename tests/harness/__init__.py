@@ -12,7 +12,7 @@ from tests.harness.certificates import extra_certificates
 from tests.harness.console import HarnessError
 from tests.harness.engine import Engine, engine_session
 from tests.harness.images import BASE, MARIADB, POSTGRES, REGISTRY, chromium, provide
-from tests.harness.servers import Server, remove_kept
+from tests.harness.servers import Server, Systemd, remove_kept
 
 __all__ = [
     "BASE",
@@ -22,6 +22,7 @@ __all__ = [
     "Engine",
     "HarnessError",
     "Server",
+    "Systemd",
     "chromium",
     "engine_session",
     "extra_certificates",

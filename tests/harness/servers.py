@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tests.harness import debian, folders, images, network
 from tests.harness.console import HarnessError, last_lines, run, succeeds
 from tests.harness.engine import Engine
 
-CONTEXT = images.HERE / "server"
 LABEL = "slipway.server"
 SSH_PORT = 22
 READY_SECONDS = 90
@@ -58,6 +58,8 @@ class Server:
     """
 
     host = "server"
+    image = "server"  # the folder beside this file that it is built from
+    options: tuple[str, ...] = ()  # of docker create
 
     def __init__(
         self,
@@ -80,14 +82,15 @@ class Server:
         self._exit = contextlib.ExitStack()
         self.name = f"slipway-server-{secrets.token_hex(4)}"
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         """Start the server, and wait until sshd and its engine answer.
 
         Raises HarnessError, with the end of its log, when they do not.
         """
-        image = f"slipway-server:{images.fingerprint_of(CONTEXT)}"
+        context = images.HERE / self.image
+        image = f"slipway-{self.image}:{images.fingerprint_of(context)}"
         images.provide(self._engine, images.BASE)
-        images.provide_built(self._engine, image, CONTEXT)
+        images.provide_built(self._engine, image, context)
         if not shutil.which("ssh"):
             debian.install("openssh-client")
         with contextlib.ExitStack() as stack:
@@ -222,6 +225,7 @@ class Server:
             f"--env=POOL={pool}",
             f"--env=DOCKER={'yes' if self._has_docker else 'no'}",
             "--privileged",
+            *self.options,
             *shared,
             *published,
             image,
@@ -281,3 +285,25 @@ class Server:
 
     def _remove(self) -> None:
         self._engine.succeeds("docker", "rm", "--force", "--volumes", self.name)
+
+
+class Systemd(Server):
+    """A server that has systemd, Python and PyPy, and no Docker.
+
+    `user` is `root`, or `sudoer`, who may do anything by sudo, or `deployer`, who has services of
+    its own at most.
+    """
+
+    image = "systemd"
+    options = ("--cgroupns=private", *(f"--tmpfs={place}" for place in ("/run", "/run/lock")))
+
+    def __init__(self, engine: Engine, *, user: str = "root", ports: Iterable[int] = ()) -> None:
+        """Say what kind of server it is to be; `with` starts it."""
+        super().__init__(engine, user=user, ports=ports, docker=False)
+
+    def by(self, user: str) -> str:
+        """Give the ssh command of another account."""
+        place = self.folder / f"config-{user}"
+        text = (self.folder / "config").read_text()
+        place.write_text(text.replace(f"User {self._user}", f"User {user}"))
+        return f"ssh -F {shlex.quote(str(place))}"

@@ -15,7 +15,7 @@ DEPLOY_STEPS := $(filter base builder wheels image,$(MAKECMDGOALS))
 DEPLOY_BUILD = $(if $(filter-out $(firstword $(DEPLOY_STEPS)),$(filter $@,$(DEPLOY_STEPS))),:,'$(DEPLOY_FOLDER)/build.sh' $(if $(filter $@,$(DEPLOY_STEPS)),$(DEPLOY_STEPS),$@))
 
 .PHONY: help lock upgrade base builder native wheels image check-image verify size run stop push deploy rollback status releases logs shell \
-	unlock venv serve registry-up registry-down registry-gc clean
+	unlock deploy-venv rollback-venv status-venv logs-venv unlock-venv venv serve registry-up registry-down registry-gc clean
 
 help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
@@ -82,6 +82,21 @@ shell: ## a shell beside the application on DEPLOY_HOST
 
 unlock: ## end a deploy that hangs on DEPLOY_HOST, and settle what it leaves
 	@'$(DEPLOY_FOLDER)/deploy.py' unlock
+
+deploy-venv: wheels ## no Docker on DEPLOY_HOST: the wheels in a virtualenv there, run by systemd
+	@'$(DEPLOY_FOLDER)/appenv.py' deploy
+
+rollback-venv: ## the release before that, or RELEASE=…
+	@'$(DEPLOY_FOLDER)/appenv.py' rollback
+
+status-venv: ## what runs there, and what is the matter (FORMAT=json)
+	@'$(DEPLOY_FOLDER)/appenv.py' status
+
+logs-venv: ## its log (FOLLOW=1 goes on)
+	@'$(DEPLOY_FOLDER)/appenv.py' logs
+
+unlock-venv: ## end a deploy that hangs there, and put back what ran
+	@'$(DEPLOY_FOLDER)/appenv.py' unlock
 
 venv: ## no Docker: the same pins in ./appenv, with this machine's interpreter
 	@'$(DEPLOY_FOLDER)/venv.sh'

@@ -11,30 +11,19 @@ to an end by itself whatever happens to this side. The server keeps it, and is n
 from __future__ import annotations
 
 import getpass
-import json
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable
+from typing import Callable
 
-import engine
 import plan as plans
 import reports
 import tunnel
-from plan import NotReady, Plan, Wanted
+from jobs import ATTEMPTS, GONE, LOST, RUN, SETTLED, carry_out, find_out, say, show
+from plan import Plan, Wanted
 from server import Facts, survey, whole_script
-from settings import die, load
+from settings import load
 from ssh import Connection, ConnectionFailed, assignments, connected
-
-RECONNECT = 90  # seconds in which a server must be back that was lost in the middle
-LOST = (255, 129, 137, 141, 143)  # ssh's own status, and those of a shell that was killed
-GONE = 4  # another deploy has removed the image that was pulled for this one
-ATTEMPTS = 3
-SETTLED = 3  # the part on the server was killed, and what it left is in order
 
 # What the server does first: it keeps the script, since it may have to start it again, and the
 # environment, which no process list shows and nobody else may read.
@@ -54,20 +43,6 @@ cat >"$folder/server.$$" <<'END OF SERVER'
 END OF SERVER
 mv -f "$folder/server.$$" "$folder/{name}"
 """
-RUN = """\
-$(command -v setsid || true) sh "$folder/{name}" {job} </dev/null &
-wait $!
-"""
-
-
-interrupted = threading.Event()
-
-
-def say(message: str) -> None:
-    """Print one line about what is being done."""
-    # in one piece: other servers may be spoken of at the same time
-    sys.stdout.write(f"deploy: {message}\n")
-    sys.stdout.flush()
 
 
 def perform(
@@ -111,7 +86,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
                 break
         address = connection.address()
     if status in (*LOST, SETTLED):
-        status = find_out(settings, wanted, host)
+        status = find_out(settings, wanted.release, host, lambda again: settled(settings, again))
     if status == 0:
         say(f"{host}: http://{address}:{settings['PORT']}")
     return status
@@ -138,39 +113,14 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
     )
 
 
-def find_out(settings: dict[str, str], wanted: Wanted, host: str) -> int:
-    """Ask a server that was lost what came of it, and let it settle that if need be."""
-    say(f"{host}: lost in the middle; the server goes on by itself: asks what came of it")
-    deadline = time.monotonic() + RECONNECT
-    while True:
-        try:
-            with connected(settings["SSH"], host) as connection:
-                facts = survey(connection, settings["PROJECT"])
-                status = perform(connection, facts, settings, "settle")
-                if status not in LOST:
-                    runs = survey(connection, settings["PROJECT"]).container(settings["PROJECT"])
-                    break
-        except ConnectionFailed as problem:
-            if time.monotonic() > deadline or interrupted.is_set():
-                raise ConnectionFailed(
-                    f"{problem} (make status says what runs, when it is back)"
-                ) from None
-        time.sleep(1)
-    if runs is None or not runs.is_well:
-        raise ConnectionFailed(f"{host}: no healthy release runs: make status, then make deploy")
-    if runs.label("release") != wanted.release:
-        raise ConnectionFailed(
-            f"{host}: cut off; {runs.label('release')} runs and is healthy: run make deploy again"
-        )
-    say(f"{host}: {wanted.release} runs and is healthy")
-    return 0
-
-
-def show(settings: dict[str, str], data: dict[str, Any], lines: list[str]) -> None:
-    """Print a report in the format that was asked for."""
-    text = json.dumps(data, ensure_ascii=False) if settings["FORMAT"] == "json" else None
-    sys.stdout.write((text or "\n".join(lines)) + "\n")
-    sys.stdout.flush()
+def settled(settings: dict[str, str], connection: Connection) -> tuple[int, str]:
+    """Let a server settle what was cut off; gives the status, and the healthy release that runs."""
+    facts = survey(connection, settings["PROJECT"])
+    status = perform(connection, facts, settings, "settle")
+    if status in LOST:
+        return status, ""
+    runs = survey(connection, settings["PROJECT"]).container(settings["PROJECT"])
+    return status, runs.label("release") if runs and runs.is_well else ""
 
 
 def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]]) -> int:
@@ -209,63 +159,14 @@ def on_server(settings: dict[str, str], host: str, job: str) -> int:
         return perform(connection, facts, settings, job)
 
 
-def hosts(settings: dict[str, str]) -> list[str]:
-    """Give the servers to work on, asking for one where there is somebody to ask."""
-    chosen = settings["DEPLOY_HOST"].split()
-    if not chosen and sys.stdin.isatty():
-        chosen = input("Deploy to which server (user@host)? ").split()
-    if not chosen:
-        die("no server is named: make deploy DEPLOY_HOST=user@server, or set it in settings.mk")
-    for host in chosen:
-        if host.startswith("-"):
-            die(f"DEPLOY_HOST names {host!r}, which ssh would take for an option")
-    return chosen
-
-
-def attempt(work: Callable[[str], int], host: str) -> tuple[int, str]:
-    """Work on one server; gives the exit status, and what is wrong in a line."""
-    try:
-        return work(host), ""
-    except (ConnectionFailed, engine.EngineError) as problem:
-        return 1, str(problem)
-
-
-def at_once(work: Callable[[str], int], some: list[str]) -> list[tuple[int, str]]:
-    """Work on some servers at the same time."""
-    if len(some) == 1:  # in the main thread, which signals reach
-        return [attempt(work, some[0])]
-    with ThreadPoolExecutor(len(some)) as pool:
-        try:
-            return list(pool.map(lambda host: attempt(work, host), some))
-        except BaseException:
-            interrupted.set()
-            raise
-
-
-def everywhere(work: Callable[[str], int], chosen: list[str], together: int) -> int:
-    """Work on all servers, so many at a time; after one that fails no other is begun."""
-    results: dict[str, int] = {}
-    for start in range(0, len(chosen), together):
-        some = chosen[start : start + together]
-        for host, (status, problem) in zip(some, at_once(work, some)):
-            results[host] = status
-            if problem:
-                print(f"deploy.py: {problem}", file=sys.stderr, flush=True)
-        if any(results.values()):
-            break
-    if len(chosen) > 1:
-        for host in chosen:
-            words = {None: "not begun", 0: "done"}.get(results.get(host), "failed; see above")
-            say(f"{host}: {words}")
-    return next((status for status in results.values() if status), 0)
-
-
 def main(arguments: list[str]) -> int:
     """Do one job on every server; gives the exit status."""
     job = arguments[0] if arguments else "deploy"
     settings = load()
+    wanted: list[Wanted] = []
+    alone = settings["PARALLEL"] == "1" or " " not in settings["DEPLOY_HOST"]
     jobs: dict[str, Callable[[str], int]] = {
-        "deploy": lambda host: deploy(settings, wanted, host, alone=together == 1),
+        "deploy": lambda host: deploy(settings, wanted[0], host, alone),
         "rollback": lambda host: on_server(settings, host, job),
         "unlock": lambda host: on_server(settings, host, job),
         "status": lambda host: report(settings, host, reports.status),
@@ -273,20 +174,8 @@ def main(arguments: list[str]) -> int:
         "logs": lambda host: attach(settings, host, job),
         "shell": lambda host: attach(settings, host, job),
     }
-    if job not in jobs:
-        die(f"there is no job {job}: use {', '.join(jobs)}")
-    for number in (signal.SIGTERM, signal.SIGHUP):  # what was made is removed then as well
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    chosen = hosts(settings)
-    together = min(int(settings["PARALLEL"]), len(chosen))
-    try:
-        if job == "deploy":
-            wanted = plans.wanted(settings)
-        return everywhere(jobs[job], chosen, together)
-    except (NotReady, engine.EngineError) as problem:
-        die(str(problem))
-    except KeyboardInterrupt:
-        die("interrupted; make status says what runs")
+    prepare = {"deploy": lambda: wanted.append(plans.wanted(settings))}
+    return carry_out(settings, job, jobs, prepare.get(job))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,20 @@ tell() {
     printf 'slipway %s\n' "$*"
 }
 
+# survey_machine: what does not depend on Docker
+survey_machine() {
+    ! command -v gzip >/dev/null || tell gzip
+    # 0A is LISTEN, see the kernel's include/net/tcp_states.h
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _; do
+        [ "$state" != 0A ] || tell listens "$address"
+    done
+    if held=$(holder); then
+        dead=$(alive "$held" || echo dead)
+        tell lock "${dead:-alive}" "$held"
+    fi
+    tail -n 20 "$FOLDER/log" 2>/dev/null | while read -r line; do tell log "$line"; done
+}
+
 survey() {
     # what can be told is told
     set +eu
@@ -25,7 +39,6 @@ survey() {
     fi
     tell docker "$docker"
     tell engine "$engine"
-    ! command -v gzip >/dev/null || tell gzip
     root=$($docker info --format '{{.DockerRootDir}}')
     tell security "$($docker info --format '{{.SecurityOptions}}')"
     tell free "$(df -Pk "$root" 2>/dev/null | tail -n 1)"
@@ -35,13 +48,5 @@ survey() {
     # shellcheck disable=SC2046
     set -- $($docker image ls --quiet --no-trunc | sort -u)
     [ $# = 0 ] || $docker image inspect --format 'slipway layers {{json .RootFS.Layers}}' "$@"
-    # 0A is LISTEN, see the kernel's include/net/tcp_states.h
-    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _; do
-        [ "$state" != 0A ] || tell listens "$address"
-    done
-    if held=$(holder); then
-        dead=$(alive "$held" || echo dead)
-        tell lock "${dead:-alive}" "$held"
-    fi
-    tail -n 20 "$FOLDER/log" 2>/dev/null | while read -r line; do tell log "$line"; done
+    survey_machine
 }

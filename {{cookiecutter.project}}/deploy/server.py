@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import engine
 from settings import DEPLOY
 from ssh import Connection, ConnectionFailed, assignments, without_comments
+
+# What runs on a server, in one.
+PARTS = (
+    *("server-lock.sh", "server-container.sh", "server-survey.sh", "server-guard.sh", "server.sh"),
+)
 
 # The containers of a deploy that is at work, or was cut off.
 UNFINISHED = ("next", "back", "try", "volumes")
@@ -88,7 +94,7 @@ def script(*names: str) -> str:
 
 def whole_script() -> tuple[str, str]:
     """Give all that runs on a server, and the name under which a server keeps it."""
-    text = script("server-lock.sh", "server-container.sh", "server-survey.sh", "server.sh")
+    text = script(*PARTS)
     return text, f"server-{hashlib.sha256(text.encode()).hexdigest()[:12]}.sh"
 
 
@@ -125,18 +131,26 @@ def _why(said: str) -> str:
     return engine.explain("docker", said)
 
 
-def parse(said: str) -> Facts:
-    """Read what a survey says; lines of login scripts are none of it."""
-    facts = Facts()
+def told(said: str) -> Iterator[tuple[str, str, str]]:
+    """Give what a survey says: a word, its value, and what comes in the lines after it.
+
+    Lines of login scripts are none of it.
+    """
     lines = said.splitlines()
     for number, line in enumerate(lines):
         # a greeting may have no end
         before, sign, rest = line.partition("slipway ")
-        if not sign or (before and number):
-            continue
-        word, _, value = rest.partition(" ")
+        if sign and not (before and number):
+            word, _, value = rest.partition(" ")
+            yield word, value, "\n".join(lines[number + 1 :])
+
+
+def parse(said: str) -> Facts:
+    """Read what a survey says."""
+    facts = Facts()
+    for word, value, after in told(said):
         if word == "refused":
-            facts.refused = "\n".join(lines[number + 1 :])
+            facts.refused = after
         else:
             _take(facts, word, value)
     return facts
@@ -154,20 +168,32 @@ def _take(facts: Facts, word: str, value: str) -> None:
     elif word == "security":
         facts.rootless = "name=rootless" in value
     elif word == "free":
-        columns = value.split()
-        # https://pubs.opengroup.org/onlinepubs/9699919799/utilities/df.html, in kilobytes
-        facts.free = int(columns[3]) * 1024 if len(columns) > 3 and columns[3].isdigit() else None
+        facts.free = free_of(value)
     elif word == "container":
         facts.containers.append(_container(json.loads(value)))
     elif word == "layers":
         facts.layers.update(json.loads(value) or [])
     elif word == "listens":
-        facts.listening.add(int(value.rpartition(":")[2], 16))
+        facts.listening.add(port_of(value))
     elif word == "lock":
         state, _, facts.lock = value.partition(" ")
         facts.lock_is_alive = state == "alive"
     elif word == "log":
         facts.log.append(value)
+
+
+def free_of(line: str) -> int | None:
+    """Read how many bytes are free in a line of `df -Pk`.
+
+    https://pubs.opengroup.org/onlinepubs/9699919799/utilities/df.html
+    """
+    columns = line.split()
+    return int(columns[3]) * 1024 if len(columns) > 3 and columns[3].isdigit() else None
+
+
+def port_of(address: str) -> int:
+    """Read the port of an address as the kernel writes it."""
+    return int(address.rpartition(":")[2], 16)
 
 
 def _container(read: dict[str, Any]) -> Container:

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Put the wheels that the builder made on servers that have no Docker, in a virtualenv.
+
+    appenv.py [deploy|rollback|status|logs|unlock]
+
+What a server lacks of the wheels goes over the one ssh connection, and with it what installs them
+in the run image (kit.py). There service.py installs them with the index off, and lets systemd run
+the release (unit.py): all that is the same in both kinds of deploy is jobs.py's.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import tarfile
+from typing import Callable
+
+import jobs
+import kit as kits
+import serviceplan as plans
+import servicereports
+import unit
+from jobs import say
+from server import script
+from serviceplan import Facts, Plan, Wanted
+from settings import load
+from ssh import Connection, ConnectionFailed, assignments, connected
+
+# What is done as root where that is allowed without a password.
+AS_ROOT = """\
+as=
+[ "$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || as='sudo -n'
+exec $as sh -s {arguments} <<'END OF SERVICE'
+{text}
+END OF SERVICE
+"""
+
+# A file that is cut off, or is not what its folder says, never comes to lie among the others.
+RECEIVE = """\
+umask 022
+mkdir -p {place}/wheels && cd {place} || exit 1
+new=$(mktemp -d .new-XXXXXX) || exit 1
+trap 'rm -rf "$new"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
+chmod 755 "$new"
+tar -xf - -C "$new"
+status=$?
+for file in "$new"/*/*; do
+    [ -f "$file" ] || continue
+    sum=$(sha256sum <"$file")
+    to=wheels/${{sum%% *}}
+    [ "$to" = "wheels/$(basename "${{file%/*}}")" ] || {{ status=1; continue; }}
+    mv -T "${{file%/*}}" "$to" 2>/dev/null || [ -e "$to" ] || status=1
+done
+exit "$status"
+"""
+
+# What the server does first: it unpacks what installs, and keeps the manifest, with the secrets of
+# the environment, where no process list shows it and nobody else may read it.
+UNPACK = """\
+umask 022
+cd "$PLACE"
+if ! [ -d "kit/$KIT" ]; then
+    mkdir -p kit
+    new=$(mktemp -d .new-XXXXXX)
+    chmod 755 "$new"
+    tar -xzf "wheels/$KIT/kit.tar.gz" -C "$new"
+    mv -T "$new" "kit/$KIT"
+fi
+if [ -n "$MANIFEST" ]; then
+    export SENT="$PLACE/.new-sent-$$"
+    (umask 077 && printf '%s' "$MANIFEST" >"$SENT")
+fi
+unset MANIFEST
+folder=$PLACE/kit/$KIT
+"""
+
+
+def survey(connection: Connection, settings: dict[str, str], wanted: Wanted | None = None) -> Facts:
+    """Ask a server what it has; nothing is changed."""
+    variables = assignments(
+        {
+            "PROJECT": settings["PROJECT"],
+            "BY": "survey",
+            "PYTHON": settings["PYTHON"],
+            "MARK": unit.MARK,
+            "SYSTEM": plans.SYSTEM,
+            "PACKAGES": " ".join(wanted.packages if wanted else ()),
+        }
+    )
+    text = f"{variables}{script(*kits.SHELL)}"
+    done = connection.ask_script(AS_ROOT.format(arguments="survey", text=text))
+    facts = plans.parse(done.stdout)
+    if not facts.place:
+        raise ConnectionFailed(
+            f"{connection.host}: it says nothing of itself: {done.stderr[-200:]}"
+        )
+    return facts
+
+
+def send(connection: Connection, plan: Plan) -> None:
+    """Send what the server lacks; ConnectionFailed says why it did not arrive."""
+    if not plan.missing:
+        return
+    say(f"{plan.host}: sends {plan.sends}")
+    as_root = "sudo -n " if plan.facts.is_root and plan.facts.account != "root" else ""
+    command = RECEIVE.format(place=shlex.quote(plan.facts.place))
+    with subprocess.Popen(
+        connection.argv(f"{as_root}sh -c {shlex.quote(command)}"),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin and process.stderr
+        try:
+            with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
+                for sum_, (name, data) in plan.missing.items():
+                    entry = tarfile.TarInfo(f"{sum_}/{name}")
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it says why
+        said = process.stderr.read().decode("utf-8", "replace").strip()
+        status = process.wait()
+    if status:
+        why = said.splitlines()[-1] if said else "the connection was lost"
+        raise ConnectionFailed(
+            f"{plan.host}: the wheels did not arrive: {why}; nothing was changed, and those that"
+            " have arrived are kept: run make deploy-venv again"
+        )
+
+
+def perform(
+    connection: Connection, facts: Facts, settings: dict[str, str], job: str, **more: str
+) -> int:
+    """Let service.sh do a job; gives its exit status."""
+    variables = {
+        "JOB": job,
+        "BY": f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_"),
+        "PLACE": facts.place,
+        "KIT": facts.kit,
+        "MARK": unit.MARK,
+        "MANIFEST": "",
+        **{name: settings[name] for name in ("PROJECT", "PYTHON", "RELEASE")},
+        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "KEEP", "LOCK_WAIT")},
+        **more,
+    }
+    if not variables["KIT"]:
+        raise ConnectionFailed(f"{connection.host}: nothing was deployed here: make deploy-venv")
+    secret = assignments({"MANIFEST": variables.pop("MANIFEST")})
+    exported = f"{assignments(variables)}export {' '.join(variables)}\n"
+    run = jobs.RUN.format(name="service.sh", job="unlock" if job == "unlock" else "guard")
+    text = AS_ROOT.format(arguments="", text=f"{exported}{secret}set -e\n{UNPACK}{run}")
+    return connection.script(text, f"{connection.host}: ", has_gzip=facts.has_gzip)
+
+
+def put(settings: dict[str, str], wanted: Wanted, host: str) -> int:
+    """Bring the wheels to one server and run them; gives the exit status."""
+    with connected(settings["SSH"], host) as connection:
+        for _ in range(jobs.ATTEMPTS):
+            facts = survey(connection, settings, wanted)
+            plan = Plan(host, wanted, facts)
+            plan.check()
+            if settings["DRY_RUN"]:
+                lines = [f"{host}:", *(f"    {line}" for line in plan.lines())]
+                jobs.show(settings, plan.data(), lines)
+                return 0
+            send(connection, plan)
+            status = perform(
+                connection,
+                facts,
+                {**settings, "RELEASE": wanted.release},
+                "deploy",
+                KIT=wanted.kit.sum,
+                MANIFEST=json.dumps(wanted.manifest(facts)),
+            )
+            if status != jobs.GONE:
+                break
+        address = connection.address()
+    if status in (*jobs.LOST, jobs.SETTLED):
+
+        def ask(again: Connection) -> tuple[int, str]:
+            facts = survey(again, settings)
+            status = perform(again, facts, settings, "settle")
+            return status, survey(again, settings).current if status == 0 else ""
+
+        status = jobs.find_out(settings, wanted.release, host, ask, "-venv")
+    if status == 0:
+        say(f"{host}: http://{address}:{settings['PORT']}")
+    return status
+
+
+def on_server(settings: dict[str, str], host: str, job: str) -> int:
+    """Let a server do a job that sends nothing; gives the exit status."""
+    with connected(settings["SSH"], host) as connection:
+        facts = survey(connection, settings)
+        say(f"{host}: {job}")
+        return perform(connection, facts, settings, job)
+
+
+def report(settings: dict[str, str], host: str) -> int:
+    """Say what a server has; status 1 when something is the matter."""
+    with connected(settings["SSH"], host) as connection:
+        facts = survey(connection, settings)
+    found = servicereports.state(facts, host, settings["PROJECT"])
+    lines = [f"{host}:", *(f"    {line}" for line in servicereports.status(found))]
+    jobs.show(settings, found, lines)
+    if found["matter"]:
+        print(f"appenv.py: {host}: {found['matter']}", file=sys.stderr, flush=True)
+    return 1 if found["matter"] and not facts.lock_is_alive else 0
+
+
+def logs(settings: dict[str, str], host: str) -> int:
+    """Show the service's log."""
+    with connected(settings["SSH"], host) as connection:
+        facts = survey(connection, settings)
+        as_root = "sudo -n " if facts.is_root and facts.account != "root" else ""
+        options = "--no-pager --lines 200" + " --follow" * bool(settings["FOLLOW"])
+        options += "" if facts.is_root else " --user"
+        command = f"{as_root}journalctl {options} --unit {settings['PROJECT']}"
+        return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+
+
+def main(arguments: list[str]) -> int:
+    """Do one job on every server; gives the exit status."""
+    job = arguments[0] if arguments else "deploy"
+    settings = load()
+    wanted: list[Wanted] = []
+
+    def put_on(host: str) -> int:
+        return put(settings, wanted[0], host)
+
+    known: dict[str, Callable[[str], int]] = {
+        "deploy": put_on,
+        "rollback": lambda host: on_server(settings, host, job),
+        "unlock": lambda host: on_server(settings, host, job),
+        "status": lambda host: report(settings, host),
+        "logs": lambda host: logs(settings, host),
+    }
+    prepare = {"deploy": lambda: wanted.append(plans.wanted(settings))}
+    return jobs.carry_out(settings, job, known, prepare.get(job))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

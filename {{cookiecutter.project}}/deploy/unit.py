@@ -1,0 +1,121 @@
+"""How the application runs without a container: a systemd unit, hardened as the container is.
+
+What the words mean: systemd.exec(5), systemd.resource-control(5), systemd.service(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# A unit that begins otherwise is its owner's: it is restarted, and never written.
+MARK = "# Written by make deploy-venv. Without this line it is yours, and is only restarted."
+
+# What UNHARDEN can turn off, and the lines that are left out then; see container.py.
+HARDENING = {
+    # an account that is there while the service runs
+    "non-root": ("DynamicUser=yes",),
+    "read-only": ("ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes"),
+    "capabilities": (
+        "PrivateDevices=yes",
+        "ProtectClock=yes",
+        "ProtectControlGroups=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+    ),
+    "privileges": ("NoNewPrivileges=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes"),
+    "pids": ("TasksMax={PIDS}",),
+    "memory": ("MemoryMax={MEMORY}", "MemorySwapMax=0"),
+}
+# These take a manager that is root.
+ROOTS = ("non-root", "read-only", "capabilities")
+LEAST_PORT = 1024  # below it a port takes a capability
+
+TEXT = """\
+{mark}
+[Unit]
+Description={project}
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart="{place}/current/start"
+EnvironmentFile={place}/current/environment
+Restart=always
+RestartSec=1
+KillMode=mixed
+TimeoutStopSec=10
+SyslogIdentifier={project}
+{more}
+
+[Install]
+WantedBy={target}
+"""
+
+
+def text(settings: Mapping[str, str], place: str, is_root: bool) -> str:
+    """Write the unit of a project whose releases are in a folder of the server."""
+    without = settings["UNHARDEN"].split()
+    words = {**settings, "MEMORY": settings["MEMORY"].upper().rstrip("B")}
+    more: list[str] = []
+    for name, lines in HARDENING.items():
+        if name not in without and (is_root or name not in ROOTS):
+            more += [line.format_map(words) for line in lines]
+    if is_root and "capabilities" not in without:
+        bind = "CAP_NET_BIND_SERVICE" * (int(settings["PORT"]) < LEAST_PORT)
+        more += [
+            f"CapabilityBoundingSet={bind}",
+            *([f"AmbientCapabilities={bind}"] if bind else []),
+        ]
+    more += volumes(settings)
+    return TEXT.format(
+        mark=MARK,
+        project=settings["PROJECT"],
+        place=place if is_root else "%h/.slipway/" + settings["PROJECT"],
+        more="\n".join(more),
+        target="multi-user.target" if is_root else "default.target",
+    )
+
+
+def volumes(settings: Mapping[str, str]) -> list[str]:
+    """Write what VOLUMES says: a name is a folder that systemd keeps in /var/lib."""
+    lines = []
+    for volume in settings["VOLUMES"].split():
+        source, target, *options = volume.split(":")
+        if not source.startswith("/"):
+            lines.append(f"StateDirectory={settings['PROJECT']}/{source}")
+            source = f"%S/{settings['PROJECT']}/{source}"
+        kind = "BindReadOnlyPaths" if "ro" in "".join(options).split(",") else "BindPaths"
+        lines.append(f"{kind}={source}:{target}")
+    return lines
+
+
+def environment(values: Mapping[str, bytes]) -> bytes:
+    """Write an environment as systemd reads it, so that each value arrives as it is.
+
+    Between double quotes a backslash keeps four characters as they are (systemd.exec(5),
+    EnvironmentFile=).
+    """
+    lines = []
+    for name, value in values.items():
+        for character in (b"\\", b'"', b"$", b"`"):
+            value = value.replace(character, b"\\" + character)
+        lines.append(b'%s="%s"\n' % (name.encode(), value))
+    return b"".join(lines)
+
+
+def refused(values: Mapping[str, bytes]) -> str:
+    """Say which variable systemd would leave out, and what to do; empty when it takes them all."""
+    for name, value in values.items():
+        if not name.replace("_", "a").isalnum():
+            return (
+                f"deploy/run.env: systemd does not take the name {name}: use letters, digits and _"
+            )
+        if any((byte < ord(" ") and byte != ord("\t")) or byte == 0x7F for byte in value):
+            return (
+                f"deploy/run.env: the value of {name} has a control character, which systemd does"
+                " not take: write it as base64 for example"
+            )
+    return ""
