@@ -12,6 +12,7 @@ from tests.harness.certificates import extra_certificates
 from tests.harness.console import HarnessError
 from tests.harness.engine import Engine, engine_session
 from tests.harness.images import BASE, MARIADB, POSTGRES, REGISTRY, chromium, provide
+from tests.harness.podman import Podman
 from tests.harness.servers import Server, Systemd, remove_kept
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "REGISTRY",
     "Engine",
     "HarnessError",
+    "Podman",
     "Server",
     "Systemd",
     "chromium",
