@@ -163,3 +163,29 @@ def test_what_is_there_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -
     """A library that is too old is no reason to name it again."""
     monkeypatch.setattr(missing, "is_here", lambda library: library.name == "libpq")
     assert missing.explain("psycopg2", "1", ["error: PQnewer was not declared"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("Error: pg_config executable not found.", "needs libpq (pg_config not found): sudo apt"),
+        ("Error: pg_config executable not found.", "install libpq-dev (or what this system calls"),
+        (
+            "error: command 'gcc' failed: No such file or directory",
+            "install gcc g++ make pypy3-dev",
+        ),
+        ("x86_64-linux-gnu-g++: command not found", "has to be compiled: sudo apt install gcc"),
+        ("a.c:1:10: fatal error: Python.h: No such file or directory", "install pypy3-dev (or"),
+        ("a.c:1:10: fatal error: odd.h: No such file or directory", "does not know: install it"),
+    ],
+)
+def test_on_the_users_own_machine_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, said: str, says: str
+) -> None:
+    """`make venv`: NATIVE is of the images alone, which the builder gives a compiler."""
+    assert "sudo apt" not in missing.explain("thing", "1.0", [said])
+    monkeypatch.setenv("WHEELS_HERE", "yes")
+    monkeypatch.setenv("PYTHON", "pypy3")
+    answer = missing.explain("thing", "1.0", [said])
+    assert says in answer
+    assert "NATIVE" not in answer

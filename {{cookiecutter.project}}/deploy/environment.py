@@ -2,7 +2,8 @@
 """The environment that the application runs with: deploy/run.env, secrets included.
 
 `environment.py` prints the file's path when there is one that docker can carry, and ends with a
-line that says what to change when there is one that it cannot.
+line that says what to change when there is one that it cannot. `environment.py exec PROGRAM…`
+becomes a program that has it, where there is no Docker.
 
 One NAME=value a line. The value is all that comes after the first `=`, byte for byte: no quotes are
 taken off, nothing is expanded, nothing is cut off at a `#`. Empty lines and lines that begin with
@@ -12,8 +13,10 @@ in another way than it is written is refused here.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from typing import NoReturn
 
 from settings import DEPLOY, die
 
@@ -97,7 +100,15 @@ def load() -> dict[str, bytes]:
         die(str(problem))
 
 
+def become(command: list[str]) -> NoReturn:
+    """Go on as a program that has the environment beside this one's."""
+    values = {os.fsencode(name): value for name, value in load().items()}
+    os.execve(command[0], command, {**os.environb, **values})
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["exec"]:
+        become(sys.argv[2:])
     load()
     if PATH.exists():
         sys.stdout.write(f"{PATH}\n")

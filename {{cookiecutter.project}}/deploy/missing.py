@@ -7,6 +7,7 @@ the linker: as compilers, pkg-config, setuptools, meson, CMake, autotools, cargo
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,6 +70,9 @@ TRIED = (
     (WORD, rf"{NAME} (?:is|are) (?:required|missing|not installed)"),
     (WORD, rf"requires? (?:the )?{NAME}"),
 )
+
+# What the builder always has.
+COMPILER = re.compile(r"(?:[\w-]+-)?(?:gcc|cc|g\+\+|c\+\+|make)(?:-[\d.]+)?")
 
 
 class Missing(NamedTuple):
@@ -186,17 +190,47 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
     """Say in one line what a package's failed build needs; empty when its output does not say."""
     found, unknown = answers(name, lines)
     who = f"{name} {version}".strip()
+    if packages := compilers(lines):
+        return f"{who} has to be compiled: {install_here(packages)}"
     if found:
         evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
         return ask_for(who, [answer.word for answer in found], evidence)
     unknown = [each for each in unknown if is_of_the_system(each)]
     if unknown:
         first = unknown[-1] if unknown[-1].kind == HEADER else unknown[0]
+        if is_this_machine():
+            return f"{who} needs {first.name}, which the catalogue does not know: install it"
         return (
             f"{who} needs {first.name}, which the catalogue does not know: find its Debian package"
             f" with: make native FIND={first.name}"
         )
     return ""
+
+
+def compilers(lines: Sequence[str]) -> list[str]:
+    """Name the Debian packages of a compiler and headers that this machine lacks.
+
+    The builder has them, whatever a build says.
+    """
+    if not is_this_machine():
+        return []
+    for found in said_by(FATAL, lines):
+        if found.kind == PROGRAM and COMPILER.fullmatch(found.name.rpartition("/")[2]):
+            return ["gcc", "g++", "make", f"{os.environ['PYTHON']}-dev"]
+        if found == (HEADER, "Python.h"):
+            return [f"{os.environ['PYTHON']}-dev"]
+    return []
+
+
+def is_this_machine() -> bool:
+    """Say whether it is the user's own machine that builds, and no image (`make venv`)."""
+    return bool(os.environ.get("WHEELS_HERE"))
+
+
+def install_here(packages: Iterable[str]) -> str:
+    """Write what is to be typed on this machine."""
+    typed = " ".join(each.partition("|")[0] for each in packages)
+    return f"sudo apt install {typed} (or what this system calls that), then run this again"
 
 
 def is_of_the_system(missing: Missing) -> bool:
@@ -210,6 +244,8 @@ def is_of_the_system(missing: Missing) -> bool:
 def ask_for(who: str, words: Sequence[str], evidence: str) -> str:
     """Write the line that says what to add to NATIVE, and by which command."""
     listed = " and ".join(words)
+    if is_this_machine():
+        return f"{who} needs {listed} ({evidence}): {install_here(native.packages(words, 'build'))}"
     typed = words[0] if len(words) == 1 else f"'{' '.join(words)}'"
     return (
         f"{who} needs {listed} ({evidence}): add {' '.join(words)} to NATIVE in"

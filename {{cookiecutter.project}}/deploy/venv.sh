@@ -12,6 +12,7 @@ who=$("$python" "$DEPLOY/lockfile.py")
 tools=$ROOT/.deploy/tools-${who// /-}
 wheelhouse=$ROOT/wheelhouse/host-${who// /-}
 appenv=$ROOT/appenv
+before=$ROOT/.deploy/appenv-before
 own_folder "$ROOT/.deploy"
 own_folder "$ROOT/wheelhouse"
 mkdir -p "$wheelhouse"
@@ -27,18 +28,34 @@ if ! cmp -s "$DEPLOY/builder.txt" "$tools/ready"; then
     cp "$DEPLOY/builder.txt" "$tools/ready"
 fi
 
+# What was there is kept until the new one is whole: a virtualenv cannot be made elsewhere and moved.
+settle() {
+    [ -e "$before" ] || return 0
+    if [ -s "$appenv/.made" ]; then
+        rm -rf "$before"
+    else
+        rm -rf "$appenv"
+        mv "$before" "$appenv"
+    fi
+}
+
+settle
+[ ! -e "$appenv" ] || [ -e "$appenv/.made" ] ||
+    die "there is an appenv here that make venv did not make: move it away"
+
+# WHEELS_HERE: what is missing is to be installed here, and not to be named for an image
 build() {
-    "$tools/bin/python" "$DEPLOY/wheels.py" "$@" --application "$ROOT" --wheelhouse "$wheelhouse" \
+    WHEELS_HERE=yes "$tools/bin/python" "$DEPLOY/wheels.py" "$@" --application "$ROOT" --wheelhouse "$wheelhouse" \
         --ca "$DEPLOY/ca" --cache "${XDG_CACHE_HOME:-$HOME/.cache}/wheelhouse"
 }
 
 install() {
-    [ ! -e "$appenv" ] || [ -e "$appenv/.made" ] ||
-        die "there is an appenv here that make venv did not make: move it away"
-    rm -rf "$appenv"
-    "$python" -m venv --without-pip "$appenv"
-    printf '*\n' >"$appenv/.gitignore"
+    trap settle EXIT
+    [ ! -e "$appenv" ] || mv "$appenv" "$before"
+    mkdir "$appenv"
     : >"$appenv/.made"
+    printf '*\n' >"$appenv/.gitignore"
+    "$python" -m venv --without-pip "$appenv"
     for part in deps app; do
         APPENV=$appenv "$tools/bin/python" "$DEPLOY/install.py" "$wheelhouse/$part" ||
             die "the wheels could not be installed; see above"
@@ -58,6 +75,7 @@ else
     build wheels || die "the wheels could not be built; see above"
     install
     printf '%s\n' "$sums" >"$appenv/.made"
+    settle
     say "appenv is ready, with $who"
 fi
 
@@ -69,7 +87,7 @@ serve)
         die "no wheel brings the program ${words[0]}: set COMMAND in deploy/settings.mk"
     say "http://127.0.0.1:$PORT (Ctrl-C ends it)"
     export PORT PYTHONUNBUFFERED=1
-    exec "$appenv/bin/${words[0]}" "${words[@]:1}"
+    exec python3 "$DEPLOY/environment.py" exec "$appenv/bin/${words[0]}" "${words[@]:1}"
     ;;
 *) die "there is no job $1: use venv.sh or venv.sh serve" ;;
 esac
