@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -37,6 +38,7 @@ class Service:
     workshop: Workshop
     server: harness.Systemd
     name: str
+    first: str = ""  # its first release
 
     @property
     def place(self) -> str:
@@ -122,14 +124,14 @@ def deployed(
     commit(project, "Lock")
     said = made.make("deploy-venv")
     assert "sends 2 of 2 wheels, and what installs them" in said
-    return made
+    return dataclasses.replace(made, first=made.status["running"]["release"])
 
 
 @pytest.fixture
 def service(deployed: Service) -> Service:
-    """A good release of it runs there, whatever other tests have left."""
+    """Its first release runs there, whatever other tests have left."""
     deployed.release(VERSION="first")
-    deployed.make("deploy-venv")
+    deployed.make("rollback-venv", f"RELEASE={deployed.first}")
     return deployed
 
 
@@ -187,6 +189,7 @@ def test_changed_line_sends_the_applications_wheel_alone(service: Service) -> No
         assert "begins as good" in service.make("logs-venv")
     finally:
         service.workshop.edit("odd.py", '"begins as"', '"starts as"')
+        service.workshop.make("wheels")
 
 
 def test_broken_release_is_put_back(service: Service) -> None:

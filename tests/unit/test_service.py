@@ -56,7 +56,6 @@ def server(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) ->
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(service, "STEADY", 0)
     monkeypatch.setattr(service, "asked", lambda *_: "")
     return service.Server(environment)
 

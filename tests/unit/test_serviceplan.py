@@ -158,7 +158,11 @@ def test_another_interpreter_names_itself_as_wheelhouses_do() -> None:
         (["lock dead 1 2 3"], "a deploy was cut off"),
         (["trying"], "a deploy was cut off"),
         (["current a", "state ActiveState=failed;NRestarts=3;"], "is failed, restarted 3 times"),
-        (["current a", "state ActiveState=active;NRestarts=0;"], ""),
+        (
+            ["current a", "state ActiveState=active;NRestarts=0;", "health unhealthy: refused"],
+            "the release is unhealthy: refused: make logs-venv",
+        ),
+        (["current a", "state ActiveState=active;NRestarts=0;", "health GET / answers 200"], ""),
     ],
 )
 def test_what_is_the_matter_is_said_with_what_to_do(lines: list[str], says: str) -> None:
@@ -172,7 +176,7 @@ def test_what_is_the_matter_is_said_with_what_to_do(lines: list[str], says: str)
 def test_status_tells_what_runs_and_what_is_kept(wanted: Any) -> None:
     """The previous one by that word, and the last deploys."""
     lines = (
-        *(f"current {wanted.release}", "previous old", "log today: runs"),
+        *(f"current {wanted.release}", "previous old", "log today: runs", "health tcp"),
         "state ActiveState=active;NRestarts=0;ActiveEnterTimestamp=today;",
         release(wanted, revision="c" * 40, by="ann@here", at="noon"),
         release(wanted, release="old", by="bob@there", at="morning"),
@@ -182,6 +186,7 @@ def test_status_tells_what_runs_and_what_is_kept(wanted: Any) -> None:
         "shop.service: active, since today",
         f"    release   {wanted.release}, commit cccccccccccc",
         "    deployed  noon by ann@here",
+        "    health    tcp",
         "previous: old, deployed morning by bob@there",
         "the last deploys:",
         "    today: runs",

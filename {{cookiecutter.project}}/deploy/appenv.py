@@ -81,12 +81,18 @@ folder=$PLACE/kit/$KIT
 """
 
 
-def survey(connection: Connection, settings: dict[str, str], wanted: Wanted | None = None) -> Facts:
-    """Ask a server what it has; nothing is changed."""
+def survey(
+    connection: Connection,
+    settings: dict[str, str],
+    wanted: Wanted | None = None,
+    ask: str = "",
+) -> Facts:
+    """Ask a server what it has, and what runs whether it is well; nothing is changed."""
     variables = assignments(
         {
             "PROJECT": settings["PROJECT"],
             "BY": "survey",
+            "ASK": ask,
             "PYTHON": settings["PYTHON"],
             "MARK": unit.MARK,
             "SYSTEM": plans.SYSTEM,
@@ -206,7 +212,7 @@ def on_server(settings: dict[str, str], host: str, job: str) -> int:
 def report(settings: dict[str, str], host: str) -> int:
     """Say what a server has; status 1 when something is the matter."""
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings)
+        facts = survey(connection, settings, ask=plans.ASK)
     found = servicereports.state(facts, host, settings["PROJECT"])
     lines = [f"{host}:", *(f"    {line}" for line in servicereports.status(found))]
     jobs.show(settings, found, lines)

@@ -138,15 +138,20 @@ class Server:
             lines = done.stdout.strip().splitlines()
             raise Failed(f"it cannot be installed: {lines[-1] if lines else command[0]}")
 
-    def run(self, release: str) -> str:
-        """Let a release run, whatever runs now; gives why it is not well, or nothing."""
+    def run(self, release: str, steady: float = 0) -> str:
+        """Let a release run, whatever runs now; gives why it is not well, or nothing.
+
+        One that has not proven itself before must have been up for some seconds.
+        """
         self.unit.put(read(self.releases.folder(release) / "unit"))
         self.releases.point("current", release)
         self.unit.restart()
-        return self.wait_healthy(self.releases.manifest(release))
+        return self.wait_healthy(self.releases.manifest(release), steady)
 
-    def wait_healthy(self, manifest: dict[str, Any]) -> str:
+    def wait_healthy(self, manifest: dict[str, Any], steady: float) -> str:
         """Wait until the service is healthy and has been up a while; gives why it is not."""
+        if manifest["health"] == "none":
+            steady = STEADY  # that it runs has to do
         began = time.monotonic()
         while True:
             state = self.unit.state()
@@ -158,9 +163,9 @@ class Server:
                 return self._end_of(state)
             said = asked(int(manifest["port"]), manifest["health"])
             up = time.monotonic() - began
-            if not said and up >= STEADY:
+            if not said and up >= steady:
                 return exposed(int(manifest["port"]), manifest["bind"])
-            if up >= max(self.timeout, STEADY) and said:
+            if up >= self.timeout and said:
                 return f"it was not healthy within {self.timeout} s: {said}"
             time.sleep(0.2)
 
@@ -179,11 +184,11 @@ class Server:
             and not asked(int(manifest["port"]), manifest["health"])
         )
 
-    def switch(self, release: str) -> None:
+    def switch(self, release: str, steady: float = 0) -> None:
         """Let a release run in place of the current one; Failed says why it does not."""
         before = self.releases.named("current")
         write(self.trying, before)
-        why = self.run(release)
+        why = self.run(release, steady)
         if why:
             with contextlib.suppress(OSError):
                 lines = "".join(f"    {line}\n" for line in self.unit.log().splitlines())
@@ -228,7 +233,7 @@ class Server:
                 if not (self.place / "wheels" / sum_ / name).exists():
                     raise SystemExit(GONE)
         self.install(manifest)
-        self.switch(release)
+        self.switch(release, STEADY)
         say(f"{release} runs and is healthy")
         return release
 

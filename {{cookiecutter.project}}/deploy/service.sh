@@ -64,6 +64,9 @@ survey_venv() {
         release=$(readlink "$PLACE/$link") && tell "$link" "${release##*/}"
     done
     ! [ -e "$PLACE/trying" ] || tell trying
+    if [ -n "$ASK" ] && [ -e "$PLACE/current/release.json" ]; then
+        tell health "$("$PLACE/current/bin/python" -I -c "$ASK" "$PLACE/current" 2>&1 | tail -n 1)"
+    fi
     for file in "$PLACE"/wheels/*/*; do
         sum=${file%/*}
         ! [ -e "$file" ] || tell file "${sum##*/}"

@@ -31,6 +31,13 @@ SYSTEM = "\n".join(
         "print(system())",
     )
 )
+# What asks a release there whether it is well, by its own check: `unhealthy` says why not.
+ASK = """\
+import json, os, sys
+known = json.load(open(sys.argv[1] + "/release.json"))
+os.environ.update(PORT=known["port"], HEALTH=known["health"])
+os.execv(sys.executable, [sys.executable, "-I", sys.argv[1] + "/healthcheck"])
+"""
 INSTALLED = 4  # bytes on a disk for each byte of a wheel, with its bytecode
 PATHS = "/usr/local/bin:/usr/bin:/bin"
 
@@ -53,6 +60,7 @@ class Facts:
     current: str = ""
     previous: str = ""
     is_trying: bool = False
+    health: str = ""  # what its check says, when that was asked for
     kit: str = ""  # that of the last deploy
     files: set[str] = field(default_factory=set)  # by their SHA-256
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -74,7 +82,17 @@ def parse(said: str) -> Facts:
     facts = Facts()
     words = {"root": "is_root", "systemd": "has_systemd", "trying": "is_trying"}
     for word, value, _ in told(said):
-        if word in ("account", "place", "name", "python", "system", "unit", "current", "previous"):
+        if word in (
+            "account",
+            "place",
+            "name",
+            "python",
+            "system",
+            "unit",
+            "current",
+            "previous",
+            "health",
+        ):
             setattr(facts, word, value)
         elif word in ("leaves", "root", "systemd", "trying"):
             setattr(facts, words.get(word, word), True)

@@ -24,6 +24,7 @@ def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
         "matter": matter(facts, project),
         "running": known(facts.current) if facts.current else None,
         "state": facts.state.get("ActiveState", ""),
+        "health": facts.health,
         "restarts": int(facts.state.get("NRestarts") or 0),
         "since": facts.state.get("ActiveEnterTimestamp", ""),
         "previous": facts.previous or None,
@@ -47,6 +48,8 @@ def matter(facts: Facts, project: str) -> str:
             f" {facts.state.get('NRestarts') or 0} times: make logs-venv shows why,"
             " make rollback-venv puts back"
         )
+    if facts.health.startswith("unhealthy"):
+        return f"the release is {facts.health}: make logs-venv, make rollback-venv puts back"
     return ""
 
 
@@ -59,6 +62,7 @@ def status(found: Mapping[str, Any]) -> list[str]:
             f"{found['project']}.service: {found['state']}, since {found['since']}",
             f"    release   {each['release']}, commit {each['revision'][:12] or 'unknown'}",
             f"    deployed  {each['at']} by {each['by']}",
+            f"    health    {found['health']}",
         ]
     for each in found["releases"]:
         word = "previous" if each["release"] == found["previous"] else "kept"
