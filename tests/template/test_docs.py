@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, Baker
 
-OWN = ("README.md", "CONTRIBUTING.md", "docs/decisions.md")
+OWN = ("README.md", "CONTRIBUTING.md", "docs/decisions.md", "docs/existing.md")
 COMMAND = re.compile(
     r"`(?:[A-Z_]+=\S+ )?make ([^`…]*?)`|^\s*(?:\$ |    )?make ([a-z][^#`|]*?)$", re.M
 )

@@ -11,7 +11,7 @@ DEPLOY_SEEN ?=
 DEPLOY_FILE := $(lastword $(MAKEFILE_LIST))
 DEPLOY_FOLDER := $(patsubst %/,%,$(dir $(DEPLOY_FILE)))
 
-DEPLOY_TARGETS := help lock upgrade base builder native wheels image check-image verify size run stop push \
+DEPLOY_TARGETS := help adopt lock upgrade base builder native wheels image check-image verify size run stop push \
 	deploy rollback status releases logs shell unlock deploy-venv rollback-venv status-venv \
 	logs-venv unlock-venv venv serve registry-up registry-down registry-gc clean
 
@@ -48,7 +48,7 @@ DEPLOY_SEEN := $(DEPLOY_SEEN) $(DEPLOY_RULES)
 DEPLOY_KNOWN := PROJECT PYTHON NATIVE CHECK_IMAGE COMMAND PORT HEALTH HEALTH_TIMEOUT BASE_IMAGE DEPLOY_HOST \
 	BIND PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS REGISTRY_PORT DOCKER SSH PLATFORM TAG \
 	CANDIDATE KEEP WATCH LOCK_WAIT PARALLEL RELEASE DRY_RUN FORMAT FOLLOW \
-	ADD FIND VERBOSE QUIET ALONE BUILDER SETTINGS_BY
+	ADD FIND YES VERBOSE QUIET ALONE BUILDER SETTINGS_BY
 DEPLOY_SET = $(foreach name,$(DEPLOY_KNOWN),$(if $(filter file override,$(origin $(name))),$(name)))
 DEPLOY_UNSET = $(if $(strip $(DEPLOY_SET)),unset $(strip $(DEPLOY_SET)); )
 DEPLOY_TYPED = $(if $(filter file override undefined,$(origin $1)),,$($1))
@@ -73,6 +73,9 @@ $(DEPLOY_PREFIX)help: ## list these
 	@echo '  PORT BIND PYTHON NATIVE CHECK_IMAGE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
 	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP WATCH LOCK_WAIT PARALLEL'
 	@awk -F ': ?.*## ' -v plain=' $(DEPLOY_PLAIN) ' -v prefix='$(DEPLOY_PREFIX)' '/^\$$\(DEPLOY_PREFIX\).*## / { sub(/^[^)]*\)/, ""); printf "  make %-14s %s\n", (index(plain, " " $$1 " ") ? "" : prefix) $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
+
+$(DEPLOY_PREFIX)adopt: ## read name, command, port and interpreter from this repository, show them, write them (YES=1)
+	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/adopt.py'
 
 $(DEPLOY_PREFIX)lock: ## write the lock (pip-compile with hashes, in the builder); pins stay
 	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/lock.sh' lock

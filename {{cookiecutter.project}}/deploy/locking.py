@@ -12,6 +12,7 @@ from pathlib import Path
 import backend
 import lockfile
 import missing
+import otherlocks
 from backend import Builds, Tree
 from tools import Failure, NeedsCompiler, results, say
 
@@ -48,9 +49,19 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     source = copy_source(application, builds.scratch)
     refuse_on_pypy(asked_for(source, wanted))  # before it is compiled, which takes minutes
     output = builds.scratch / "lock.txt"
-    if present and not upgrade:
+    try:
+        other = otherlocks.find(application)
+    except ValueError as problem:
+        other = None
+        say(f"{problem}; going on without it")
+    start = present if upgrade else otherlocks.start(present, other)
+    if other and start != present:
+        say(f"beginning with the {len(other.pins)} pins of {other.name}")
+        if other.ambiguous:
+            say(f"{other.name} has several versions of {', '.join(other.ambiguous)}: the newest")
+    if start and not upgrade:
         # a pin that was another interpreter's alone holds here too, when this one asks for it
-        output.write_text(MARKER.sub("", present), encoding="utf-8")
+        output.write_text(MARKER.sub("", start), encoding="utf-8")
     options = ("--upgrade",) if upgrade else ()
     try:
         backend.compile_lock(source, wanted, output, builds.environment, *options)
@@ -64,6 +75,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
+    text = otherlocks.noted(text, other)
     return lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + text
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
+import edit
 import engine
 import lockfile
 import missing
@@ -54,10 +55,7 @@ def add(words: Iterable[str], present: Sequence[str]) -> list[str]:
         native.check(word, native.catalogue())
     new = native.unlike(asked, present)
     if new:
-        place = SETTINGS.with_name(".settings.mk.new")
-        place.write_text(with_words(SETTINGS.read_text(encoding="utf-8"), new), encoding="utf-8")
-        place.chmod(SETTINGS.stat().st_mode & 0o777)
-        place.replace(SETTINGS)
+        edit.store(SETTINGS, with_words(SETTINGS.read_text(encoding="utf-8"), new))
     return new
 
 

@@ -1,0 +1,67 @@
+"""What other tools have locked, and what our lock begins with."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+otherlocks: Any = importlib.import_module("otherlocks")
+
+LOCKS = {
+    "uv.lock": """\
+version = 1
+[[package]]
+name = "shop"
+version = "1.0"
+source = { editable = "." }
+[[package]]
+name = "Six"
+version = "1.16.0"
+source = { registry = "https://index.example/simple" }
+""",
+    "poetry.lock": """\
+[[package]]
+name = "six"
+version = "1.16.0"
+[package.dependencies]
+idna = "*"
+[[package]]
+name = "shop"
+version = "1"
+[package.source]
+type = "git"
+""",
+    "pdm.lock": '[metadata]\nx = 1\n[[package]]\nname = "six"\nversion = "1.16.0"\n',
+    "pylock.toml": '[[packages]]\nname = "six"\nversion = "1.16.0"\nwheels = []\n',
+    "Pipfile.lock": '{"default": {"six": {"version": "==1.16.0"}}, "develop": {"x": {}}}',
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_pins_of_the_index_are_read(name: str) -> None:
+    """Not the application itself, and nothing of repositories and folders."""
+    assert otherlocks.read(name, LOCKS[name]).pins == {"six": "1.16.0"}
+
+
+def test_a_name_with_several_versions_is_left_out() -> None:
+    """It depends on the system which one is meant."""
+    text = LOCKS["pdm.lock"] + '[[package]]\nname = "six"\nversion = "2"\n'
+    read = otherlocks.read("pdm.lock", text)
+    assert (read.pins, read.ambiguous) == ({}, ["six"])
+
+
+def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
+    """Until the other lock changes, which counts before what ours has; then again."""
+    other = otherlocks.read("uv.lock", LOCKS["uv.lock"])
+    present = "six==1.17.0 --hash=sha256:aa\nidna==3 --hash=sha256:bb\n"
+    assert otherlocks.start("", other) == "six==1.16.0\n"
+    begun = otherlocks.start(present, other)
+    assert begun == "idna==3 --hash=sha256:bb\nsix==1.16.0\n"
+    noted = otherlocks.noted(present, other)
+    assert otherlocks.start(noted, other) == noted
+    changed = otherlocks.read("uv.lock", LOCKS["uv.lock"].replace("1.16", "1.15"))
+    assert "six==1.15.0" in otherlocks.start(noted, changed)
+    assert otherlocks.noted(noted, changed).count("Took up") == 1
+    assert otherlocks.noted(noted, None) == present
