@@ -46,7 +46,6 @@ def section(python: str, rows: dict[str, Any]) -> str:
 
 
 def brief(row: dict[str, Any]) -> str:
-    """Give the last line of what went wrong, as a table's cell takes it."""
-    return (
-        str(row["error"]).strip().splitlines()[-1].replace("|", "\\|")[:160] if row["error"] else ""
-    )
+    """Give the last line of what went wrong that is not make's, as a table's cell takes it."""
+    lines = [line for line in str(row["error"]).splitlines() if not line.startswith("make: ")]
+    return lines[-1].strip().replace("|", "\\|")[:160] if lines else ""

@@ -126,12 +126,15 @@ def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
     assert "building" not in said
 
 
-def test_package_of_a_header_is_found(needy: Workshop) -> None:
+@pytest.mark.parametrize("release", RELEASES)
+def test_package_of_a_header_is_found(needy: Workshop, release: str) -> None:
     """What the catalogue does not have, the release's own lists of contents have."""
+    image = f"debian:{release}-slim"
+    harness.provide(needy.laptop.engine, image)
     deploy = needy.project.path / "deploy"
     mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
     found = needy.laptop.docker(
-        *("run", "--rm", "--mount", mount, "debian:bookworm-slim"),
+        *("run", "--rm", "--mount", mount, image),
         *("sh", "/mnt/apt.sh", "find", "usr/include/([^ ]*/)?libaio[.]h"),
     )
-    assert re.fullmatch(r"usr/include/libaio\.h\s+libdevel/libaio-dev\n", found)
+    assert re.search(r"^usr/include/libaio\.h\s+libdevel/libaio-dev$", found, re.M)

@@ -139,6 +139,15 @@ def test_library_of_a_library_counts(system: Path, tmp_path: Path) -> None:
     assert lacking(site, [library(site / "x.so", ["liba.so.1"])]) == {"dist": ["libgone.so.2"]}
 
 
+def test_library_that_is_loaded_already_is_not_looked_for(system: Path, tmp_path: Path) -> None:
+    """Private libraries of one package find each other by the search path of the first."""
+    site, private = tmp_path / "site", system / "samba"
+    library(system / "libsmb.so.0", ["liba.so.0", "libb.so.0"], runpath=str(private))
+    library(private / "liba.so.0", ["libb.so.0"], soname="liba.so.0")
+    library(private / "libb.so.0", soname="libb.so.0")
+    assert lacking(site, [library(site / "x.so", ["libsmb.so.0"])]) == {}
+
+
 @pytest.mark.parametrize("tag", ["rpath", "runpath"])
 def test_library_beside_the_wheel_is_found(system: Path, tmp_path: Path, tag: str) -> None:
     """$ORIGIN is where the file lies; an RPATH holds for what is loaded, too."""

@@ -145,10 +145,17 @@ def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
     assert missing.searched_in(answer) == ["frob/nicate.h"]
 
 
+def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
+    """A library of that name, which may be there already, is something else."""
+    answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])
+    assert missing.searched_in(answer) == ["bin/frobnicate"]
+
+
 @pytest.mark.parametrize(
     "said",
     [
         "fatal error: numpy/arrayobject.h: No such file or directory",
+        "fatal error: internal/pycore_frame.h: No such file or directory",
         "SyntaxError: invalid syntax",
         "error: command '/usr/bin/gcc' failed with exit code 1",
         "",

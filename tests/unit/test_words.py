@@ -113,6 +113,11 @@ def test_package_is_the_plainest_that_has_the_file(listing: str, package: str) -
     assert words.best_package(listing) == package
 
 
+def test_program_is_looked_for_where_programs_are() -> None:
+    """Not as a library that goes by the same name."""
+    assert words.patterns_for("bin/proj") == ["usr/bin/proj", "usr/sbin/proj"]
+
+
 EXTERNAL = """\
 [project]
 name = "x"

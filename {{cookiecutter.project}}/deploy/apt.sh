@@ -135,19 +135,30 @@ find_packages() {
 }
 
 if [ "$role" = find ]; then
-    # kept with the builder's other downloads; they are some 40 MB
-    lists=/cache/apt-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
-    if [ -z "$(find "$lists" -name '*_Contents-*' -mtime -7 2>/dev/null)" ]; then
+    # kept with the builder's other downloads; they are some 13 MB
+    lists=/cache/contents-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
+    if [ -z "$(find "$lists" -name 'Contents-*.gz' -mtime -7 2>/dev/null)" ]; then
         mkdir -p "$lists/partial"
-        target=Acquire::IndexTargets::deb::Contents-deb
-        # what some mirror lacks or has half is done without
-        # shellcheck disable=SC2086,SC2016 # options are words; apt itself fills in the variables
-        apt-get $options -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root \
-            -o "$target::MetaKey=\$(COMPONENT)/Contents-\$(ARCHITECTURE)" -o "$target::KeepCompressed=true" \
-            -o "$target::ShortDescription=Contents" -o "$target::Description=Contents" update -qq >&2 || true
+        number=0
+        # One by one and not by `apt-get update`, which has none when a mirror is half way to a newer
+        # one. They only suggest a name: what is installed by it is verified as ever.
+        # shellcheck disable=SC2086 # options are words
+        for uri in $(apt-get $options update --print-uris | sed -n "s/^'\(.*\)InRelease'.*/\1/p"); do
+            for arch in "$(dpkg --print-architecture)" all; do
+                for place in main/ ''; do # Debian has one for each component, Ubuntu one for all
+                    new=$lists/partial/Contents-$number.gz
+                    number=$((number + 1))
+                    if /usr/lib/apt/apt-helper $options -o APT::Sandbox::User=root download-file \
+                        "${uri}${place}Contents-$arch.gz" "$new" >/dev/null 2>&1 && [ -s "$new" ]; then
+                        mv "$new" "$lists"
+                        break
+                    fi
+                done
+            done
+        done
     fi
-    ls "$lists"/*_Contents-* >/dev/null 2>&1 || fail "the lists of contents cannot be fetched: is the network up? Then look at https://packages.debian.org, and name the package as apt:PACKAGE"
-    /usr/lib/apt/apt-helper cat-file "$lists"/*_Contents-* | grep -E "^($1)[[:space:]]" || true
+    ls "$lists"/Contents-*.gz >/dev/null 2>&1 || fail "the lists of contents cannot be fetched: is the network up? Then look at https://packages.debian.org, and name the package as apt:PACKAGE"
+    gzip -dc "$lists"/Contents-*.gz | grep -E "^($1)[[:space:]]" || true
     exit
 fi
 

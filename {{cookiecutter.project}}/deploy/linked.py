@@ -60,7 +60,7 @@ class System:
         places = (*configured(), *USUAL)
         self.folders = [place for place in dict.fromkeys(places) if os.path.isdir(place)]
         self._read: dict[str, elf.Elf | None] = {}
-        self._listed: dict[str, list[str]] = {}
+        self._found: dict[tuple[str, tuple[int, int, int], tuple[str, ...]], str] = {}
 
     def read(self, path: str) -> elf.Elf | None:
         """Read a file once, whatever links lead to it."""
@@ -69,8 +69,14 @@ class System:
             self._read[path] = elf.read(Path(path))
         return self._read[path]
 
-    def find(self, name: str, kind: tuple[int, int, int], folders: Iterable[str]) -> str:
+    def find(self, name: str, kind: tuple[int, int, int], folders: tuple[str, ...]) -> str:
         """Give the path of a library of this kind; empty when there is none."""
+        key = (name, kind, folders)
+        if key not in self._found:
+            self._found[key] = self._look_for(*key)
+        return self._found[key]
+
+    def _look_for(self, name: str, kind: tuple[int, int, int], folders: Iterable[str]) -> str:
         places = [name] if "/" in name else [os.path.join(each, name) for each in folders]
         for place in places:
             if os.path.exists(place):
@@ -116,26 +122,35 @@ class Check:
         self.system = system
         self.provided = provided
         self.used: set[str] = set()
-        self._seen: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
-    def missing(self, path: str, inherited: tuple[str, ...] = (), direct: bool = True) -> list[str]:
-        """Name the libraries that a file asks for, itself or through another, and that lack."""
-        key = (os.path.realpath(path), inherited)
-        if key in self._seen:
-            return self._seen[key]
-        lacking = self._seen[key] = []
-        found = self.system.read(path)
-        if found is None:
-            return lacking
-        first, passed_on = searched(path, found, inherited)
-        for name in found.needed:
-            place = self.system.find(name, found.kind, (*first, *self.system.folders))
-            if place:
-                if (direct or self.deep) and name not in self.provided:
+    def missing(self, path: str) -> list[str]:
+        """Name the libraries that a file asks for, itself or through another, and that lack.
+
+        Breadth first, as the dynamic linker loads: what is loaded already is not looked for, so
+        that a library without a search path of its own lives off those before it.
+        """
+        lacking = []
+        loaded: set[str] = set()
+        waiting: list[tuple[str, tuple[str, ...], bool]] = [(path, (), True)]
+        for place, inherited, direct in waiting:
+            found = self.system.read(place)
+            if found is None:
+                continue
+            first, passed_on = searched(place, found, inherited)
+            for name in found.needed:
+                ours = name in self.provided
+                if (direct or self.deep) and not ours:
                     self.used.add(name)
-                lacking += self.missing(place, passed_on, name in self.provided)
-            elif name not in self.provided:
-                lacking.append(name)
+                if name in loaded:
+                    continue
+                loaded.add(name)
+                library = self.system.find(name, found.kind, (*first, *self.system.folders))
+                if library:
+                    asked = self.system.read(library)
+                    loaded.add(asked.soname if asked else name)
+                    waiting.append((library, passed_on, ours))
+                elif not ours:
+                    lacking.append(name)
         return lacking
 
 

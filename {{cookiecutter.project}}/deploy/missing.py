@@ -200,9 +200,10 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         first = unknown[-1] if unknown[-1].kind == HEADER else unknown[0]
         if is_this_machine():
             return f"{who} needs {first.name}, which the catalogue does not know: install it"
+        where = f"bin/{first.name}" if first.kind == PROGRAM else first.name
         return (
             f"{who} needs {first.name}, which the catalogue does not know: find its Debian package"
-            f" with: make native FIND={first.name}"
+            f" with: make native FIND={where}"
         )
     return ""
 
@@ -237,8 +238,8 @@ def is_of_the_system(missing: Missing) -> bool:
     """Say whether a Debian package can have what was missing."""
     if missing.kind == PROGRAM:
         return "/" not in missing.name and "." not in missing.name
-    # numpy's and Python's own headers come with packages of the index
-    return not re.match(r"(numpy|Python|pybind11|nanobind)\b", missing.name)
+    # numpy's and Python's own headers come with packages of the index, or with CPython alone
+    return not re.match(r"(numpy|Python|pybind11|nanobind)\b|internal/pycore_", missing.name)
 
 
 def ask_for(who: str, words: Sequence[str], evidence: str) -> str:

@@ -25,6 +25,26 @@ APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
 
 Words = tuple[str, ...]
 
+# What people ask for and no word of NATIVE brings, and what to do about it.
+NOT_A_WORD = {
+    **dict.fromkeys(
+        ("gcc", "cc", "make", "pkg-config", "pkgconf", "build-essential"),
+        "the builder has it in any case: leave it out",
+    ),
+    **dict.fromkeys(
+        ("oracle", "instantclient", "oracle-instantclient"),
+        "it is not in Debian; the PyPI package oracledb needs no library",
+    ),
+    **dict.fromkeys(
+        ("cuda", "cudnn", "nvidia"), "it is not in Debian's main: start from NVIDIA's BASE_IMAGE"
+    ),
+    **dict.fromkeys(("mkl", "intel-mkl"), "it is not in Debian's main: blas does the same"),
+    **dict.fromkeys(("db2", "ibm_db"), "it is not in Debian; the wheel of ibm-db brings it along"),
+    **dict.fromkeys(("tkinter", "python3-tk"), "it is apt:python3-tk"),
+    "opencv": "the wheel of opencv-python-headless brings it along; Debian's is apt:libopencv-dev",
+    "grpc": "the wheel of grpcio brings it along; Debian's is apt:libgrpc++-dev",
+}
+
 
 class UnknownName(Exception):
     """A name that the catalogue does not have; the message gives the nearest ones."""
@@ -157,6 +177,10 @@ def check(word: str, known: Catalogue) -> Library | None:
     """
     if APT_NAME.fullmatch(word):
         return None
+    if word.lower() in NOT_A_WORD:
+        raise UnknownName(
+            f"NATIVE in deploy/settings.mk names {word!r}: {NOT_A_WORD[word.lower()]}"
+        )
     library = known.find(word)
     if library is None:
         near = known.nearest(word)

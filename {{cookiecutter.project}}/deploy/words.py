@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import edit
 import engine
@@ -66,7 +66,9 @@ def tell(message: str) -> None:
 
 def patterns_for(name: str) -> list[str]:
     """Give extended regular expressions for the paths of files that go by a name."""
-    plain = re.escape(name).replace("/", "/")
+    plain = re.escape(name)
+    if name.startswith("bin/"):
+        return [f"usr/{plain}", f"usr/s{plain}"]
     if re.search(r"\.(h|hh|hpp|hxx)$", name):
         return [rf"usr/include/([^ ]*/)?{plain}"]
     if ".so" in name:
@@ -99,7 +101,10 @@ def find(name: str, settings: dict[str, str]) -> str:
     Asked in the image with the tools, of the release's own lists of contents; empty when none has.
     """
     subprocess.run(
-        [str(DEPLOY / "build.sh"), "tools"], env={**os.environ, "QUIET": "1"}, check=True
+        [str(DEPLOY / "build.sh"), "tools"],
+        env={**os.environ, "QUIET": "1", "NATIVE_AUTO": ""},
+        check=True,
+        pass_fds=held(os.environ),
     )
     image = f"{settings['IMAGES']}-builder:tools"
     cache = os.environ.get("DEPLOY_CACHE") or "wheelhouse-cache"
@@ -136,9 +141,14 @@ def loaded(settings: dict[str, str]) -> list[str]:
     return lines
 
 
+def held(environment: Mapping[str, str]) -> tuple[int, ...]:
+    """Give the file that holds the project's lock, which what is started has to have open too."""
+    lock = environment.get("DEPLOY_LOCK")
+    return (int(lock),) if lock else ()
+
+
 def run(goals: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
     """Make goals, showing what is said; gives the status and what was said."""
-    lock = environment.get("DEPLOY_LOCK")
     process = subprocess.Popen(
         [str(DEPLOY / "build.sh"), *goals],
         env=environment,
@@ -147,7 +157,7 @@ def run(goals: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        pass_fds=(int(lock),) if lock else (),
+        pass_fds=held(environment),
     )
     said = []
     for line in process.stdout or ():
