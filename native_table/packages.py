@@ -49,6 +49,11 @@ CASES = (
     ),
     Case("berkeleydb", "import berkeleydb; assert berkeleydb.db.version()"),
     Case("pylibmc", "import pylibmc; assert pylibmc.libmemcached_version"),
+    Case("pymssql", "import pymssql; assert pymssql.version_info()"),
+    Case(
+        "sqlcipher3",
+        "import sqlcipher3; assert sqlcipher3.connect(':memory:').execute('select 1').fetchone()",
+    ),
     # text, XML and languages
     Case("lxml", "from lxml import etree; assert etree.fromstring('<a/>').tag == 'a'"),
     Case("xmlsec lxml", "import xmlsec; assert xmlsec.get_libxmlsec_version()"),

@@ -145,6 +145,21 @@ def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
     assert missing.searched_in(answer) == ["frob/nicate.h"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error: rustc 1.85.0 is not supported by the following packages:",
+        "error: package `a v1` cannot be built because it requires rustc 1.88 or newer,"
+        " while the currently active rustc version is 1.85.0",
+    ],
+)
+def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
+    """No word of NATIVE brings another one."""
+    answer = missing.explain("orjson", "9", [said])
+    assert answer.startswith("orjson 9 needs a newer Rust than this release has (1.85.0)")
+    assert missing.words_in(answer) == []
+
+
 def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     """A library of that name, which may be there already, is something else."""
     answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])

@@ -186,12 +186,27 @@ def is_here(library: native.Library) -> bool:
     return any(headers) or any(modules) or any(programs)
 
 
+# How cargo says that its compiler is older than a crate wants.
+OLD_RUST = re.compile(
+    r"rustc ([\d.]+)\S* is not supported by the following package"
+    r"|requires rustc [\d.]+.*active rustc version is ([\d.]+)"
+    r"|feature `edition\d+` is required"
+)
+
+
 def explain(name: str, version: str, lines: Sequence[str]) -> str:
     """Say in one line what a package's failed build needs; empty when its output does not say."""
     found, unknown = answers(name, lines)
     who = f"{name} {version}".strip()
     if packages := compilers(lines):
         return f"{who} has to be compiled: {install_here(packages)}"
+    if old := next(filter(None, map(OLD_RUST.search, lines)), None):
+        version = old.group(1) or old.group(2) or "its version"
+        return (
+            f"{who} needs a newer Rust than this release has ({version}): ask for an older"
+            f" {name} in the requirements, or leave it out of --no-binary, or take a later release"
+            " for BASE_IMAGE in deploy/settings.mk"
+        )
     if found:
         evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
         return ask_for(who, [answer.word for answer in found], evidence)
