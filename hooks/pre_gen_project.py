@@ -6,6 +6,7 @@ of the template; the tests import it as it stands.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import ipaddress
 import json
@@ -15,6 +16,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+# Where files are generated, besides the top.
+PLACES = ("deploy", "src", "tests")
 
 # The samples' own locks, by import and by distribution name: its package must not hide one.
 LOCKED = """attr attrs automat cffi click constantly cryptography h11 hyperlink idna incremental
@@ -185,6 +189,18 @@ def problems(answers: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def there(folder: Path) -> dict[str, str]:
+    """Give what a directory has where files are generated: sums of files, nothing of folders."""
+    places = [*folder.glob("*"), *(p for top in PLACES for p in (folder / top).rglob("*"))]
+    return {
+        path.relative_to(folder).as_posix(): ""
+        if path.is_dir()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in places
+        if path.is_dir() or path.is_file()
+    }
+
+
 if __name__ == "__main__":
     # tojson escapes the quotes that could end this literal.
     if wrong := problems(json.loads(r"""{{ cookiecutter | tojson }}""")):
@@ -192,3 +208,6 @@ if __name__ == "__main__":
             "Nothing is generated, because of these answers:", *wrong, sep="\n  ", file=sys.stderr
         )
         sys.exit(1)
+    # With cookiecutter's own --overwrite-if-exists: post_gen_project.py says what became of it.
+    if found := there(Path.cwd()):
+        Path(".generated-into.json").write_text(json.dumps(found), encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, Baker, Project
+from tests.conftest import BIN, ROOT, Baker, Project, copy_template
 
 GIT = ["git", "-c", "user.name=tests", "-c", "user.email=tests@example.com"]
 
@@ -64,3 +64,81 @@ def test_cruft_refuses_an_unknown_library(repository: Path, tmp_path: Path) -> N
     assert done.returncode != 0
     assert "openssl" in done.stdout
     assert not (tmp_path / "deployme").exists()
+
+
+def oldest_commit() -> str:
+    """Find the oldest commit of this repository with the questions and the README of today."""
+
+    def git(*words: str) -> str:
+        return subprocess.check_output([*GIT, *words], cwd=ROOT, text=True)
+
+    def questions(commit: str) -> set[str]:
+        text = git("show", f"{commit}:cookiecutter.json")
+        return {name for name in json.loads(text) if not name.startswith("_")}
+
+    commits = git("log", "--format=%H", "--reverse", "--", "{{cookiecutter.project}}/README.md")
+    return next(each for each in commits.split() if questions(each) == questions("HEAD"))
+
+
+@pytest.mark.parametrize("app", ["hello", "existing"])
+def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
+    bake: Baker, tmp_path: Path, app: str
+) -> None:
+    """Between two commits of this repository: the oldest that will do, and what is here now."""
+    history = tmp_path / "template"
+    subprocess.run([*GIT, "clone", "--quiet", ROOT, history], check=True)
+    copy_template(history)
+    subprocess.run([*GIT, "add", "--all"], cwd=history, check=True)
+    now = [*GIT, "commit", "--quiet", "--allow-empty", "--message=Now"]
+    subprocess.run(now, cwd=history, check=True)
+    answers = json.dumps({"app": app, "port": "9000"})
+    words = ("create", "--no-input", history, "--checkout", oldest_commit())
+    done = cruft(tmp_path, *words, "--extra-context", answers)
+    assert done.returncode == 0, done.stdout
+    project = Project(tmp_path / "deployme", done.stdout)
+    edits = {
+        "README.md": ("Runs in a container", "Sells shoes. Runs in a container"),
+        "deploy/settings.mk": ("BASE_IMAGE := debian:trixie", "BASE_IMAGE := debian:bookworm"),
+        "deploy/run.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# mine\n"),
+    }
+    if app == "hello":
+        edits["src/deployme/__init__.py"] = ("Hello, world!", "Hello, shoes!")
+    for name, (old, new) in edits.items():
+        text = project.read(name)
+        assert old in text, name
+        (project.path / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    (project.path / "mine.txt").write_text("mine\n", encoding="utf-8")
+    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "Mine")):
+        assert project.run(*GIT, *command).returncode == 0
+    done = cruft(project.path, "update", "--skip-apply-ask")
+    assert done.returncode == 0, done.stdout
+    assert not [name for name in project.files() if name.endswith(".rej")], done.stdout
+    for name, (_, new) in edits.items():
+        assert new in project.read(name), name
+    assert project.read("mine.txt") == "mine\n"
+    fresh = bake(app=app, port="9000")
+    differing = [name for name in fresh.files() if project.read(name) != fresh.read(name)]
+    assert sorted(differing) == sorted(edits)
+    assert "PORT := 9000" in project.read("deploy/settings.mk")
+
+
+def test_replay_generates_the_same_project(template: Path, tmp_path: Path) -> None:
+    """The answers of the last time, without a question."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}/replay\n")
+    made = []
+    for option, answers in (("--no-input", ("port=9000", "project=shop")), ("--replay", ())):
+        place = tmp_path / option
+        command: list[str | Path] = [
+            BIN / "cookiecutter",
+            option,
+            "--config-file",
+            config,
+            "-o",
+            place,
+        ]
+        done = subprocess.run([*command, template, *answers], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        made.append(Project(place / "shop", done.stderr))
+    assert made[0].files() == made[1].files()
+    assert all(made[0].read(name) == made[1].read(name) for name in made[0].files())

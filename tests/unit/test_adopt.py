@@ -138,6 +138,10 @@ def test_the_script_that_has_the_projects_name_is_the_command(project: Project) 
             {"compose__yaml": 'services:\n  web:\n    ports:\n      - "80:5000"\n'},
             *("PORT", "5000", "compose.yaml:4"),
         ),
+        (
+            {"pyproject__toml": '[build-system]\nrequires = ["maturin>=1"]\n'},
+            *("NATIVE", "openssl rust", "pyproject.toml:2"),
+        ),
         ({"__python-version": "pypy3.10\n"}, "PYTHON", "pypy3", ".python-version:1"),
         (
             {"uv__lock": '[[package]]\nname = "uvloop"\nversion = "1"\n'},

@@ -21,7 +21,7 @@ from findings import Finding, Repository
 from settings import DEPLOY, ROOT, die
 
 SETTINGS = DEPLOY / "settings.mk"
-WRITTEN = ("PROJECT", "COMMAND", "PORT", "PYTHON")
+WRITTEN = ("PROJECT", "COMMAND", "PORT", "PYTHON", "NATIVE")
 # What python3 and pypy3 are in Debian's releases.
 VERSIONS = {
     "bullseye": {"python3": (3, 9), "pypy3": (3, 7)},
@@ -40,6 +40,7 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
         "PROJECT": findings.first(repository.names()),
         "PORT": findings.first(repository.ports()),
         "PYTHON": findings.first(repository.interpreters()),
+        "NATIVE": findings.first(repository.libraries(settings["NATIVE"])),
     }
     chosen += [each for name, each in candidates.items() if each and name not in taken]
     if "COMMAND" not in taken:
@@ -64,7 +65,11 @@ def command_of(repository: Repository, port: str, said: list[str]) -> Finding | 
     for each in started:
         program = each.value.split(" ")[0]
         fits = re.fullmatch(settings_module.RULES["COMMAND"][0], each.value)
-        if fits and program not in ("sh", "bash", "uv", "poetry", "pdm", "pipenv", "hatch", "npm"):
+        if (
+            fits
+            and not program.endswith((".sh", ".py"))
+            and program not in ("sh", "bash", "uv", "poetry", "pdm", "pipenv", "hatch", "npm")
+        ):
             if program.startswith("python") and not each.value.partition(" ")[2].startswith("-m "):
                 said.append(
                     f"{each.where} starts a file, `{each.value}`: the image has installed packages"

@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import types
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import lockfile
 import missing
+import scm
 import unpack
 from index import Index
 from store import Store, digest, sha256
@@ -61,11 +63,13 @@ class Tree(NamedTuple):
         identity: changes with all that says what its build needs.
         opened: gives its folder for the length of a block.
         within: what is being built already, and needs it for that.
+        variables: that its back end gets beside the others.
     """
 
     identity: str
     opened: Callable[[], AbstractContextManager[Path]]
     within: tuple[str, ...] = ()
+    variables: Env = types.MappingProxyType({})
 
 
 class Builds:
@@ -90,6 +94,7 @@ class Builds:
         self.store: Store = index.store
         self.pinned = dict(pinned)
         self.environment = dict(environment)
+        self.version = self.environment.get("SCM_VERSION", "")
         self.scratch = scratch
         self._resolving = threading.RLock()
         self._doing: dict[str, threading.Lock] = {}
@@ -178,7 +183,7 @@ class Builds:
         """
         python, variables = self.virtualenv(needs, tree.within)
         with tree.opened() as source:
-            variables.update(compiler_flags(source), **watched(source, reads))
+            variables.update(compiler_flags(source), **watched(source, reads), **tree.variables)
             return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
 
     def requirements(
@@ -205,7 +210,7 @@ class Builds:
                 if asked.known is None:
                     ask = operator.methodcaller("get_requires_for_build", "wheel")
                     with tree.opened() as source:
-                        variables.update(watched(source, reads))
+                        variables.update(watched(source, reads), **tree.variables)
                         asked.remember(sorted(call(ask, source, python, variables)))
         return static, static | set(asked.known or [])
 
@@ -322,9 +327,16 @@ def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env
         raise Failure(str(problem), output) from None
 
 
-def tree_at(source: Path) -> Tree:
-    """Give the tree that lies in a folder, which is known by the files that say what it needs."""
-    return Tree(configuration_of(source), lambda: contextlib.nullcontext(source))
+def tree_at(source: Path, version: str = "") -> Tree:
+    """Give the tree that lies in a folder, which is known by the files that say what it needs.
+
+    Version is what version control says, where the back end asks that.
+    """
+    return Tree(
+        configuration_of(source),
+        lambda: contextlib.nullcontext(source),
+        variables=scm.variables(version),
+    )
 
 
 def watched(source: Path, reads: Path | None) -> dict[str, str]:

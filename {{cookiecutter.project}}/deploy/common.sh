@@ -81,7 +81,7 @@ run_builder() {
     local environment=() name
     # by name only: a password in an index's address shows in no process list
     # shellcheck disable=SC2086 # names have no blanks
-    for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE); do
+    for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE SCM_VERSION); do
         environment+=(--env "$name")
     done
     own_folder "$ROOT/wheelhouse"

@@ -183,6 +183,14 @@ class Repository:
             if name in unsupported:
                 yield Finding("PYTHON", "python3", f"{other.name if other else ''} has {name}")
 
+    def libraries(self, present: str) -> Iterator[Finding]:
+        """Give NATIVE with what the back end itself takes to compile: Rust."""
+        key = ("build-system", "requires")
+        asked = self.pyproject.get(key, tables.Entry([], 0))
+        words = present.split()
+        if re.search(r"maturin|setuptools[-_]rust", str(asked.value)) and "rust" not in words:
+            yield Finding("NATIVE", " ".join([*words, "rust"]), f"pyproject.toml:{asked.line}")
+
     def other_lock(self) -> otherlocks.OtherLock | None:
         """Read another tool's lock; None when there is none, or none that can be read."""
         try:

@@ -13,6 +13,7 @@ import backend
 import lockfile
 import missing
 import otherlocks
+import scm
 from backend import Builds, Tree
 from tools import Failure, NeedsCompiler, results, say
 
@@ -63,8 +64,9 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         # a pin that was another interpreter's alone holds here too, when this one asks for it
         output.write_text(MARKER.sub("", start), encoding="utf-8")
     options = ("--upgrade",) if upgrade else ()
+    environment = {**builds.environment, **scm.variables(builds.version)}
     try:
-        backend.compile_lock(source, wanted, output, builds.environment, *options)
+        backend.compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             raise NeedsCompiler from None
@@ -145,7 +147,7 @@ def needed_sets(
     """
     needed: set[str] = set()
     if lockfile.is_distribution(application):
-        needed |= sets_of(backend.tree_at(application), builds)
+        needed |= sets_of(backend.tree_at(application, builds.version), builds)
     seen: set[lockfile.Pin] = set()
     waiting = pins
     while waiting:

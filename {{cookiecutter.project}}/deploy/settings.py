@@ -25,6 +25,7 @@ from typing import NoReturn
 
 import external
 import native
+import scm
 from network import PIP_SETTINGS
 
 DEPLOY = Path(__file__).resolve().parent
@@ -238,6 +239,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
     # Wheels of different interpreters or platforms never share a folder.
     platform = values["PLATFORM"].replace("/", "-")
     values["WHEELHOUSE"] = "-".join(filter(None, ("wheelhouse/" + values["PYTHON"], platform)))
+    values["SCM_VERSION"] = environment.get("SCM_VERSION") or scm.version(ROOT)
     # verify.py builds beside what is there
     values["IMAGES"] = environment.get("DEPLOY_IMAGES") or values["PROJECT"]
     return values

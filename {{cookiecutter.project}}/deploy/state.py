@@ -189,6 +189,8 @@ class Steps:
             if self.compiles():
                 made_by.append(self.image_id("builder"))
             where = self.settings["WHEELHOUSE"]
+            version = self.settings.get("SCM_VERSION")
+            made_by += [version] if version else []
             return {"key": digest(made_by, where, lock_text()), "files": self._files}
         if step == "check":
             # a changed line of an application of pure Python asks for no other library

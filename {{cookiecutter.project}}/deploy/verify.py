@@ -166,6 +166,7 @@ def main() -> int:
                 "DEPLOY_IMAGES": again,
                 "DEPLOY_CACHE": again,
                 "DEPLOY_NO_CACHE": "1",
+                "SCM_VERSION": settings["SCM_VERSION"],
             }
             environment.update(stamps(image))
             print("verify: building again from nothing", flush=True)

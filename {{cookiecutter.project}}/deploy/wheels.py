@@ -112,7 +112,7 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
         if lockfile.is_distribution(application):
             reads = builds.scratch / "reads"
             try:
-                tree = backend.tree_at(source)
+                tree = backend.tree_at(source, builds.version)
                 _, needs = builds.requirements(tree, reads=reads)
                 wheel = builds.build(tree, new, needs or set(), reads)
             except Failure as problem:

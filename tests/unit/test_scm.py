@@ -1,0 +1,56 @@
+"""The version that a back end takes from version control, which the builder does not have."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+scm: Any = importlib.import_module("scm")
+
+ANN = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git in a folder."""
+    subprocess.run(["git", *ANN, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with one commit, whose back end asks for a version."""
+    (tmp_path / "pyproject.toml").write_text('[tool.pdm.version]\nsource = "scm"\n')
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "One")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [("1.2", "1.2"), ("v2.0.1", "2.0.1"), ("shop-3.0rc1", "3.0rc1"), ("new", "0")],
+)
+def test_a_tag_is_the_version(tree: Path, tag: str, version: str) -> None:
+    """Without what stands before its number; a tag without one is none."""
+    git(tree, "tag", tag)
+    assert scm.version(tree) == version
+
+
+def test_commits_after_a_tag_are_counted(tree: Path) -> None:
+    """So that a later state is a later version."""
+    git(tree, "tag", "v1.2")
+    git(tree, "commit", "--allow-empty", "--quiet", "-m", "Two")
+    assert scm.version(tree) == "1.2.post1"
+
+
+def test_no_git_is_no_hindrance(tmp_path: Path) -> None:
+    """A copy without history has a version too; one that asks for none is told none."""
+    (tmp_path / "setup.cfg").write_text("[options]\nsetup_requires = setuptools_scm\n")
+    assert scm.version(tmp_path) == "0"
+    (tmp_path / "setup.cfg").write_text("[metadata]\nversion = 1\n")
+    assert scm.version(tmp_path) == ""
+    assert scm.variables("") == {}
+    assert set(scm.variables("1").values()) == {"1"}
