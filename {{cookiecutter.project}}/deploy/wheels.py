@@ -116,9 +116,10 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
                 _, needs = builds.requirements(tree, reads=reads)
                 wheel = builds.build(tree, new, needs or set(), reads)
             except Failure as problem:
-                if builds.without_compiler and started_programs(reads):
-                    raise NeedsCompiler from None
                 answer = missing.explain("the application", "", problem.output)
+                # the builder may have what it looked for, and did not even start
+                if builds.without_compiler and (answer or started_programs(reads)):
+                    raise NeedsCompiler from None
                 message = f"the application's wheel cannot be built: {problem}"
                 raise Failure(answer or message, [] if answer else problem.output) from None
             if builds.without_compiler and started_programs(reads):
