@@ -111,9 +111,9 @@ CASES = (
 ON_PYPY = (
     "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq python-magic"
     " soundfile libarchive-c onigurumacffi pyenchant python-lzo pylibacl"
-    " pygobject dbus-python gmpy2"
+    " pygobject dbus-python"
 ).split()
-NOT_ON_PYPY = "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc".split()
+NOT_ON_PYPY = "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc gmpy2".split()
 PYPY_CASES = (
     Case("psycopg2cffi", "import psycopg2cffi; assert psycopg2cffi.extensions"),
     *(case for case in CASES if case.name in ON_PYPY),
