@@ -196,7 +196,7 @@ class Odd:
     def told(self) -> str:
         """Give all that the server can say, for a test that fails."""
         log = f"/root/.slipway/{self.name}/log"
-        script = f"docker ps --all; ls -la /tmp; ps aux | grep server.sh; cat {log}"
+        script = f"docker ps --all; ls -la /tmp; ps aux | grep /server-; cat {log}"
         try:
             return self.server.run("sh", "-c", script)
         except harness.HarnessError as problem:
@@ -210,7 +210,10 @@ class Odd:
     def is_at_rest(self) -> bool:
         """Say the same, and that no part of a deploy is at work on the server any more."""
         running = self.server.run("ps", "-eo", "args")
-        return not re.search("server.sh (guard|work)", running) and self.one_healthy_release_runs()
+        return (
+            not re.search(r"/server-\w+\.sh (guard|work)", running)
+            and self.one_healthy_release_runs()
+        )
 
     def leftovers(self) -> list[str]:
         """Name what a deploy may not leave: containers, locks, processes, files, tunnels."""
@@ -220,7 +223,7 @@ class Odd:
             "sh", "-c", "ls -d /tmp/* /root/.slipway/*/*.[0-9]* 2>/dev/null || :"
         ).split()
         running = self.server.run("ps", "-eo", "args").splitlines()
-        found += [line for line in running if "server.sh" in line and not line.endswith("watch")]
+        found += [line for line in running if "/server-" in line and not line.endswith("watch")]
         rows = self.server.run("cat", "/proc/net/tcp").splitlines()[1:]
         listening = [row.split()[1] for row in rows if row.split()[3] == "0A"]
         # of the loopback addresses only tunnels are listened on

@@ -29,13 +29,15 @@ Places = dict[str, Callable[[Odd, "subprocess.Popen[str]"], None]]
 
 
 def on_server(odd: Odd, pattern: str) -> None:
-    """Kill the processes on the server whose command line has a text."""
+    """Kill the processes on the server whose command line fits a pattern of the shell's."""
     script = (
         'for p in /proc/[0-9]*; do case $(tr "\\0" " " <$p/cmdline) in'
-        ' *"$1"*) [ "${p#/proc/}" = $$ ] || kill -9 ${p#/proc/} ;; esac; done'
+        ' *$1*) [ "${p#/proc/}" = $$ ] || ! kill -9 ${p#/proc/} || echo "${p#/proc/}" ;; esac; done'
     )
     with contextlib.suppress(harness.HarnessError):
-        odd.server.run("sh", "-c", script, "kill", pattern)
+        print(
+            f"\nkilled {pattern!r}: {odd.server.run('sh', '-c', script, 'kill', pattern).split()}"
+        )
 
 
 def kill_script(odd: Odd, process: subprocess.Popen[str]) -> None:
@@ -63,17 +65,17 @@ def kill_remote_shell(odd: Odd, process: subprocess.Popen[str]) -> None:
 
 def kill_guard(odd: Odd, process: subprocess.Popen[str]) -> None:
     """Kill the process on the server that watches the one at work."""
-    on_server(odd, "server.sh guard")
+    on_server(odd, "/server-*.sh guard")
 
 
 def kill_work(odd: Odd, process: subprocess.Popen[str]) -> None:
     """Kill the process on the server that is at work."""
-    on_server(odd, "server.sh work")
+    on_server(odd, "/server-*.sh work")
 
 
 def kill_all_of_the_remote_part(odd: Odd, process: subprocess.Popen[str]) -> None:
     """Kill all of them at once; this side is there to ask for order."""
-    on_server(odd, "server.sh")
+    on_server(odd, "/server-*.sh")
 
 
 def kill_docker_command(odd: Odd, process: subprocess.Popen[str]) -> None:

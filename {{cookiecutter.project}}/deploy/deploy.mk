@@ -71,7 +71,7 @@ endif
 $(DEPLOY_PREFIX)help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
 	@echo '  PORT BIND PYTHON NATIVE CHECK_IMAGE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
-	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP WATCH LOCK_WAIT PARALLEL'
+	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL'
 	@awk -F ': ?.*## ' -v plain=' $(DEPLOY_PLAIN) ' -v prefix='$(DEPLOY_PREFIX)' '/^\$$\(DEPLOY_PREFIX\).*## / { sub(/^[^)]*\)/, ""); printf "  make %-14s %s\n", (index(plain, " " $$1 " ") ? "" : prefix) $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
 
 $(DEPLOY_PREFIX)adopt: ## read name, command, port and interpreter from this repository, show them, write them (YES=1)

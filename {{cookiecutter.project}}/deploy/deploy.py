@@ -53,8 +53,8 @@ def perform(
         "DOCKER": facts.docker,
         "JOB": job,
         "BY": f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_"),
-        **{name: settings[name] for name in ("PROJECT", "RELEASE", "CANDIDATE")},
-        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "KEEP", "WATCH", "LOCK_WAIT")},
+        **{name: settings[name] for name in ("PROJECT", "RELEASE", "CANDIDATE", "KEEP")},
+        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")},
         **more,
     }
     secret = assignments({"ENVIRONMENT": variables.pop("ENVIRONMENT", "")})

@@ -12,7 +12,7 @@ set -eu
 
 DOCKER=${DOCKER:-docker}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
-STEADY=5 # seconds that a release must have been up to be trusted
+STEADY=${STEADY:-5} # seconds that a release must have been up to be trusted
 
 docker() {
     # shellcheck disable=SC2086 # `sudo -n docker` is words

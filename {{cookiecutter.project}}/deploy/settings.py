@@ -56,6 +56,7 @@ DEFAULTS = {
     "TAG": "",
     "CANDIDATE": "yes",
     "KEEP": "3",
+    "STEADY": "5",
     "WATCH": "30",
     "LOCK_WAIT": "60",
     "PARALLEL": "1",
@@ -109,10 +110,10 @@ RULES = {
     "RUN_OPTIONS": (r"[^\x00-\x1f]*", "options of docker run, as `--network backend`"),
 }
 PORTS = ("PORT", "REGISTRY_PORT")
-SECONDS = ("HEALTH_TIMEOUT", "WATCH", "LOCK_WAIT")
+SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 COUNTS = ("PIDS", "KEEP", "PARALLEL")
 # Words that may stand in an environment for something else.
-TYPED = ("CANDIDATE", "KEEP", "WATCH", "PARALLEL", "RELEASE", "DRY_RUN", "FORMAT")
+TYPED = ("CANDIDATE", "KEEP", "STEADY", "WATCH", "PARALLEL", "RELEASE", "DRY_RUN", "FORMAT")
 WORDS = ("SSH", "RUN_OPTIONS")  # as a shell would read them
 
 # Options of docker run that a deploy has settings for, or sets itself.
@@ -268,7 +269,7 @@ def check(name: str, value: str, where: str) -> None:
         if not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > 65535:
             raise SettingsError(f"{where} is {value!r}: write a port from 1 to 65535")
     elif name in (*SECONDS, *COUNTS):
-        least = "0" if name in ("WATCH", "LOCK_WAIT") else "1"
+        least = "0" if name in ("STEADY", "WATCH", "LOCK_WAIT") else "1"
         if not re.fullmatch(rf"[{least}-9]|[1-9][0-9]{{1,5}}", value):
             unit = " of seconds" if name in SECONDS else ""
             raise SettingsError(f"{where} is {value!r}: write a whole number{unit}")
