@@ -73,8 +73,7 @@ class Table:
         self.sources = sources
         bake = Baker(copy_template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
         self.origin: Project = bake(app="existing", python="CPython", native_deps=" ")
-        for certificate in harness.extra_certificates():
-            shutil.copy(certificate, self.origin.path / "deploy" / "ca")
+        harness.copy_certificates(self.origin.path / "deploy" / "ca")
 
     def adopt(self, case: Case) -> Project:
         """Clone a repository, copy deploy/ into it and add the line."""

@@ -122,8 +122,7 @@ class Ours(Contender):
         options = ("--no-input", "--config-file", config, "--output-dir", place)
         self.workshop.run(cookiecutter, *options, ROOT, *answers)
         (place / applications.NAME).rename(self.folder)
-        for certificate in harness.extra_certificates():
-            shutil.copy(certificate, self.folder / "deploy" / "ca")
+        harness.copy_certificates(self.folder / "deploy" / "ca")
         if self.application.files:
             shutil.copytree(self.application.files, self.folder, dirs_exist_ok=True)
         git = ("git", "-c", "user.name=bench", "-c", "user.email=bench@example.org")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,8 +41,7 @@ class Table:
         self.project: Project = bake(
             project=self.name, app="existing", python=python, native_deps=" ", command="python"
         )
-        for certificate in harness.extra_certificates():
-            shutil.copy(certificate, self.project.path / "deploy" / "ca")
+        harness.copy_certificates(self.project.path / "deploy" / "ca")
         self.settings = self.project.read("deploy/settings.mk")
 
     def make(self, *words: str) -> tuple[bool, str]:

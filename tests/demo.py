@@ -77,8 +77,7 @@ def up(python: str) -> None:
     )
     shown([cookiecutter, "--no-input", str(ROOT), *answers], environment, FOLDER)
     project = FOLDER / PROJECT
-    for certificate in harness.extra_certificates():
-        shutil.copy(certificate, project / "deploy" / "ca")
+    harness.copy_certificates(project / "deploy" / "ca")
     for target in ("wheels", "image", "push", "deploy"):
         shown(["make", target], environment, project)
     address = server.address(PORT)

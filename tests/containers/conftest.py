@@ -122,8 +122,7 @@ class Laptop:
 
     def prepare(self, project: Project) -> Project:
         """Do what a user of this network does first: copy the certificates, commit."""
-        for certificate in harness.extra_certificates():
-            shutil.copy(certificate, project.path / "deploy" / "ca")
+        harness.copy_certificates(project.path / "deploy" / "ca")
         done = project.run("git", "init", "--quiet")
         assert done.returncode == 0, done.stdout
         commit(project, "Generate")

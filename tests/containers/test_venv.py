@@ -39,8 +39,7 @@ def hosted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.move(made.path, folder)
     project = Project(folder / "hosted", made.output)
     write(project.path, {"requirements.in": "idna\n", "deploy/run.env": 'GREETING=a $b "c"  #d \n'})
-    for certificate in harness.extra_certificates():
-        shutil.copy(certificate, project.path / "deploy" / "ca")
+    harness.copy_certificates(project.path / "deploy" / "ca")
     said = make(project, "venv")
     assert "wrote requirements.txt: commit it" in said
     assert "appenv is ready, with CPython" in said

@@ -8,7 +8,7 @@ machine has is used as it is, the rest is brought, and nothing is left behind.
         server.docker("ps")
 """
 
-from tests.harness.certificates import extra_certificates
+from tests.harness.certificates import copy_certificates, extra_certificates
 from tests.harness.console import HarnessError
 from tests.harness.engine import Engine, engine_session
 from tests.harness.images import BASE, MARIADB, POSTGRES, REGISTRY, chromium, provide
@@ -26,6 +26,7 @@ __all__ = [
     "Server",
     "Systemd",
     "chromium",
+    "copy_certificates",
     "engine_session",
     "extra_certificates",
     "provide",

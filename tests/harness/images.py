@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness import debian, folders, parts
-from tests.harness.certificates import extra_certificates
+from tests.harness.certificates import copy_certificates
 from tests.harness.console import HarnessError, run, say
 from tests.harness.engine import Engine
 
@@ -163,8 +163,7 @@ def _certificates(overlay: Path) -> list[str | Path]:
     """Let an image's apt trust what this machine trusts: its mirror is an encrypted one."""
     place = overlay / "usr/local/share/ca-certificates"
     place.mkdir(parents=True)
-    for certificate in extra_certificates():
-        shutil.copy(certificate, place)
+    copy_certificates(place)
     return [
         "--include=ca-certificates",
         '--essential-hook=mkdir -p "$1"/usr/local/share'
