@@ -186,7 +186,7 @@ def main() -> int:
     elif is_told(changes):
         for each in changes:
             text = edit.with_value(text, each.setting, each.value)
-        edit.store(SETTINGS, text)
+        edit.write(SETTINGS, text)
         print("adopt.py: wrote that to deploy/settings.mk: make wheels image run")
     else:
         print("adopt.py: nothing is written; to write that: make adopt YES=1")

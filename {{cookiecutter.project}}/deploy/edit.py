@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import store
+
 
 def with_value(text: str, name: str, value: str) -> str:
     """Give the text with a setting's value; its comment stays, and other assignments of it go."""
@@ -23,9 +25,6 @@ def with_value(text: str, name: str, value: str) -> str:
     return text[: last.start()] + new + text[last.end() :]
 
 
-def store(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file whole or not at all, with the mode that it has."""
-    place = path.with_name(f".{path.name}.new")
-    place.write_text(text, encoding="utf-8")
-    place.chmod(path.stat().st_mode & 0o777)
-    place.replace(path)
+    store.write(path, text, path.stat().st_mode & 0o777)

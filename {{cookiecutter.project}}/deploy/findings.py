@@ -171,17 +171,10 @@ class Repository:
             if re.match(r"(pypy|python):", image):
                 value = "pypy3" if image.startswith("pypy") else "python3"
                 yield Finding("PYTHON", value, f"{self.docker}:{number}")
-        unsupported = dict(
-            re.findall(
-                r"^([a-z0-9.-]+) *=(.*)$",
-                Path(__file__).with_name("pypy.ini").read_text(encoding="utf-8"),
-                re.M,
-            )
-        )
-        other = self.other_lock()
-        for name in other.pins if other else ():
-            if name in unsupported:
-                yield Finding("PYTHON", "python3", f"{other.name if other else ''} has {name}")
+        if other := self.other_lock():
+            unsupported = lockfile.not_on_pypy()
+            for name in filter(unsupported.__contains__, other.pins):
+                yield Finding("PYTHON", "python3", f"{other.name} has {name}")
 
     def libraries(self, present: str) -> Iterator[Finding]:
         """Give NATIVE with what the back end itself takes to compile: Rust."""

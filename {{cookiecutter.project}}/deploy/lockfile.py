@@ -28,6 +28,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+PYPY = Path(__file__).with_name("pypy.ini")
+
 HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
 HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\,*]+)")
@@ -112,6 +114,13 @@ def normalize(name: str) -> str:
 def interpreter() -> str:
     """Name the running interpreter as locks do: `PyPy 3.11`, `CPython 3.13`."""
     return f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def not_on_pypy() -> dict[str, str]:
+    """Give the distributions that do not work on PyPy, and of each what does the same there."""
+    lines = PYPY.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): other.strip() for name, other in pairs}
 
 
 def system() -> str:

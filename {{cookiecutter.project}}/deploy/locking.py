@@ -17,8 +17,6 @@ import scm
 from backend import Builds, Tree
 from tools import Failure, NeedsCompiler, results, say
 
-PYPY = Path(__file__).with_name("pypy.ini")
-
 # What a pin of a lock is limited to.
 MARKER = re.compile(r"(?<=\S) ?;.*?(?=\s*\\?$)", re.M)
 
@@ -105,9 +103,7 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
     """Raise Failure for a distribution that is known not to work on PyPy, where this is one."""
     if not lockfile.interpreter().startswith("PyPy"):
         return
-    lines = PYPY.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    instead = {name.strip(): other.strip() for name, other in pairs}
+    instead = lockfile.not_on_pypy()
     for name in names:
         if name in instead:
             use = f"use {instead[name]} instead, or " if instead[name] else ""

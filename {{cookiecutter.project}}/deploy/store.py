@@ -38,13 +38,13 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def write(place: Path, text: str) -> None:
+def write(place: Path, text: str, mode: int = 0o644) -> None:
     """Write a text file, whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     descriptor, new = tempfile.mkstemp(dir=place.parent, prefix=".new-")
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    os.chmod(new, 0o644)
+    os.chmod(new, mode)
     os.replace(new, place)
 
 

@@ -55,7 +55,7 @@ def add(words: Iterable[str], present: Sequence[str]) -> list[str]:
         native.check(word, native.catalogue())
     new = native.unlike(asked, present)
     if new:
-        edit.store(SETTINGS, with_words(SETTINGS.read_text(encoding="utf-8"), new))
+        edit.write(SETTINGS, with_words(SETTINGS.read_text(encoding="utf-8"), new))
     return new
 
 
