@@ -10,22 +10,19 @@ the release (unit.py): all that is the same in both kinds of deploy is jobs.py's
 
 from __future__ import annotations
 
-import getpass
 import io
 import json
 import shlex
-import socket
 import subprocess
 import sys
 import tarfile
-from typing import Callable
 
 import jobs
 import kit as kits
 import serviceplan as plans
 import servicereports
 import unit
-from jobs import say
+from jobs import Work, say
 from server import script
 from serviceplan import Facts, Plan, Wanted
 from settings import load
@@ -111,21 +108,20 @@ def survey(
 
 def send(connection: Connection, plan: Plan) -> None:
     """Send what the server lacks; ConnectionFailed says why it did not arrive."""
-    if not plan.missing:
+    if not plan.bytes_sent:
         return
     say(f"{plan.host}: sends {plan.sends}")
-    as_root = "sudo -n " if plan.facts.is_root and plan.facts.account != "root" else ""
     command = RECEIVE.format(place=shlex.quote(plan.facts.place))
     with subprocess.Popen(
-        connection.argv(f"{as_root}sh -c {shlex.quote(command)}"),
+        connection.argv(f"{plan.facts.as_root}sh -c {shlex.quote(command)}"),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdin and process.stderr
         try:
             with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
-                for sum_, (name, data) in plan.missing.items():
-                    entry = tarfile.TarInfo(f"{sum_}/{name}")
+                for name, data in plan.files():
+                    entry = tarfile.TarInfo(name)
                     entry.size = len(data)
                     archive.addfile(entry, io.BytesIO(data))
             process.stdin.close()
@@ -147,7 +143,7 @@ def perform(
     """Let service.sh do a job; gives its exit status."""
     variables = {
         "JOB": job,
-        "BY": f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_"),
+        "BY": jobs.account(),
         "PLACE": facts.place,
         "KIT": facts.kit,
         "MARK": unit.MARK,
@@ -159,9 +155,9 @@ def perform(
     if not variables["KIT"]:
         raise ConnectionFailed(f"{connection.host}: nothing was deployed here: make deploy-venv")
     secret = assignments({"MANIFEST": variables.pop("MANIFEST")})
-    exported = f"{assignments(variables)}export {' '.join(variables)}\n"
     run = jobs.RUN.format(name="service.sh", job="unlock" if job == "unlock" else "guard")
-    text = AS_ROOT.format(arguments="", text=f"{exported}{secret}set -e\n{UNPACK}{run}")
+    sent = f"{jobs.exported(variables)}{secret}set -e\n{UNPACK}{run}"
+    text = AS_ROOT.format(arguments="", text=sent)
     return connection.script(text, f"{connection.host}: ", has_gzip=facts.has_gzip)
 
 
@@ -173,8 +169,7 @@ def put(settings: dict[str, str], wanted: Wanted, host: str) -> int:
             plan = Plan(host, wanted, facts)
             plan.check()
             if settings["DRY_RUN"]:
-                lines = [f"{host}:", *(f"    {line}" for line in plan.lines())]
-                jobs.show(settings, plan.data(), lines)
+                jobs.show(settings, host, plan.data(), plan.lines())
                 return 0
             send(connection, plan)
             status = perform(
@@ -214,8 +209,7 @@ def report(settings: dict[str, str], host: str) -> int:
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings, ask=plans.ASK)
     found = servicereports.state(facts, host, settings["PROJECT"])
-    lines = [f"{host}:", *(f"    {line}" for line in servicereports.status(found))]
-    jobs.show(settings, found, lines)
+    jobs.show(settings, host, found, servicereports.status(found))
     if found["matter"]:
         print(f"appenv.py: {host}: {found['matter']}", file=sys.stderr, flush=True)
     return 1 if found["matter"] and not facts.lock_is_alive else 0
@@ -225,10 +219,9 @@ def logs(settings: dict[str, str], host: str) -> int:
     """Show the service's log."""
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings)
-        as_root = "sudo -n " if facts.is_root and facts.account != "root" else ""
         options = "--no-pager --lines 200" + " --follow" * bool(settings["FOLLOW"])
         options += "" if facts.is_root else " --user"
-        command = f"{as_root}journalctl {options} --unit {settings['PROJECT']}"
+        command = f"{facts.as_root}journalctl {options} --unit {settings['PROJECT']}"
         return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
 
 
@@ -236,20 +229,18 @@ def main(arguments: list[str]) -> int:
     """Do one job on every server; gives the exit status."""
     job = arguments[0] if arguments else "deploy"
     settings = load()
-    wanted: list[Wanted] = []
 
-    def put_on(host: str) -> int:
-        return put(settings, wanted[0], host)
+    def prepared(_: int) -> Work:
+        wanted = plans.wanted(settings)
+        return lambda host: put(settings, wanted, host)
 
-    known: dict[str, Callable[[str], int]] = {
-        "deploy": put_on,
+    others: dict[str, Work] = {
         "rollback": lambda host: on_server(settings, host, job),
         "unlock": lambda host: on_server(settings, host, job),
         "status": lambda host: report(settings, host),
         "logs": lambda host: logs(settings, host),
     }
-    prepare = {"deploy": lambda: wanted.append(plans.wanted(settings))}
-    return jobs.carry_out(settings, job, known, prepare.get(job))
+    return jobs.carry_out(settings, job, prepared, others)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,15 @@ to an end by itself whatever happens to this side. The server keeps it, and is n
 
 from __future__ import annotations
 
-import getpass
-import socket
 import subprocess
 import sys
 from typing import Callable
 
+import jobs
 import plan as plans
 import reports
 import tunnel
-from jobs import ATTEMPTS, GONE, LOST, RUN, SETTLED, carry_out, find_out, say, show
+from jobs import Work, say
 from plan import Plan, Wanted
 from server import Facts, survey, whole_script
 from settings import load
@@ -52,17 +51,16 @@ def perform(
     variables = {
         "DOCKER": facts.docker,
         "JOB": job,
-        "BY": f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_"),
+        "BY": jobs.account(),
         **{name: settings[name] for name in ("PROJECT", "RELEASE", "CANDIDATE", "KEEP")},
         **{name: settings[name] for name in ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")},
         **more,
     }
     secret = assignments({"ENVIRONMENT": variables.pop("ENVIRONMENT", "")})
-    exported = f"{assignments(variables)}export {' '.join(variables)}\n"
     script, name = whole_script()
     keep = "" if facts.has_script else KEEP.format(script=script, name=name)
-    run = RUN.format(name=name, job="unlock" if job == "unlock" else "guard")
-    text = exported + secret + UNPACK + keep + run
+    run = jobs.RUN.format(name=name, job="unlock" if job == "unlock" else "guard")
+    text = jobs.exported(variables) + secret + UNPACK + keep + run
     return connection.script(text, f"{connection.host}: ", has_gzip=facts.has_gzip)
 
 
@@ -73,20 +71,22 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
         plan = Plan(host, wanted, facts)
         plan.check()
         if settings["DRY_RUN"]:
-            show(settings, plan.data(), [f"{host}:", *(f"    {line}" for line in plan.lines())])
+            jobs.show(settings, host, plan.data(), plan.lines())
             return 0
         if plan.nothing_to_do:
             say(f"{host}: nothing to do: {wanted.release} runs and is healthy")
             return 0
         if plan.running:
             say(f"{host}: {plan.running.label('release')} is to become {wanted.release}")
-        for _ in range(ATTEMPTS):
+        for _ in range(jobs.ATTEMPTS):
             status = send(connection, plan, settings, alone)
-            if status != GONE:
+            if status != jobs.GONE:
                 break
         address = connection.address()
-    if status in (*LOST, SETTLED):
-        status = find_out(settings, wanted.release, host, lambda again: settled(settings, again))
+    if status in (*jobs.LOST, jobs.SETTLED):
+        status = jobs.find_out(
+            settings, wanted.release, host, lambda again: settled(settings, again)
+        )
     if status == 0:
         say(f"{host}: http://{address}:{settings['PORT']}")
     return status
@@ -117,7 +117,7 @@ def settled(settings: dict[str, str], connection: Connection) -> tuple[int, str]
     """Let a server settle what was cut off; gives the status, and the healthy release that runs."""
     facts = survey(connection, settings["PROJECT"])
     status = perform(connection, facts, settings, "settle")
-    if status in LOST:
+    if status in jobs.LOST:
         return status, ""
     runs = survey(connection, settings["PROJECT"]).container(settings["PROJECT"])
     return status, runs.label("release") if runs and runs.is_well else ""
@@ -128,7 +128,7 @@ def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]])
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings["PROJECT"])
     found = reports.of(facts, host, settings["PROJECT"])
-    show(settings, found, [f"{host}:", *(f"    {line}" for line in lines(found))])
+    jobs.show(settings, host, found, lines(found))
     if found["matter"]:
         print(f"deploy.py: {host}: {found['matter']}", file=sys.stderr, flush=True)
     return 1 if found["matter"] and not facts.lock_is_alive else 0
@@ -163,10 +163,12 @@ def main(arguments: list[str]) -> int:
     """Do one job on every server; gives the exit status."""
     job = arguments[0] if arguments else "deploy"
     settings = load()
-    wanted: list[Wanted] = []
-    alone = settings["PARALLEL"] == "1" or " " not in settings["DEPLOY_HOST"]
-    jobs: dict[str, Callable[[str], int]] = {
-        "deploy": lambda host: deploy(settings, wanted[0], host, alone),
+
+    def prepared(together: int) -> Work:
+        wanted = plans.wanted(settings)
+        return lambda host: deploy(settings, wanted, host, alone=together == 1)
+
+    others: dict[str, Work] = {
         "rollback": lambda host: on_server(settings, host, job),
         "unlock": lambda host: on_server(settings, host, job),
         "status": lambda host: report(settings, host, reports.status),
@@ -174,8 +176,7 @@ def main(arguments: list[str]) -> int:
         "logs": lambda host: attach(settings, host, job),
         "shell": lambda host: attach(settings, host, job),
     }
-    prepare = {"deploy": lambda: wanted.append(plans.wanted(settings))}
-    return carry_out(settings, job, jobs, prepare.get(job))
+    return jobs.carry_out(settings, job, prepared, others)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ What is the same for a release in a container (deploy.py) and in a virtualenv (a
 
 from __future__ import annotations
 
+import getpass
 import json
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
@@ -17,7 +20,10 @@ from typing import Any, Callable
 import engine
 from plan import NotReady
 from settings import die
-from ssh import Connection, ConnectionFailed, connected
+from ssh import Connection, ConnectionFailed, assignments, connected
+
+# What is done on one server; gives the exit status.
+Work = Callable[[str], int]
 
 RECONNECT = 90  # seconds in which a server must be back that was lost in the middle
 LOST = (255, 129, 137, 141, 143)  # ssh's own status, and those of a shell that was killed
@@ -43,10 +49,23 @@ def say(message: str) -> None:
     sys.stdout.flush()
 
 
-def show(settings: dict[str, str], data: dict[str, Any], lines: list[str]) -> None:
-    """Print a report in the format that was asked for."""
-    text = json.dumps(data, ensure_ascii=False) if settings["FORMAT"] == "json" else None
-    sys.stdout.write((text or "\n".join(lines)) + "\n")
+def account() -> str:
+    """Name who deploys, in one word, as a server's lock and log have it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_")
+
+
+def exported(variables: dict[str, str]) -> str:
+    """Write variables for a shell and all that it starts."""
+    return f"{assignments(variables)}export {' '.join(variables)}\n"
+
+
+def show(settings: dict[str, str], host: str, data: dict[str, Any], lines: list[str]) -> None:
+    """Print a report of a server in the format that was asked for."""
+    if settings["FORMAT"] == "json":
+        text = json.dumps(data, ensure_ascii=False)
+    else:
+        text = "\n".join([f"{host}:", *(f"    {line}" for line in lines)])
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -101,7 +120,7 @@ def hosts(settings: dict[str, str]) -> list[str]:
     return chosen
 
 
-def attempt(work: Callable[[str], int], host: str) -> tuple[int, str]:
+def attempt(work: Work, host: str) -> tuple[int, str]:
     """Work on one server; gives the exit status, and what is wrong in a line."""
     try:
         return work(host), ""
@@ -109,7 +128,7 @@ def attempt(work: Callable[[str], int], host: str) -> tuple[int, str]:
         return 1, str(problem)
 
 
-def at_once(work: Callable[[str], int], some: list[str]) -> list[tuple[int, str]]:
+def at_once(work: Work, some: list[str]) -> list[tuple[int, str]]:
     """Work on some servers at the same time."""
     if len(some) == 1:  # in the main thread, which signals reach
         return [attempt(work, some[0])]
@@ -121,7 +140,7 @@ def at_once(work: Callable[[str], int], some: list[str]) -> list[tuple[int, str]
             raise
 
 
-def everywhere(work: Callable[[str], int], chosen: list[str], together: int) -> int:
+def everywhere(work: Work, chosen: list[str], together: int) -> int:
     """Work on all servers, so many at a time; after one that fails no other is begun."""
     results: dict[str, int] = {}
     for start in range(0, len(chosen), together):
@@ -142,19 +161,21 @@ def everywhere(work: Callable[[str], int], chosen: list[str], together: int) -> 
 def carry_out(
     settings: dict[str, str],
     job: str,
-    jobs: dict[str, Callable[[str], int]],
-    prepare: Callable[[], None] | None,
+    deploy: Callable[[int], Work],
+    others: Mapping[str, Work],
 ) -> int:
-    """Do one of some jobs on every server, after what is prepared for it; gives the exit status."""
-    if job not in jobs:
-        die(f"there is no job {job}: use {', '.join(jobs)}")
+    """Do a job on every server; gives the exit status.
+
+    To deploy takes preparing: deploy is told how many servers are worked on at a time.
+    """
+    if job not in ("deploy", *others):
+        die(f"there is no job {job}: use {', '.join(('deploy', *others))}")
     for number in (signal.SIGTERM, signal.SIGHUP):  # what was made is removed then as well
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     chosen = hosts(settings)
+    together = min(int(settings["PARALLEL"]), len(chosen))
     try:
-        if prepare:
-            prepare()
-        return everywhere(jobs[job], chosen, min(int(settings["PARALLEL"]), len(chosen)))
+        return everywhere(deploy(together) if job == "deploy" else others[job], chosen, together)
     except (NotReady, engine.EngineError) as problem:
         die(str(problem))
     except KeyboardInterrupt:

@@ -49,23 +49,46 @@ class Container:
 
 
 @dataclass
-class Facts:
-    """What a survey has found."""
+class Machine:
+    """What a survey has found that does not depend on Docker; see survey_machine there."""
 
-    docker: str = ""
-    version: str = ""
-    architecture: str = ""
     has_gzip: bool = False
-    has_script: bool = False  # that which is about to be sent
-    rootless: bool = False
-    podman: bool = False
-    free: int | None = None  # bytes where Docker keeps its images
-    containers: list[Container] = field(default_factory=list)
-    layers: set[str] = field(default_factory=set)  # as the images' configurations name them
+    free: int | None = None  # bytes where releases are kept
     listening: set[int] = field(default_factory=set)  # TCP ports
     lock: str = ""
     lock_is_alive: bool = False
     log: list[str] = field(default_factory=list)
+
+    def take(self, word: str, value: str) -> None:
+        """Take one line of a survey; what it does not know is nothing."""
+        if word == "gzip":
+            self.has_gzip = True
+        elif word == "free":
+            columns = value.split()
+            # https://pubs.opengroup.org/onlinepubs/9699919799/utilities/df.html, in kilobytes
+            free = columns[3] if len(columns) > 3 else ""
+            self.free = int(free) * 1024 if free.isdigit() else None
+        elif word == "listens":  # an address as the kernel writes it
+            self.listening.add(int(value.rpartition(":")[2], 16))
+        elif word == "lock":
+            state, _, self.lock = value.partition(" ")
+            self.lock_is_alive = state == "alive"
+        elif word == "log":
+            self.log.append(value)
+
+
+@dataclass
+class Facts(Machine):
+    """What a survey has found of a server with Docker."""
+
+    docker: str = ""
+    version: str = ""
+    architecture: str = ""
+    has_script: bool = False  # that which is about to be sent
+    rootless: bool = False
+    podman: bool = False
+    containers: list[Container] = field(default_factory=list)
+    layers: set[str] = field(default_factory=set)  # as the images' configurations name them
     refused: str | None = None  # what docker said
 
     def container(self, name: str) -> Container | None:
@@ -163,37 +186,14 @@ def _take(facts: Facts, word: str, value: str) -> None:
         facts.version, _, facts.architecture = value.split("\n")[-1].partition(" ")
     elif word == "podman":
         facts.podman = True
-    elif word == "gzip":
-        facts.has_gzip = True
     elif word == "security":
         facts.rootless = "name=rootless" in value
-    elif word == "free":
-        facts.free = free_of(value)
     elif word == "container":
         facts.containers.append(_container(json.loads(value)))
     elif word == "layers":
         facts.layers.update(json.loads(value) or [])
-    elif word == "listens":
-        facts.listening.add(port_of(value))
-    elif word == "lock":
-        state, _, facts.lock = value.partition(" ")
-        facts.lock_is_alive = state == "alive"
-    elif word == "log":
-        facts.log.append(value)
-
-
-def free_of(line: str) -> int | None:
-    """Read how many bytes are free in a line of `df -Pk`.
-
-    https://pubs.opengroup.org/onlinepubs/9699919799/utilities/df.html
-    """
-    columns = line.split()
-    return int(columns[3]) * 1024 if len(columns) > 3 and columns[3].isdigit() else None
-
-
-def port_of(address: str) -> int:
-    """Read the port of an address as the kernel writes it."""
-    return int(address.rpartition(":")[2], 16)
+    else:
+        facts.take(word, value)
 
 
 def _container(read: dict[str, Any]) -> Container:

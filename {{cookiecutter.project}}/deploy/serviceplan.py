@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import kit as kits
 import lockfile
 import unit
 from plan import LEAST_FREE, NotReady, megabytes
-from server import describe_lock, free_of, port_of, told
+from server import Machine, describe_lock, told
 from settings import ROOT
 from ssh import ConnectionFailed
 from store import sha256
@@ -43,8 +43,8 @@ PATHS = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass
-class Facts:
-    """What a survey has found."""
+class Facts(Machine):
+    """What a survey has found of a server without Docker."""
 
     account: str = ""
     is_root: bool = False  # or may be it
@@ -64,12 +64,11 @@ class Facts:
     kit: str = ""  # that of the last deploy
     files: set[str] = field(default_factory=set)  # by their SHA-256
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    free: int | None = None
-    has_gzip: bool = False
-    listening: set[int] = field(default_factory=set)
-    lock: str = ""
-    lock_is_alive: bool = False
-    log: list[str] = field(default_factory=list)
+
+    @property
+    def as_root(self) -> str:
+        """Give what goes before a command there that root is to run."""
+        return "sudo -n " if self.is_root and self.account != "root" else ""
 
     @property
     def is_active(self) -> bool:
@@ -98,8 +97,6 @@ def parse(said: str) -> Facts:
             setattr(facts, words.get(word, word), True)
         elif word == "kit":
             facts.kit = facts.kit or value
-        elif word == "gzip":
-            facts.has_gzip = True
         elif word == "lacks":
             facts.lacks.append(value)
         elif word == "file":
@@ -109,15 +106,8 @@ def parse(said: str) -> Facts:
             facts.releases[read["release"]] = read
         elif word == "state":
             facts.state = dict(line.partition("=")[::2] for line in value.split(";") if line)
-        elif word == "free":
-            facts.free = free_of(value)
-        elif word == "listens":
-            facts.listening.add(port_of(value))
-        elif word == "lock":
-            state, _, facts.lock = value.partition(" ")
-            facts.lock_is_alive = state == "alive"
-        elif word == "log":
-            facts.log.append(value)
+        else:
+            facts.take(word, value)
     return facts
 
 
@@ -224,23 +214,37 @@ class Plan:
     facts: Facts
 
     @property
-    def missing(self) -> dict[str, tuple[str, bytes]]:
-        """Give what is not there, by its sum: its name and content."""
+    def missing(self) -> dict[str, Path]:
+        """Give the wheels that are not there, by their sums."""
+        parts = self.wanted.wheels.values()
+        found = {sum_: path for part in parts for sum_, path in part.items()}
+        return {sum_: path for sum_, path in found.items() if sum_ not in self.facts.files}
+
+    @property
+    def kit_is_missing(self) -> bool:
+        """Say whether what installs them is not there."""
+        return self.wanted.kit.sum not in self.facts.files
+
+    @property
+    def bytes_sent(self) -> int:
+        """Give how much is sent."""
+        kit = len(self.wanted.kit.data) if self.kit_is_missing else 0
+        return kit + sum(path.stat().st_size for path in self.missing.values())
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Give what is sent, one file at a time: where it comes to lie, and its content."""
         kit = self.wanted.kit
-        found = {kit.sum: (kit.name, kit.data)}
-        for part in self.wanted.wheels.values():
-            found.update({sum_: (path.name, path.read_bytes()) for sum_, path in part.items()})
-        return {sum_: each for sum_, each in found.items() if sum_ not in self.facts.files}
+        if self.kit_is_missing:
+            yield f"{kit.sum}/{kit.name}", kit.data
+        for sum_, path in self.missing.items():
+            yield f"{sum_}/{path.name}", path.read_bytes()
 
     @property
     def sends(self) -> str:
         """Say what is sent."""
-        missing = self.missing
         total = sum(map(len, self.wanted.wheels.values()))
-        wheels = len(missing.keys() - {self.wanted.kit.sum})
-        tools = ", and what installs them" if self.wanted.kit.sum in missing else ""
-        size = sum(len(data) for _, data in missing.values())
-        return f"{wheels} of {total} wheels{tools}, {megabytes(size)}"
+        tools = ", and what installs them" if self.kit_is_missing else ""
+        return f"{len(self.missing)} of {total} wheels{tools}, {megabytes(self.bytes_sent)}"
 
     def check(self) -> None:
         """Raise ConnectionFailed when this cannot come to a good end; nothing was changed."""
@@ -324,7 +328,6 @@ class Plan:
 
     def data(self) -> dict[str, Any]:
         """Give the plan for machines."""
-        missing = self.missing
         return {
             "host": self.host,
             "system": self.facts.system,
@@ -332,10 +335,8 @@ class Plan:
             "runs": self.facts.current or None,
             "will_run": self.wanted.release,
             "revision": self.wanted.revision,
-            "wheels_sent": sorted(
-                name for sum_, (name, _) in missing.items() if sum_ != self.wanted.kit.sum
-            ),
-            "bytes_sent": sum(len(data) for _, data in missing.values()),
+            "wheels_sent": sorted(path.name for path in self.missing.values()),
+            "bytes_sent": self.bytes_sent,
             "unfinished": self.facts.is_trying,
             "lock": describe_lock(self.facts.lock) if self.facts.lock else None,
         }
