@@ -78,11 +78,18 @@ async def offered(size: int) -> AsyncIterator[bytes]:
         yield piece
 
 
-# The size of the write-ahead log, and those of all files that are not in the volume.
+# The size of the write-ahead log, and those of all files that are not in the volume, those without
+# a name any more among them. The image's own count for nothing: it is read-only, and whatever is
+# being started has its libraries open.
 SIZES = """
 stat --format 'wal %s' /files/*-wal
-{ find /tmp /dev/shm /var/tmp -type f; readlink /proc/[0-9]*/fd/*; } | grep ^/ | grep -v ^/files/ |
-while read -r file; do stat --format 'other %s' "$file"; done
+find /tmp /dev/shm /var/tmp -type f -exec stat --format 'other %s' {} +
+for open in /proc/[0-9]*/fd/*; do
+    case $(readlink "$open") in
+    /files/* | /usr/* | /appenv/*) ;;
+    /*) stat --dereference --format 'other %s' "$open" ;;
+    esac
+done
 true
 """
 
