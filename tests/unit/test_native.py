@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,11 @@ BUILT_WITH = (
     "cmake meson ninja swig nasm autotools bison flex git perl protoc rust clang llvm".split()
 )
 RUN_WITH = "atomic gomp".split()
+SPELLINGS = [
+    line
+    for line in Path(__file__).with_name("data").joinpath("spellings.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
 
 
 def test_catalogue_has_what_people_ask_for() -> None:
@@ -85,6 +91,15 @@ def test_a_library_is_known_as_people_say_it(word: str, library: str) -> None:
     assert native.catalogue().find(word).name == library
 
 
+@pytest.mark.parametrize("line", SPELLINGS)
+def test_a_library_is_known_by_what_other_systems_call_it(line: str) -> None:
+    """Fedora, Alpine, Homebrew, conda, older releases: without learning this catalogue's name."""
+    library, _, words = line.partition(": ")
+    known = native.catalogue()
+    others = {word: getattr(known.find(word), "name", None) for word in words.split()}
+    assert {word for word, name in others.items() if name != library} == set()
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
@@ -127,6 +142,7 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
     [
         ("opensl", "did you mean openssl"),
         ("postgresq", "did you mean libpq"),
+        ("libpoplr-devel", "did you mean poppler"),
         ("LIBXML", None),
         ("qqqqqq", "see deploy/native.ini. A Debian package is named as apt:PACKAGE"),
         ("apt:Libfoo", "apt:PACKAGE"),

@@ -23,6 +23,16 @@ from pathlib import Path
 CATALOGUE = Path(__file__).resolve().parent / "native.ini"
 APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
 
+# The fields of a library that name it, and those whose names are spelled in many ways.
+KINDS = ("headers", "modules", "programs", "libraries", "pypi", "loads")
+SPELLED = ("names", "packages", "modules", "libraries", "programs")
+# What packages are called beside what they are of.
+ADDED = (
+    "dev|devel|headers?|static|libs?|shared|bin|data|tools?|utils?|common|core|client|runtime|all"
+    "|loader|compat|[cg]xx|cpp|c\\+\\+|c|compiler|ocr|openssl|gnutls|nss|base|free|src|default|soft|x11"
+    "|modules?|community|connector|server|sys|ng|glx|dri|threaded"
+)
+
 Words = tuple[str, ...]
 
 # What people ask for and no word of NATIVE brings, and what to do about it.
@@ -84,16 +94,25 @@ class Catalogue:
     _index: dict[str, dict[str, Library]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Index them; of two that share something the first one has it."""
-        for kind in ("names", "packages"):
+        """Index them; of two that share something the first one has it.
+
+        A package is of the library that names it first: others only need it too.
+        """
+        for kind in ("names", "packages", *KINDS):
             self._index[kind] = {}
-        for kind in ("headers", "modules", "programs", "libraries", "pypi", "loads"):
-            self._index[kind] = {}
+        for library in self.libraries:
+            for package in (each for role in (library.build, library.run) for each in role[:1]):
+                for name in package.split("|"):
+                    self._index["packages"].setdefault(name, library)
         for library in self.libraries:
             for kind, index in self._index.items():
                 value = getattr(library, kind)
                 for name in value() if callable(value) else value:
                     index.setdefault(name.lower(), library)
+        plain = self._index["plain"] = {}
+        for kind in SPELLED:
+            for name, library in self._index[kind].items():
+                plain.setdefault(plainly(name), library)
 
     def by(self, kind: str, name: str) -> Library | None:
         """Give the library that has this module, program, library, or PyPI package."""
@@ -125,15 +144,21 @@ class Catalogue:
         found = self.by_header(word) or self.by_file(word) or self.by("libraries", word)
         if found:
             return found
-        plain = plainly(word)
-        return next((each for each in self.libraries if plain in map(plainly, each.names())), None)
+        for form in plainer(word):
+            for kind in SPELLED:
+                if found := self.by(kind, form):
+                    return found
+        return self.by("plain", plainly(word))
 
     def nearest(self, word: str) -> list[str]:
-        """Give the names that are spelled most like a word."""
-        names = [*self._index["names"], *self._index["packages"], *self._index["pypi"]]
-        close = difflib.get_close_matches(word.lower(), names, n=6, cutoff=0.6)
-        libraries = (self.find(name) for name in close)
-        return list(dict.fromkeys(each.name for each in libraries if each))[:3]
+        """Give the names that are spelled most like a word, by what remains of both."""
+        plain = self._index["plain"]
+        names = self._index["names"]
+        near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
+        found = [names[each] for each in near]
+        near = difflib.get_close_matches(plainly(word), plain, n=6, cutoff=0.6)
+        found += [plain[each] for each in near]
+        return list(dict.fromkeys(each.name for each in found))[:3]
 
 
 def stem_of(name: str) -> str:
@@ -143,12 +168,31 @@ def stem_of(name: str) -> str:
     return re.sub(r"-[0-9a-f]{8}$", "", stem)  # auditwheel's copies
 
 
+def plainer(word: str) -> Iterator[str]:
+    """Give a name with less and less of what distributions add to it, each as it comes.
+
+    `libfoo4-dev`, `foo-devel`, `foo-libs`, `foo@4`, `libfoo.so.4` and `foo:amd64` come to `foo`.
+    """
+    name = re.sub(r"^.*/|::.*$|:(amd64|arm64|any)$|(?<=.)@.*$", "", word.lower())
+    name = name.replace("_", "-")
+    yield name
+    while True:
+        shorter = re.sub(rf"(?<=.)-({ADDED})$", "", name)
+        if shorter == name:
+            shorter = re.sub(r"(?<=..)(t64|v5|\+\+|[-.]?[0-9][-.0-9]*[a-z]?)$", "", name)
+        if shorter == name:
+            shorter = re.sub(r"^(xorg|mesa|gcc|gnu|llvm|dh|mit|mod)-", "", name)
+        if shorter == name:
+            break
+        name = shorter
+        yield name
+        yield name[3:] if re.match("lib.", name) else f"lib{name}"
+
+
 def plainly(name: str) -> str:
-    """Give a name without what packaging adds to it: `pq` for `libpq-dev` and `libpq5`."""
-    name = re.sub(r"-(dev|devel)$", "", name.lower())
-    name = re.sub(r"(t64)?$", "", name)
-    name = re.sub(r"^lib(?=..)", "", name)
-    return re.sub(r"[-.0-9]+$", "", name) or name
+    """Give what remains of a name: `pq` for `libpq-dev` and `libpq5`."""
+    *_, name = plainer(name)
+    return re.sub(r"^lib(?=..)", "", name).replace("-", "")
 
 
 def read(text: str) -> Catalogue:
