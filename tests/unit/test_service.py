@@ -52,7 +52,7 @@ def server(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) ->
         "PLACE": str(tmp_path / "place"),
         "UNITS": str(tmp_path / "units"),
         **{"MANAGER": "systemctl", "MARK": "# ours", "PROJECT": "shop", "KEEP": "3"},
-        **{"HEALTH_TIMEOUT": "1", "RELEASE": "", "BY": "ann", "PYTHON": "python3"},
+        **{"HEALTH_TIMEOUT": "1", "STEADY": "1", "RELEASE": "", "BY": "ann", "PYTHON": "python3"},
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -123,6 +123,30 @@ def test_a_kill_at_any_step_is_settled(
     after = service.Server(server.environment)
     assert after.settle() == ""
     assert (after.releases.named("current"), runs(after)) == ("one", "releases/one")
+
+
+@pytest.mark.parametrize("health", ["/", "none"])
+def test_a_release_that_ends_while_it_is_held_to_be_steady_has_failed(
+    server: Any, monkeypatch: pytest.MonkeyPatch, health: str
+) -> None:
+    """STEADY is a setting; with 0 it is trusted before that."""
+    asked: list[int] = []
+
+    def answer(port: int, _: str) -> str:
+        asked.append(port)
+        return ""
+
+    def state() -> dict[str, str]:
+        return {"ActiveState": "failed" if len(asked) > 1 else "active", "ExecMainStatus": "7"}
+
+    monkeypatch.setattr(service, "asked", answer)
+    monkeypatch.setattr(server.unit, "state", state)
+    server.steady = 0
+    server.switch(keep(server, "trusted", health=health), server.steady)
+    asked.clear()
+    server.steady = 1
+    with pytest.raises(service.Failed, match="it ended with status 7"):
+        server.switch(keep(server, "late", health=health), server.steady)
 
 
 def test_a_unit_of_its_owner_is_not_written(server: Any) -> None:

@@ -149,7 +149,7 @@ def perform(
         "MARK": unit.MARK,
         "MANIFEST": "",
         **{name: settings[name] for name in ("PROJECT", "PYTHON", "RELEASE")},
-        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "KEEP", "LOCK_WAIT")},
+        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "STEADY", "KEEP", "LOCK_WAIT")},
         **more,
     }
     if not variables["KIT"]:

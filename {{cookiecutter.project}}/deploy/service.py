@@ -32,7 +32,6 @@ import healthcheck
 from systemd import Failed, Systemd, read, write
 
 KIT = Path(__file__).resolve().parent
-STEADY = 5  # seconds that a release must have been up to be trusted
 GONE = 4  # status: a deploy that was at work meanwhile has tidied wheels away, send them again
 STALE = 3600  # seconds after which what was not finished is taken for left behind
 
@@ -99,6 +98,7 @@ class Server:
             environment["MARK"],
         )
         self.timeout = int(environment["HEALTH_TIMEOUT"])
+        self.steady = int(environment["STEADY"])
 
     def install(self, manifest: dict[str, Any]) -> None:
         """Make a release's virtualenv, unless it is there."""
@@ -141,7 +141,7 @@ class Server:
     def run(self, release: str, steady: float = 0) -> str:
         """Let a release run, whatever runs now; gives why it is not well, or nothing.
 
-        One that has not proven itself before must have been up for some seconds.
+        One that has not proven itself before must have been well for some seconds.
         """
         self.unit.put(read(self.releases.folder(release) / "unit"))
         self.releases.point("current", release)
@@ -149,10 +149,10 @@ class Server:
         return self.wait_healthy(self.releases.manifest(release), steady)
 
     def wait_healthy(self, manifest: dict[str, Any], steady: float) -> str:
-        """Wait until the service is healthy and has been up a while; gives why it is not."""
+        """Wait until the service has been healthy for a while; gives why it is not."""
         if manifest["health"] == "none":
-            steady = STEADY  # that it runs has to do
-        began = time.monotonic()
+            steady = self.steady  # that it runs has to do
+        began = well = time.monotonic()
         while True:
             state = self.unit.state()
             if (
@@ -162,11 +162,13 @@ class Server:
             ):
                 return self._end_of(state)
             said = asked(int(manifest["port"]), manifest["health"])
-            up = time.monotonic() - began
-            if not said and up >= steady:
+            now = time.monotonic()
+            if said:
+                well = now
+                if now - began >= self.timeout:
+                    return f"it was not healthy within {self.timeout} s: {said}"
+            elif now - well >= steady:
                 return exposed(int(manifest["port"]), manifest["bind"])
-            if up >= self.timeout and said:
-                return f"it was not healthy within {self.timeout} s: {said}"
             time.sleep(0.2)
 
     @staticmethod
@@ -233,7 +235,7 @@ class Server:
                 if not (self.place / "wheels" / sum_ / name).exists():
                     raise SystemExit(GONE)
         self.install(manifest)
-        self.switch(release, STEADY)
+        self.switch(release, self.steady)
         say(f"{release} runs and is healthy")
         return release
 
