@@ -35,6 +35,8 @@ WINDOWS_DEVICES = r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
 
 NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
 ARGUMENT = r"[A-Za-z0-9_./:=@%+,-]"
+# quoted as a shell reads it, with nothing that it would expand
+QUOTED = r"""'[^'\\\x00-\x1f]*'|"[^"\\$`\x00-\x1f]*\""""
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 IMAGE = (
     r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?/)?"
@@ -115,13 +117,13 @@ def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """A console script and plain arguments: no shell will read it."""
-    strange = sorted(set(re.sub(rf"{ARGUMENT}| ", "", answer)))
+    """A console script and its arguments, quoted as for a shell, though none will read it."""
+    strange = sorted(set(re.sub(rf"{QUOTED}|{ARGUMENT}| ", "", answer)))
     script, _, arguments = answer.partition(" ")
     if strange:
         yield (
             f"no shell reads it, so it cannot have {' '.join(map(ascii, strange))}: type a console"
-            " script and plain arguments, such as run-the-app"
+            " script and its arguments, such as run-the-app, or sh -c '…'"
         )
     elif not re.fullmatch(PLAIN, script):
         yield (f"{script!r} is no console script: type the bare name of one, such as run-the-app")

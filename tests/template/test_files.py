@@ -66,6 +66,10 @@ def test_no_jinja_is_left(bake: Baker, app: str, python: str) -> None:
         ({}, ["PROJECT := deployme", "PYTHON := pypy3", "HEALTH := /", "DEPLOY_HOST ?="]),
         ({"python": "CPython"}, ["PYTHON := python3"]),
         ({"app": "existing", "command": "gunicorn a:b"}, ["COMMAND := gunicorn a:b"]),
+        (
+            {"app": "existing", "command": "sh -c 'exec gunicorn -b :$PORT #'"},
+            ["COMMAND := sh -c 'exec gunicorn -b :$$PORT \\#'"],
+        ),
         ({"app": "existing"}, ["HEALTH := tcp"]),
         ({"native_deps": ""}, ["NATIVE :="]),
         ({"app": "attachments"}, ["HEALTH := /health", "VOLUMES := deployme-files:/files"]),

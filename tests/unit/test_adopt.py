@@ -133,6 +133,22 @@ def test_the_script_that_has_the_projects_name_is_the_command(project: Project) 
             {"Procfile": "worker: celery\nweb: gunicorn shop.wsgi -b 0.0.0.0:$PORT\n"},
             *("COMMAND", "gunicorn shop.wsgi -b 0.0.0.0:8081", "Procfile:2"),
         ),
+        (
+            {"Procfile": 'web: gunicorn "shop:create()" --bind 0.0.0.0:${PORT:-80}\n'},
+            *("COMMAND", 'gunicorn "shop:create()" --bind 0.0.0.0:8081', "Procfile:1"),
+        ),
+        (
+            {"Procfile": "web: prepare && exec serve --port $PORT\n"},
+            *("COMMAND", "sh -c 'prepare && exec serve --port 8081'", "Procfile:1"),
+        ),
+        (
+            {"Dockerfile": 'FROM x\nCMD ["gunicorn", "shop:create()"]\n'},
+            *("COMMAND", "gunicorn 'shop:create()'", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": 'FROM x\nCMD ["/bin/sh", "-c", "exec gunicorn a:b"]\n'},
+            *("COMMAND", "gunicorn a:b", "Dockerfile:2"),
+        ),
         ({"Procfile": "web: serve --port 9000\n"}, "PORT", "9000", "Procfile:1"),
         (
             {"compose__yaml": 'services:\n  web:\n    ports:\n      - "80:5000"\n'},

@@ -82,7 +82,10 @@ REFUSED = [
     *[("native_deps", names) for names in ("opensl", "openssl,libffi", "apt:", "apt:Foo")],
     *[("native_deps", names) for names in ("apt:-o", "openssl\tlibffi", "$(id)", "--help")],
     *[("command", words) for words in ("", "-c", "/bin/sh", "./run", "a;b", "a && b", "a|b")],
-    *[("command", words) for words in ("$HOME", "`id`", "a>b", "'a'", '"a"', "a\\b", "a#b")],
+    *[
+        ("command", words)
+        for words in ("$HOME", "`id`", "a>b", "'a'", '"a"', "a\\b", "a#b", "a 'b")
+    ],
     *[("command", words) for words in ("a\u00e9", "run\n", "two words", "python", "python3")],
     *[("command", words) for words in ("pypy3.11", "pip", "twistd", "activate.fish")],
     *[("port", port) for port in ("", "0", "65536", "08081", "+1", "-1", "1e3", "8081.0", "http")],
@@ -155,10 +158,14 @@ def test_names_without_a_package_are_free(project: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["gunicorn -w 2 --bind=0.0.0.0:8081 shop.wsgi:app", "python -m x"]
+    "command",
+    [
+        *("gunicorn -w 2 --bind=0.0.0.0:8081 shop.wsgi:app", "python -m x"),
+        *("gunicorn 'shop:app()'", 'gunicorn "shop:app()"', "sh -c 'a && exec b $PORT'"),
+    ],
 )
 def test_existing_application_may_have_arguments(command: str) -> None:
-    """A command of an application that is there already may be several plain words."""
+    """A command of an application that is there already may be several words."""
     assert problems(app="existing", command=command) == []
 
 

@@ -183,6 +183,23 @@ def test_a_command_that_no_wheel_brings_is_refused_with_those_that_are_there(
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("run-the-shop --workers 2", "exec {bin}/run-the-shop --workers 2"),
+        ("run-the-shop 'shop:app()' \"a  b\"", "exec {bin}/run-the-shop 'shop:app()' 'a  b'"),
+        ("sh -c 'exec run-the-shop $PORT'", "exec /bin/sh -c 'exec run-the-shop $PORT'"),
+    ],
+)
+def test_what_the_container_runs_is_the_command_word_by_word(
+    appenv: Path, wheelhouse: Path, command: str, line: str
+) -> None:
+    """A shell reads of it what is in quotes only where the command is a shell."""
+    assert install(appenv, wheelhouse, command).returncode == 0
+    expected = f'#!/bin/sh\n{line.format(bin=appenv / "bin")} "$@"\n'
+    assert (appenv / "start").read_text() == expected
+
+
 def test_an_empty_folder_installs_nothing(appenv: Path, tmp_path: Path) -> None:
     """An application without dependencies, or a list of requirements without an application."""
     folder = tmp_path / "empty"

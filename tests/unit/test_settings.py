@@ -276,6 +276,11 @@ def test_deploy_mk_works_from_any_folder_of_a_repository(printing: Project) -> N
         *[("PROJECT", value) for value in ("a", "my-app", "my__app.2", "a--b")],
         *[("PYTHON", value) for value in ("pypy3", "python3", "python3.12", "pypy3.11")],
         *[("COMMAND", value) for value in ("run-the-app", "gunicorn -w 2 --bind=0:8081 shop:app")],
+        *[("COMMAND", value) for value in ("gunicorn 'shop:app()'", 'a "b  c" --x="d e"f', "a ''")],
+        *[
+            ("COMMAND", value)
+            for value in ("sh -c 'a && exec b --port $PORT'", r'a "b\"c"', "a \u00e9!")
+        ],
         *[("PORT", value) for value in ("1", "65535")],
         *[("HEALTH", value) for value in ("/", "/health?deep=1&x='y'", "tcp", "none")],
         *[("HEALTH_TIMEOUT", value) for value in ("1", "600")],
@@ -309,6 +314,12 @@ def test_a_value_reaches_the_scripts_as_it_is(project: Project) -> None:
         *[("PROJECT", value, "`deployme`") for value in ("", "My-App", "-a", "a..b", "a/b", "a b")],
         *[("PYTHON", value, "`pypy3` or `python3`") for value in ("", "python", "python2", "ruby")],
         *[("COMMAND", value, "`run-the-app`") for value in ("", "a; b", "$HOME", "/bin/sh", "-c")],
+        *[
+            ("COMMAND", value, "`sh -c '…'`")
+            for value in ("a 'b", "a &", "a (b)", "a *.py", "a ~", "a $PORT", 'a "$PORT"', "a `b`")
+        ],
+        ("COMMAND", "a \\b", "`sh -c '…'`"),
+        ("COMMAND", "'a' b", "`run-the-app`"),
         *[("PORT", value, "a port from 1 to 65535") for value in ("", "0", "65536", "08", "http")],
         *[("HEALTH", value, "`tcp`, or `none`") for value in ("", "health", "/a b", "/é", "http")],
         *[("HEALTH_TIMEOUT", value, "number of seconds") for value in ("", "0", "1.5", "60s")],

@@ -67,8 +67,9 @@ def command_of(repository: Repository, port: str, said: list[str]) -> Finding | 
         fits = re.fullmatch(settings_module.RULES["COMMAND"][0], each.value)
         if (
             fits
-            and not program.endswith((".sh", ".py"))
-            and program not in ("sh", "bash", "uv", "poetry", "pdm", "pipenv", "hatch", "npm")
+            and not re.search(r"\.(sh|py)(?![\w.])", each.value if program == "sh" else program)
+            and (program != "sh" or each.value.startswith("sh -c "))
+            and program not in ("bash", "uv", "poetry", "pdm", "pipenv", "hatch", "npm")
         ):
             if program.startswith("python") and not each.value.partition(" ")[2].startswith("-m "):
                 said.append(

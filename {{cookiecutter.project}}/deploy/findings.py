@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import lockfile
 import otherlocks
+import settings
 import tables
 
 SCRIPTS = (("project", "scripts"), ("project", "gui-scripts"), ("tool", "poetry", "scripts"))
@@ -108,7 +109,7 @@ class Repository:
         """Give the commands that start the application elsewhere: Procfile's, the Dockerfile's."""
         for number, line in enumerate(self.text("Procfile").splitlines(), 1):
             if line.startswith("web:"):
-                yield Finding("COMMAND", line[4:].strip(), f"Procfile:{number}")
+                yield Finding("COMMAND", shlex.join(by_shell(line[4:])), f"Procfile:{number}")
         entry: list[str] = []
         command: list[str] = []
         where = ""
@@ -120,7 +121,7 @@ class Repository:
                 else:
                     entry, command = exec_form(rest), []
         if where:
-            yield Finding("COMMAND", " ".join([*entry, *command]), where)
+            yield Finding("COMMAND", shlex.join([*entry, *command]), where)
 
     def _instructions(self) -> Iterator[tuple[int, str, str]]:
         """Give each instruction of the Dockerfile's last stage with its line."""
@@ -214,24 +215,32 @@ def image_name(name: str) -> str:
     return fit.strip("._-") or "application"
 
 
+def by_shell(text: str) -> list[str]:
+    """Give the words of a command that has a shell read a text."""
+    return ["sh", "-c", text.strip()]
+
+
 def exec_form(text: str) -> list[str]:
     """Read the words of a Dockerfile's CMD, in either form."""
     try:
         words = json.loads(text)
-        if isinstance(words, list):
-            words = [str(word) for word in words]
-            return words[2].split() if words[:2] in (["sh", "-c"], ["/bin/sh", "-c"]) else words
     except ValueError:
-        pass
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
+        words = None
+    if not isinstance(words, list):
+        return by_shell(text)
+    words = [str(word) for word in words]
+    return by_shell(words[2]) if words[:2] == ["/bin/sh", "-c"] and len(words) == 3 else words
 
 
 def as_command(text: str, port: str) -> str:
-    """Give a command line as COMMAND takes it: with the port put in, and no shell's exec."""
-    return re.sub(r"^exec ", "", PORT_VARIABLE.sub(port, text)).strip()
+    """Give a command line as COMMAND takes it: with the port put in, and no shell without need."""
+    words = shlex.split(PORT_VARIABLE.sub(port, text))
+    if words[:2] != ["sh", "-c"] or len(words) != 3:
+        return shlex.join(words)
+    plain = re.sub(r"^exec ", "", words[2])
+    if re.fullmatch(settings.RULES["COMMAND"][0], plain):
+        return plain
+    return shlex.join(words)
 
 
 def allows(specifier: str, version: tuple[int, int]) -> bool:

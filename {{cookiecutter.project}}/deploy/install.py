@@ -15,6 +15,7 @@ import functools
 import itertools
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -29,6 +30,9 @@ from tools import EPOCH
 
 # make venv names another one
 APPENV = Path(os.environ.get("APPENV", "/appenv"))
+
+# What reads a COMMAND that is more than a program and its arguments.
+SHELLS = ("sh", "bash")
 
 # What the engine touches for its mounts; its times would be the present otherwise.
 MOUNTED_IN = ("/etc", "/opt")
@@ -93,8 +97,10 @@ def scripts() -> list[str]:
 
 def set_command(command: str) -> None:
     """Write /appenv/start, which becomes the application: one exec, no shell in between."""
-    program, _, arguments = command.partition(" ")
+    program, *arguments = shlex.split(command)
     path = APPENV / "bin" / program
+    if program in SHELLS and not path.exists():
+        path = Path("/bin", program)
     if not (path.is_file() and os.access(path, os.X_OK)):
         there = ", ".join(scripts()) or "none"
         raise Untrue(
@@ -102,7 +108,7 @@ def set_command(command: str) -> None:
             " set COMMAND in deploy/settings.mk"
         )
     start = APPENV / "start"  # not in bin, where a wheel may have a program of that name
-    line = f"exec {path} {arguments}".rstrip()
+    line = f"exec {shlex.join([str(path), *arguments])}"
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
 

@@ -13,8 +13,8 @@ NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
 # Whether make image sees that all libraries are there and all modules import: yes or no.
 CHECK_IMAGE := yes
 
-# The console script that the container runs, and its arguments; no shell reads it.
-COMMAND := {{ cookiecutter.command }}
+# The console script that the container runs, and its arguments; or sh -c '…', with $$ for $.
+COMMAND := {{ cookiecutter.command | replace('$', '$$') | replace('#', '\\#') }}
 
 # The port that it listens on; the application finds it in its environment as PORT.
 PORT := {{ cookiecutter.port }}

@@ -66,6 +66,13 @@ DEFAULTS = {
     "FOLLOW": "",
 }
 
+# A word of a command line as a shell reads it too: what only a shell would do something with stands
+# in single quotes, or is no part of it.
+WORD = (
+    r"""(?:[^\s'"\\$`;&|<>()\[\]{}*?~#\x00-\x1f]"""
+    r"""|'[^'\x00-\x1f]*'|"(?:[^"\\$`\x00-\x1f]|\\[^$`\x00-\x1f])*")+"""
+)
+
 # What a value may look like, and what to say when it does not.
 RULES = {
     "PROJECT": (
@@ -74,8 +81,9 @@ RULES = {
     ),
     "PYTHON": (r"(?:pypy|python)3(?:\.\d+)?", "`pypy3` or `python3`"),
     "COMMAND": (
-        r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?: [A-Za-z0-9_./:=@%+,-]+)*",
-        "a console script and plain arguments, as in `run-the-app` or `gunicorn -w 2 shop.wsgi`",
+        rf"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:[ \t]+{WORD})*",
+        "a console script and its arguments, as in `run-the-app` or `gunicorn -w 2 'shop:app()'`;"
+        " and what only a shell can read as `sh -c '…'`",
     ),
     "CHECK_IMAGE": (r"yes|no", "`yes`, or `no` to leave that to `make check-image`"),
     "HEALTH": (r"/[!-~]*|tcp|none", "a path such as `/`, or `tcp`, or `none`"),
@@ -114,7 +122,7 @@ SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 COUNTS = ("PIDS", "KEEP", "PARALLEL")
 # Words that may stand in an environment for something else.
 TYPED = ("CANDIDATE", "KEEP", "STEADY", "WATCH", "PARALLEL", "RELEASE", "DRY_RUN", "FORMAT")
-WORDS = ("SSH", "RUN_OPTIONS")  # as a shell would read them
+WORDS = ("COMMAND", "SSH", "RUN_OPTIONS")  # as a shell would read them
 
 # Options of docker run that a deploy has settings for, or sets itself.
 OWN_OPTIONS = re.compile(

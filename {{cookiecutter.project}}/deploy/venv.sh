@@ -82,12 +82,14 @@ fi
 case ${1:-venv} in
 venv) say "run it with: make serve" ;;
 serve)
-    read -r -a words <<<"$COMMAND"
-    [ -x "$appenv/bin/${words[0]}" ] ||
+    eval "words=($COMMAND)" # settings.py lets nothing through that a shell would expand
+    program=$appenv/bin/${words[0]}
+    case ${words[0]} in sh | bash) [ -x "$program" ] || program=/bin/${words[0]} ;; esac
+    [ -x "$program" ] ||
         die "no wheel brings the program ${words[0]}: set COMMAND in deploy/settings.mk"
     say "http://127.0.0.1:$PORT (Ctrl-C ends it)"
-    export PORT PYTHONUNBUFFERED=1
-    exec python3 "$DEPLOY/environment.py" exec "$appenv/bin/${words[0]}" "${words[@]:1}"
+    export PORT PYTHONUNBUFFERED=1 PATH="$appenv/bin:$PATH"
+    exec python3 "$DEPLOY/environment.py" exec "$program" "${words[@]:1}"
     ;;
 *) die "there is no job $1: use venv.sh or venv.sh serve" ;;
 esac
