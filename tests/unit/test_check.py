@@ -110,6 +110,47 @@ def test_word_that_nothing_needs_is_said(
     assert judge(words, "python-magic", **found).unneeded() == unneeded
 
 
+LOADS = {"psycopg2": [["vlc", "libvlc.so.5"], ["frob"], ["opus", "c"], ["GL", "libGL.so.1"]]}
+
+
+def test_what_sources_load_by_name_is_said(judge: Callable[..., Any]) -> None:
+    """As what may be needed, where any of a call's names will do; it is not in vain in NATIVE."""
+    there = ["libc.so.6", "libGL.so.1"]
+    [line] = judge(loads=LOADS, there=there).optional(set())
+    assert line == (
+        f"{WHEELS[0]} needs vlc (its sources load vlc, which is not in the image): add vlc to"
+        " NATIVE in deploy/settings.mk, or run: make native ADD=vlc"
+    )
+    [line] = judge(loads=LOADS, there=there[:1]).optional(set())
+    assert line == (
+        f"{WHEELS[0]} may load vlc, GL when it runs, which the image does not have: add those of"
+        " vlc gl to NATIVE in deploy/settings.mk that it is to use"
+    )
+    assert judge(loads=LOADS, there=[*there, "libvlc.so.5"]).optional(set()) == []
+    assert judge(loads=LOADS, there=there).optional({"psycopg2"}) == []
+    assert judge("vlc gl", loads=LOADS).unneeded() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "lacks", "word"),
+    [
+        ("other", "Exception: Could not find the library.", None, "vlc"),
+        ("OSError", "OSError: no backend", None, "vlc"),
+        ("ModuleNotFoundError", "No module named 'x'", "x", ""),
+    ],
+)
+def test_failed_import_is_explained_by_what_its_sources_load(
+    judge: Callable[..., Any], kind: str, said: str, lacks: str | None, word: str
+) -> None:
+    """Authors say it in their own words, of which some name no library."""
+    entry = {"module": "m", "kind": kind, "said": [said], "lacks": lacks}
+    found, notes = judge(
+        loads=LOADS, there=["libc.so.6", "libGL.so.1"], problems={"psycopg2": [entry]}
+    ).unimported(set())
+    assert bool(found) == bool(word)
+    assert f"({said}): add vlc to NATIVE" in found[0] if word else notes
+
+
 @pytest.mark.parametrize(
     ("problem", "wrong", "note"),
     [
@@ -129,7 +170,7 @@ def test_failed_import_is_wrong_or_may_be_meant(
     """A library or a crash is never meant; a module of an extra may be."""
     kind, said, *lacks = problem
     entry = {"module": "m", "kind": kind, "said": [said], "lacks": lacks[0] if lacks else None}
-    found, notes = judge(problems={"psycopg2": [entry]}).unimported(())
+    found, notes = judge(problems={"psycopg2": [entry]}).unimported(set())
     assert len(found) + len(notes) == 1
     if wrong:
         assert wrong in found[0]

@@ -65,20 +65,26 @@ case " $NATIVE " in
 *) echo "wheels: a needs libpq (x): add libpq to NATIVE, or run: make native ADD=libpq"; exit 1 ;;
 esac
 case " $NATIVE " in
-*" magic "*) echo "made $* with$NATIVE_AUTO $NATIVE" ;;
+*" magic "*) ;;
 *) echo "check: b needs magic (x), run: make native ADD=magic" >&2; exit 1 ;;
 esac
+echo "words.py: d loads usb when it runs, run: make native ADD=usb"
+case " $NATIVE " in
+*" zbar "*) ;;
+*) echo "check: c needs zbar (its sources load zbar), run: make native ADD=zbar" ;;
+esac
+echo "made $* with$NATIVE_AUTO $NATIVE"
 """
 
 
 def test_auto_adds_what_is_missing_until_it_is_made(project: Project) -> None:
-    """One after another, and all are written."""
+    """One after another, and all are written; also what the image was made without."""
     (project.path / "deploy" / "build.sh").write_text(f"#!/bin/sh\n{BUILD}")
     done = run(project, "auto", "wheels", "image", NATIVE="auto", DEPLOY_OVERRIDES="NATIVE")
     assert done.returncode == 0, done.stdout
-    assert "made wheels image with openssl libpq magic" in done.stdout
-    assert done.stdout.endswith("added to NATIVE in deploy/settings.mk: libpq magic\n")
-    assert "NATIVE := openssl libpq magic\n" in project.read("deploy/settings.mk")
+    assert "made wheels image with openssl libpq magic zbar" in done.stdout
+    assert done.stdout.endswith("added to NATIVE in deploy/settings.mk: libpq magic zbar\n")
+    assert "NATIVE := openssl libpq magic zbar\n" in project.read("deploy/settings.mk")
 
 
 def test_auto_ends_where_no_word_helps(project: Project) -> None:

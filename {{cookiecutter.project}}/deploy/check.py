@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Container
+from collections.abc import Set as AbstractSet
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import settings as settings_module
 from settings import DEPLOY, ROOT, die
 
 # What goes into the container, through its standard input: nothing of it is mounted or installed.
-MODULES = ("elf", "linked", "imports")
+MODULES = ("elf", "linked", "loads", "imports")
 LOADER = """\
 import json, os, re, sys, types
 given = json.load(sys.stdin)
@@ -39,10 +40,12 @@ files = {
     each.metadata["Name"]: [str(path) for path in each.files or ()]
     for each in importlib.metadata.distributions(path=[site])
 }
-import linked, imports
+import linked, loads, imports
 found = linked.report(files, site)
 plain = {re.sub("[-_.]+", "-", name).lower(): files[name] for name in files}
-found["problems"] = imports.report({name: plain[name] for name in given["names"] if name in plain})
+asked = {name: plain[name] for name in given["names"] if name in plain}
+found["loads"] = loads.report(asked, site)
+found["problems"] = imports.report(asked)
 json.dump(found, answers)
 answers.flush()
 """
@@ -151,9 +154,45 @@ class Judge:
                 lines[name] = [missing.ask_for(self.wheel(name), [library.name], evidence)]
         return lines
 
+    def named(self, name: str) -> dict[str, str]:
+        """Give what a distribution's sources load by name and the image lacks: word, and file."""
+        found: dict[str, str] = {}
+        for group in self.found.get("loads", {}).get(name, ()):
+            if self.stems.isdisjoint(map(native.stem_of, group)):
+                for each in group:
+                    library = native.catalogue().by_file(each)
+                    if library is not None:
+                        found.setdefault(library.name, each)
+                        break
+        return found
+
+    def optional(self, explained: AbstractSet[str]) -> list[str]:
+        """Say which libraries sources load by name and an import did not ask for.
+
+        Whoever loads one alone is likely to be of no use without it; of several, many are not used.
+        """
+        lines = []
+        for name in self.names:
+            found = {} if name in explained else self.named(name)
+            listed = ", ".join(found.values())
+            if len(found) == 1:
+                evidence = f"its sources load {listed}, which is not in the image"
+                lines.append(missing.ask_for(self.wheel(name), list(found), evidence))
+            elif found:
+                lines.append(
+                    f"{self.wheel(name)} may load {listed} when it runs, which the image does not"
+                    f" have: add those of {' '.join(found)} to NATIVE in deploy/settings.mk that"
+                    " it is to use"
+                )
+        return lines
+
     def unneeded(self) -> list[str]:
         """Say which words of NATIVE nothing needs."""
-        used = {native.stem_of(name) for name in (*self.found["used"], *self.found["interpreter"])}
+        loaded = (each for groups in self.found.get("loads", {}).values() for each in groups)
+        used = {
+            native.stem_of(name)
+            for name in (*self.found["used"], *self.found["interpreter"], *chain(*loaded))
+        }
         lines = []
         for word in self.words:
             library = None if native.APT_NAME.fullmatch(word) else native.catalogue().find(word)
@@ -164,7 +203,7 @@ class Judge:
             lines.append(f"{word} in NATIVE is needed by nothing in the image: you may remove it")
         return lines
 
-    def unimported(self, explained: Container[str]) -> tuple[list[str], list[str]]:
+    def unimported(self, explained: AbstractSet[str]) -> tuple[list[str], list[str]]:
         """Say which modules could not be imported: what must be mended, and what may be meant.
 
         Left out are the distributions of which it is said already what they lack.
@@ -188,19 +227,27 @@ class Judge:
                     notes.append(line)
         return wrong, notes
 
+    @staticmethod
+    def said_of(said: str, named: dict[str, str]) -> list[str]:
+        """Choose of the libraries that sources name those that an error mentions, or one."""
+        lower = said.lower()
+        return [w for w, file in named.items() if native.stem_of(file).lower() in lower] or [
+            *named
+        ][:1]
+
     def import_answer(self, name: str, problem: dict[str, Any]) -> str:
         """Give the line that says which word to add; empty when nobody knows."""
         if problem.get("lacks") in OF_PYTHON:
             word = OF_PYTHON[problem["lacks"]]
             return missing.ask_for(self.wheel(name), [word], f"no module {problem['lacks']}")
+        said = str(problem["said"][0]).partition("\n")[0]
+        by_name = [] if problem.get("lacks") else self.said_of(said, self.named(name))
         if problem["kind"] not in ("OSError", "ImportError"):
-            return ""
+            return missing.ask_for(self.wheel(name), by_name, said) if by_name else ""
         found, unknown = missing.answers("", [str(said) for said in problem["said"]], here=False)
         new = native.unlike([answer.word for answer in found], self.words)
-        if new:
-            return missing.ask_for(
-                self.wheel(name), new, str(problem["said"][0]).partition("\n")[0]
-            )
+        if new or by_name:
+            return missing.ask_for(self.wheel(name), new or by_name, said)
         files = [each.name for each in unknown if ".so" in each.name]
         if files and files[0] not in self.found["provided"]:
             return self.about(name, files[:1])[0]
@@ -231,7 +278,9 @@ def main() -> int:
         die(f"the image cannot be checked: {problem}")
     judge = Judge(found, settings["NATIVE"].split(), wheelhouse, names)
     lacking = {**judge.unlinked(), **judge.unloaded()}
-    unimported, notes = judge.unimported({lockfile.normalize(name) for name in lacking})
+    explained = {lockfile.normalize(name) for name in lacking}
+    unimported, notes = judge.unimported(explained)
+    notes += judge.optional(explained | set(found["problems"]))
     wrong = [line for lines in lacking.values() for line in lines] + unimported
     for line in (*judge.unneeded(), *notes):
         print(f"check: {line}", flush=True)

@@ -196,8 +196,8 @@ class Steps:
             # a changed line of an application of pure Python asks for no other library
             pure = all(path.name.endswith("-any.whl") for path in self.wheelhouse.glob("app/*.whl"))
             listed = self.listings()[: 1 if pure else 2]
-            files = ("check.py", "elf.py", "linked.py", "imports.py")
-            return {"key": digest(self.image_id("base"), listed, *_here(*files))}
+            mine = ("check.py", "elf.py", "linked.py", "loads.py", "imports.py")
+            return {"key": digest(self.image_id("base"), listed, *_here(*mine))}
         wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
         modules = ("slim", "install", "unpack", "bytecode", "lockfile", "store", "tools")
         these = ["run.docker", "healthcheck.py", *(f"{module}.py" for module in modules)]
