@@ -82,6 +82,7 @@ fi
 case ${1:-venv} in
 venv) say "run it with: make serve" ;;
 serve)
+    words=()
     eval "words=($COMMAND)" # settings.py lets nothing through that a shell would expand
     program=$appenv/bin/${words[0]}
     case ${words[0]} in sh | bash) [ -x "$program" ] || program=/bin/${words[0]} ;; esac
