@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
 missing = importlib.import_module("missing")
+DATA = Path(__file__).with_name("data")
 
 # What packages' builds really say, and the word that mends it.
 COMPLAINTS = [
@@ -90,6 +92,48 @@ COMPLAINTS = [
     ),
     ("xmlsec", "error: Unable to invoke pkg-config.", "xml2"),
     ("isal", "make: nasm: No such file or directory", "nasm"),
+    (
+        "some",
+        "Could not find directory of OpenSSL installation, and this `-sys` crate cannot",
+        "openssl",
+    ),
+    (
+        "some",
+        '`"pkg-config" "--libs" "--cflags" "openssl"` did not exit successfully: exit status: 1',
+        "openssl",
+    ),
+    (
+        "some",
+        "Unable to find libclang: \"couldn't find any valid shared libraries matching:"
+        " ['libclang.so', 'libclang-*.so']\"",
+        "clang",
+    ),
+    ("some", "Could not find `protoc` installation and this build crate cannot", "protoc"),
+    ("some", "Could not find `protoc`. If `protoc` is installed, try setting", "protoc"),
+    ("some", "error: could not find native static library `sodium`, perhaps an -L", "sodium"),
+    ("some", "/usr/bin/ld: cannot find /usr/lib/libz.so: No such file", "zlib"),
+    ("some", "RuntimeError: CMake must be installed to build this", "cmake"),
+    ("some", "Problem with the CMake installation, aborting. CMake executable is cmake", "cmake"),
+    (
+        "some",
+        'CMake was unable to find a build program corresponding to "Ninja".',
+        "ninja",
+    ),
+    ("some", "unable to execute 'swig': No such file or directory", "swig"),
+    ("some", "configure: error: no acceptable yacc found in $PATH", "bison"),
+    ("some", "./configure: line 9: flex: command not found", "flex"),
+    ("some", "checking for inflate in -lz... no\nconfigure: error: sorry", "zlib"),
+    ("some", "KeyError: JAVA_HOME is not set", "java"),
+    ("some", "Could NOT find PostgreSQL (missing: PostgreSQL_LIBRARY)", "libpq"),
+]
+
+# What real builds said; the file says how it was made.
+BUILDS = [
+    (*(field.strip() for field in head.split("|")), said)
+    for head, _, said in (
+        each.partition("\n")
+        for each in (DATA / "builds.txt").read_text(encoding="utf-8").split("\n=== ")[1:]
+    )
 ]
 
 
@@ -108,6 +152,23 @@ def test_complaint_becomes_one_line(name: str, said: str, word: str) -> None:
     assert "\n" not in answer
     assert word in missing.words_in(answer)
     assert "to NATIVE in deploy/settings.mk, or run: make native ADD=" in answer
+
+
+@pytest.mark.parametrize(("package", "how", "word", "said"), BUILDS)
+def test_real_build_becomes_one_line(package: str, how: str, word: str, said: str) -> None:
+    """By what it said alone: the catalogue knows nothing of a package that is called `some`."""
+    lines = said.splitlines(keepends=True)
+    answer = missing.explain("some", "", lines)
+    assert word in answer, f"{package}: {how}"
+    assert answer.startswith("some ")
+    assert "\n" not in answer
+    name, _, version = package.partition(" ")
+    assert word.rpartition("=")[2] in missing.explain(name, version, lines)
+
+
+def test_at_least_20_kinds_of_real_builds() -> None:
+    """As many as people meet."""
+    assert len({how for _, how, _, _ in BUILDS}) >= 20
 
 
 def test_all_headers_that_end_a_build_are_named() -> None:
@@ -160,6 +221,72 @@ def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
     assert missing.words_in(answer) == []
 
 
+@pytest.mark.parametrize(
+    ("said", "needs"),
+    [
+        (
+            "this version of Cargo is older than the `2024` edition, and only supports `2021`",
+            "a newer Rust",
+        ),
+        ("cc1plus: error: unrecognized command-line option '-std=c++26'", "a compiler for C++26"),
+        ('Target "x" requires the language dialect "CXX23" , but CMake does', "for C++23"),
+        ("CMake Error: this project requires a compiler with C++23 support", "for C++23"),
+        ("#error C++20 support is required", "a compiler for C++20"),
+        ("ERROR: NumPy requires GCC >= 15.1", "a compiler for GCC 15.1"),
+        (
+            "Dependency glib-2.0 found: NO. Found 2.74.6 but need: '>= 2.80.0'\n"
+            "m.build:9:7: ERROR: Dependency lookup for glib-2.0 with method 'pkgconfig' failed:"
+            " Invalid version, need 'glib-2.0' ['>= 2.80.0'] found '2.74.6'.",
+            "glib-2.0 >= 2.80.0, and this release has 2.74.6",
+        ),
+        (
+            "Package 'libgit2' has version '1.5.1', required version is '>= 1.9'",
+            "libgit2 >= 1.9, and this release has 1.5.1",
+        ),
+        (
+            'Could NOT find GEOS: Found unsuitable version "3.11.1", but required is at least "4"',
+            "GEOS at least 4, and this release has 3.11.1",
+        ),
+        (
+            "Requested 'zlib >= 9' but version of zlib is 1.3.1",
+            "zlib >= 9, and this release has 1.3.1",
+        ),
+    ],
+)
+def test_what_the_release_has_in_an_older_version_is_said(
+    monkeypatch: pytest.MonkeyPatch, said: str, needs: str
+) -> None:
+    """What is there is not added again; a later release or an older package helps."""
+    monkeypatch.setattr(missing, "is_here", lambda library: True)
+    answer = missing.explain("some", "9", said.splitlines(keepends=True))
+    assert answer.startswith("some 9 needs ")
+    assert f"{needs}" in answer
+    assert "ask for an older some" in answer
+    assert missing.words_in(answer) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "checking whether g++ supports C++23... no: it needs C++23",
+        "-- Performing Test HAS_CXX20: without C++20",
+        "Compiler supports C++20: YES",
+    ],
+)
+def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
+    """The header that ends it is what counts, or nothing."""
+    assert missing.explain("some", "9", [said]) == ""
+    fatal = "fatal error: zlib.h: No such file or directory"
+    assert missing.words_in(missing.explain("some", "9", ["requires C++20", fatal])) == ["zlib"]
+
+
+def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One library's headers and another's code may be two packages."""
+    monkeypatch.setattr(missing, "is_here", lambda library: library.name == "zlib")
+    answer = missing.explain("some", "1", ["/usr/bin/ld: cannot find -lz: No such file"])
+    assert missing.searched_in(answer) == ["z"]
+
+
 def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     """A library of that name, which may be there already, is something else."""
     answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])
@@ -171,6 +298,7 @@ def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     [
         "fatal error: numpy/arrayobject.h: No such file or directory",
         "fatal error: internal/pycore_frame.h: No such file or directory",
+        "configure: file not found",
         "SyntaxError: invalid syntax",
         "error: command '/usr/bin/gcc' failed with exit code 1",
         "",

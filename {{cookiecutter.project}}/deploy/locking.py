@@ -115,6 +115,8 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
 
 def why_not_built(output: list[str]) -> str:
     """Say what the package needs that pip could not build; empty when its output does not say."""
+    if not any(BUILD_FAILED.search(line) for line in output):
+        return ""  # the index was not reached, or has nothing that fits
     names = [match.group(1) or match.group(2) for match in map(UNBUILT.search, output) if match]
     names = names or [match.group(1) for match in map(COLLECTED.search, output) if match]
     return missing.explain(lockfile.normalize(names[-1]), "", output) if names else ""

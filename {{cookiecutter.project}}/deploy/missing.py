@@ -24,12 +24,18 @@ FATAL = (
     (HEADER, rf"fatal error: {NAME} file not found"),
     (LIBRARY, rf"cannot find -l:?{NAME}(?::|$|\s)"),
     (LIBRARY, rf"unable to find library -l{NAME}(?:$|\s)"),
+    (LIBRARY, rf"could not find native (?:static |dynamic )?library {NAME}"),
+    (LIBRARY, r"ld(?:\.\w+)?: cannot find (?:\S*/)?(lib[\w.+-]+\.(?:so|a))\b"),
     (PROGRAM, r"can't find Rust compiler|[Rr]ust(?:c| toolchain)? (?:is )?not (?:found|installed)"),
     (PROGRAM, r"Cargo, the Rust package manager, is not installed|Unable to find cargo"),
     (PROGRAM, r"No (?:CMAKE_)?Fortran(?:_COMPILER)? (?:compiler|could be) found"),
     (PROGRAM, rf"Unknown compiler\(s\): \[\[?{NAME}[\],]"),
     (PROGRAM, rf"No such file or directory: (?:PosixPath\()?{NAME}(?:\)|$|\s|:)"),
     (PROGRAM, rf"command {NAME} (?:failed: No such file|not found)"),
+    (PROGRAM, rf"unable to execute {NAME}: No such file"),
+    (PROGRAM, rf"unable to find a build program corresponding to {NAME}"),
+    (PROGRAM, rf"which: no {NAME} in"),
+    (PROGRAM, r"CMake executable is (cmake)"),
     (PROGRAM, rf"(?:^|[ :/]){NAME}: (?:command )?not found$"),
     (PROGRAM, rf"make(?:\[\d+\])?: {NAME}: No such file or directory"),
     (PROGRAM, rf"(?:ERROR|Error|error): Program {NAME} not found"),
@@ -42,6 +48,7 @@ FATAL = (
     (HEADER, rf"ERROR: (?:C|C\+\+) header {NAME} not found"),
     (LIBRARY, r"(?:^|\s)(lib[\w.+-]+\.so[.\d]*): cannot open shared object file"),
     (MODULE, r"The system library `([\w.+-]+)` required by crate"),
+    (WORD, r"[Cc]ould not find directory of (\w+) installation"),
 )
 
 # What many builds only try: it counts where nothing above is known.
@@ -49,6 +56,11 @@ TRIED = (
     (MODULE, rf"Package {NAME},? (?:was )?not found"),
     (MODULE, rf"Package {NAME}, required by .*, not found"),
     (MODULE, rf"No package {NAME} found"),
+    (
+        MODULE,
+        rf"pkg-config[\"'`]?(?: [\"'`]?--[\w=-]+[\"'`]?)* {NAME}"
+        r"[\"'`]*(?: \S+){0,2} (?:returned|did not|failed|exited)",
+    ),
     (MODULE, rf"None of the required {NAME} found"),
     (MODULE, rf"^\s+- {NAME}$"),
     (WORD, rf"Could NOT find {NAME}(?:\s|$|,)"),
@@ -56,6 +68,10 @@ TRIED = (
     (WORD, rf"headers or library files could not be found for {NAME}"),
     (PROGRAM, rf"[Cc]ould not (?:find|run|execute) {NAME}(?:$|[\s:.,])"),
     (PROGRAM, rf"{NAME} not found"),
+    (WORD, rf"{NAME}(?: (?:library|headers?|libraries))? (?:was |were )?not found"),
+    (WORD, rf"[Dd]id not find (?:the )?{NAME}"),
+    (WORD, rf"{NAME} (?:must|needs to|has to|should) be (?:installed|available|present)"),
+    (WORD, r"(JAVA_HOME)\b.*\b(?:not|unset|[Cc]ould|must)\b"),
     (WORD, rf"[Pp]lease (?:make sure|install|ensure)(?: that)?(?: the)? {NAME}(?:\s|$|[,.])"),
     (
         WORD,
@@ -69,7 +85,18 @@ TRIED = (
     ),
     (WORD, rf"{NAME} (?:is|are) (?:required|missing|not installed)"),
     (WORD, rf"requires? (?:the )?{NAME}"),
+    (WORD, rf"[Nn]o (?:acceptable|suitable|usable|working) {NAME}"),
 )
+
+# What configure scripts look for; it counts where nothing else is known.
+LOOKED_FOR = (
+    (LIBRARY, rf"checking for .* in -l{NAME}\.\.\. no"),
+    (HEADER, rf"checking for {NAME}\.\.\. no"),
+    (PROGRAM, rf"checking for {NAME}\.\.\. (?:no|not found)$"),
+)
+
+# English, where a sentence has it and not a list; each is a library's name as well.
+ENGLISH = frozenset("attr cap event file form git ice magic menu raw secret tag test".split())
 
 # What the builder always has.
 COMPILER = re.compile(r"(?:[\w-]+-)?(?:gcc|cc|g\+\+|c\+\+|make)(?:-[\d.]+)?")
@@ -134,8 +161,7 @@ def library_of(missing: Missing) -> native.Library | None:
         return known.by("programs", name)
     if missing.kind == MODULE:
         return known.by("modules", name)
-    library = known.find(name) if len(name) > 2 else None
-    return library
+    return known.find(name) if len(name) > 2 and name not in ENGLISH else None
 
 
 def answers(
@@ -149,18 +175,19 @@ def answers(
     """
     unknown: list[Missing] = []
     found: dict[str, Answer] = {}
-    for patterns in (FATAL, TRIED):
+    for patterns in (FATAL, TRIED, LOOKED_FOR):
         for missing in said_by(patterns, lines):
             library = library_of(missing)
-            if library is None and patterns is FATAL:
-                unknown.append(missing)
-            elif library is not None and not (here and is_here(library)):
+            if library is not None and is_missing(library, here):
                 found.setdefault(library.name, Answer(library.name, str(missing)))
+            # of a library that is there another part may be missing, which is another package's
+            elif patterns is FATAL or (patterns is TRIED and missing.kind == MODULE):
+                unknown.append(missing)
         if found:
             unknown = []
             break
-    known = {each.name: each for each in built_with(name) if not (here and is_here(each))}
-    if found and patterns is TRIED:
+    known = {each.name: each for each in built_with(name) if is_missing(each, here)}
+    if found and patterns is not FATAL:
         last = list(found)[-1]
         found = {word: each for word, each in found.items() if word in known or word == last}
     for word in known:
@@ -171,6 +198,11 @@ def answers(
 def built_with(name: str) -> list[native.Library]:
     """Give the libraries that a PyPI package is known to be built with."""
     return [each for each in native.catalogue().libraries if name.lower() in each.pypi]
+
+
+def is_missing(library: native.Library | None, here: bool = True) -> bool:
+    """Say whether a library is known, and not here where that counts."""
+    return library is not None and not (here and is_here(library))
 
 
 def is_here(library: native.Library) -> bool:
@@ -186,26 +218,81 @@ def is_here(library: native.Library) -> bool:
     return any(headers) or any(modules) or any(programs)
 
 
-# How cargo says that its compiler is older than a crate wants.
+# What no word mends: something that is there is older than what is wanted.
 OLD_RUST = re.compile(
     r"rustc ([\d.]+)\S* is not supported by the following package"
     r"|requires rustc [\d.]+.*active rustc version is ([\d.]+)"
+    r"|[Rr]equires Rust >= ?[\d.]+.*(?:have|found|version is) (?:rustc )?([\d.]+)"
     r"|feature `edition\d+` is required"
+    r"|this version of Cargo is older than the `\d+` edition"
+    r"|this version of Cargo does not understand this lock file"
+)
+OLD_COMPILER = re.compile(
+    r"unrecognized command[- ]line option \W*-std=(?:c|gnu)\+\+(?P<std>\w+)"
+    r"|language dialect .CXX(?P<cxx>\d+)"
+    r"|(?:[Rr]equires?|[Nn]eeds?|without|not support) (?:\w+ ){0,4}C\+\+ ?(?P<iso>2\w)\b(?!\.)"
+    r"|C\+\+ ?(?P<is>2\w)(?: \w+){0,4} (?:is|are) (?:required|not supported|needed)"
+    r"|[Rr]equires (?:at least )?(?:gcc|GCC|g\+\+)(?: version)? ?(?:>=|≥)? ?(?P<gcc>\d[\d.]*\d|\d)"
+    r"|(?:gcc|GCC|g\+\+) ?(?:>=|≥) ?(?P<least>\d[\d.]*) (?:is )?required"
+)
+OLD_LIBRARY = re.compile(
+    r"Dependency (?P<name>\S+) found: NO\.? [Ff]ound '?(?P<have>[\w.]+)'? but need:"
+    r" '(?P<need>[^']+)"
+    r"|Invalid version, need '(?P<lookup>\S+)' \['(?P<wants>[^']+)'.* found '(?P<has>[\w.]+)'"
+    r"|Requested '(?P<pkg>\S+) (?P<req>[<>=]+ ?[\w.]+)' but version of .* is (?P<ver>[\w.]+\w)"
+    r"|Package '(?P<mod>\S+)' has version '(?P<is>[\w.]+)', required version is '(?P<must>[^']+)"
+    r'|Could NOT find (?P<find>\w+): Found unsuitable version "(?P<old>[^"]+)", but required is'
+    r' (?P<new>(?:at least |exact version )?"[^"]+)'
+)
+OLD_FIELDS = (
+    ("name", "need", "have"),
+    ("lookup", "wants", "has"),
+    ("pkg", "req", "ver"),
+    ("mod", "must", "is"),
+    ("find", "new", "old"),
+)
+# What is in no release: by the names that it is missed by, the words of native.NOT_A_WORD.
+ELSEWHERE = re.compile(
+    r"(?P<cuda>^cuda|^cu(blas|dnn|fft|rand|solver|sparse)|^nvcc|^nccl|^nvrtc|^nvToolsExt)"
+    r"|(?P<rocm>^hip/|^hipcc|^rocm|^hsa/)|(?P<oracle>^oci\.h|^ociap|^clntsh)"
+    r"|(?P<mkl>^mkl)|(?P<db2>^sqlcli1\.h|^db2)",
+    re.I,
+)
+# What a build fetches by itself is in no index of packages.
+FETCHED = re.compile(
+    r"host=['\"]([\w.-]+)|[Cc]ould not resolve host:? ([\w.-]+\w)"
+    r"|(?:failed to (?:download|fetch|get)|[Uu]nable to connect|[Dd]ownloading|[Ff]etching).*://([\w.-]+)"
+)
+INDEX = ("pypi.org", "files.pythonhosted.org")
+NO_NETWORK = re.compile(
+    r"[Nn]ame or service not known|[Nn]ame resolution|NameResolutionError|[Cc]ould not resolve host"
+    r"|Network is unreachable|Connection refused|timed out|Couldn't resolve host"
+    r"|HTTP Error [45]\d\d|Unable to connect to"
 )
 
 
 def explain(name: str, version: str, lines: Sequence[str]) -> str:
     """Say in one line what a package's failed build needs; empty when its output does not say."""
-    found, unknown = answers(name, lines)
     who = f"{name} {version}".strip()
     if packages := compilers(lines):
         return f"{who} has to be compiled: {install_here(packages)}"
-    if old := next(filter(None, map(OLD_RUST.search, lines)), None):
-        version = old.group(1) or old.group(2) or "its version"
+    found, unknown = answers(name, lines)
+    ends = any(is_missing(library_of(each)) for each in said_by(FATAL, lines))
+    old = next(filter(None, map(old_rust, lines)), "")
+    if old := old or ("" if ends else next(filter(None, map(old_other, lines)), "")):
         return (
-            f"{who} needs a newer Rust than this release has ({version}): ask for an older"
-            f" {name} in the requirements, or leave it out of --no-binary, or take a later release"
-            " for BASE_IMAGE in deploy/settings.mk"
+            f"{who} needs {old}: ask for an older {name} in the requirements, or leave it out of"
+            " --no-binary, or take a later release for BASE_IMAGE in deploy/settings.mk"
+        )
+    for each in unknown:
+        if match := ELSEWHERE.search(each.name):
+            word = str(match.lastgroup)
+            return f"{who} needs {word.upper()} ({each}): {native.NOT_A_WORD[word]}"
+    told = [answer for answer in found if answer.evidence != "as is known of it"]
+    if not told and (host := fetched_from(lines)):
+        return (
+            f"{who} fetches from {host} what it is built from, and that failed: allow it in this"
+            f" network, or leave {name} out of --no-binary, or ask for another version"
         )
     if found:
         evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
@@ -217,9 +304,44 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
             return f"{who} needs {first.name}, which the catalogue does not know: install it"
         where = f"bin/{first.name}" if first.kind == PROGRAM else first.name
         return (
-            f"{who} needs {first.name}, which the catalogue does not know: find its Debian package"
-            f" with: make native FIND={where}"
+            f"{who} needs {first.name}, which the catalogue does not know: make wheels NATIVE=auto"
+            f" adds its Debian package, or find its Debian package with: make native FIND={where}"
         )
+    return ""
+
+
+def old_rust(line: str) -> str:
+    """Say by a line that the release's Rust is too old; empty when it does not say so."""
+    old = OLD_RUST.search(line)
+    have = next(filter(None, old.groups()), "its version") if old else ""
+    return f"a newer Rust than this release has ({have})" if old else ""
+
+
+def old_other(line: str) -> str:
+    """Say by a line that the release's compiler or a library of it is too old."""
+    if old := OLD_LIBRARY.search(line):
+        for name, need, have in OLD_FIELDS:
+            if old[name]:
+                wanted = old[need].replace('"', "")
+                return f"{old[name]} {wanted}, and this release has {old[have]}"
+    old = None if re.search(r"checking|Performing|[Ww]arning", line) else OLD_COMPILER.search(line)
+    if not old:
+        return ""
+    least = old["gcc"] or old["least"]
+    standard = old["std"] or old["cxx"] or old["iso"] or old["is"]
+    wanted = f"GCC {least}" if least else f"C++{standard}"
+    return f"a compiler for {wanted}, newer than this release has"
+
+
+def fetched_from(lines: Sequence[str]) -> str:
+    """Name the host that a build could not fetch something from; empty where that is not it."""
+    if not any(NO_NETWORK.search(line) for line in lines):
+        return ""
+    for line in lines:
+        for match in FETCHED.finditer(line):
+            host = next(filter(None, match.groups()), "")
+            if host and host not in INDEX:
+                return host
     return ""
 
 

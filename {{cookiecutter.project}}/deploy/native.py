@@ -48,6 +48,7 @@ NOT_A_WORD = {
     **dict.fromkeys(
         ("cuda", "cudnn", "nvidia"), "it is not in Debian's main: start from NVIDIA's BASE_IMAGE"
     ),
+    "rocm": "it is not in Debian's main as a whole: start from AMD's BASE_IMAGE",
     **dict.fromkeys(("mkl", "intel-mkl"), "it is not in Debian's main: blas does the same"),
     **dict.fromkeys(("db2", "ibm_db"), "it is not in Debian; the wheel of ibm-db brings it along"),
     **dict.fromkeys(("tkinter", "python3-tk"), "it is apt:python3-tk"),
