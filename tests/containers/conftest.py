@@ -451,7 +451,7 @@ def greeter(greeter_project: tuple[Workshop, str]) -> Workshop:
     return workshop
 
 
-COMPILED = "gunicorn\nmarkupsafe\n--no-binary markupsafe\n"
+COMPILED = "gunicorn\ngreenlet\nmarkupsafe\n--no-binary markupsafe\n"
 
 
 @pytest.fixture(scope="session")

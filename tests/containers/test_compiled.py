@@ -23,6 +23,17 @@ def test_compiled_package_takes_the_compiler(compiled: Workshop) -> None:
     assert not compiled.laptop.runs(f"{compiled.name}-run", "command -v gcc || true")
 
 
+def test_what_a_wheel_wants_of_the_base_system_is_there_and_no_more(compiled: Workshop) -> None:
+    """The C++ library, which greenlet was linked with, and none of the rare character sets."""
+    image = f"{compiled.name}-run"
+    script = "find /usr/lib -name 'libstdc++.so.*' -o -name 'KOI8-R.so' -o -name 'UTF-16.so'"
+    found = {Path(line).name for line in compiled.laptop.runs(image, script).split()}
+    assert "libstdc++.so.6" in found
+    assert "UTF-16.so" in found
+    assert "KOI8-R.so" not in found
+    assert "Package: libstdc++6" in compiled.laptop.runs(image, "cat /var/lib/dpkg/status")
+
+
 def test_another_dependency_compiles_that_one_alone(compiled: Workshop) -> None:
     """What is built is kept, whatever else the lock has; one less builds nothing."""
     more = f"{COMPILED}wrapt\n--no-binary wrapt\n"

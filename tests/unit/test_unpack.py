@@ -170,15 +170,17 @@ def test_the_files_of_each_scheme_come_to_lie_where_they_belong(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("one/__init__.py", "one/__init__.py"),
-        ("one.py", "one.py"),
-        ("one-1.0.data/purelib/one/a.py", "one/a.py"),
-        ("one-1.0.data/platlib/one.py", "one.py"),
+        ("one/__init__.py", "/packages/one/__init__.py"),
+        ("one.py", "/packages/one.py"),
+        ("one-1.0.data/purelib/one/a.py", "/packages/one/a.py"),
+        ("one-1.0.data/platlib/one.py", "/packages/one.py"),
+        ("one-1.0.data/scripts/one", "/bin/one"),
     ],
 )
 def test_where_a_file_comes_to_lie_is_known_from_its_name(path: str, expected: str) -> None:
     """In the .data folder, below the name of its kind."""
-    assert unpack.inside_of(path) == expected
+    schemes = {"purelib": "/packages", "platlib": "/packages", "scripts": "/bin"}
+    assert unpack.place_of(path, schemes) == Path(expected)
 
 
 def test_a_later_wheels_file_replaces_an_earlier_ones(place: Path, tmp_path: Path) -> None:

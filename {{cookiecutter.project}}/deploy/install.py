@@ -2,7 +2,7 @@
 """Install one wheelhouse folder into /appenv while the run image is built.
 
     install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt,
-                                   and add the health check
+                                   with what they want of the base image, and add the health check
     install.py FOLDER COMMAND      install the wheels, then make COMMAND what the container runs
 
 Runs from the builder's tools, which are mounted for the length of one RUN: the image has nothing of
@@ -24,6 +24,7 @@ from collections.abc import Container
 from pathlib import Path
 
 import lockfile
+import slim
 import unpack
 from store import sha256
 from tools import EPOCH
@@ -33,6 +34,9 @@ APPENV = Path(os.environ.get("APPENV", "/appenv"))
 
 # What reads a COMMAND that is more than a program and its arguments.
 SHELLS = ("sh", "bash")
+
+# The whole base image, of which slim.py has left the greater part.
+BASE = Path("/opt/base")
 
 # What the engine touches for its mounts; its times would be the present otherwise.
 MOUNTED_IN = ("/etc", "/opt")
@@ -118,7 +122,9 @@ def main(arguments: list[str]) -> int:
     start = time.time() - 2  # the engine was at work before this was started
     os.umask(0o022)
     try:
-        unpack.into(APPENV, checked(Path(arguments[0])))
+        files = unpack.into(APPENV, checked(Path(arguments[0])))
+        if "APPENV" not in os.environ:
+            slim.bring_back(files, BASE)
         if len(arguments) > 1:
             set_command(arguments[1])
         else:

@@ -9,6 +9,9 @@ image that nothing is installed in has no use for it. What stays are the package
 for (base.docker keeps their names), those named here, whatever the base image has beside the base
 system, and what all of these depend on. To keep one more is to ask for it: `NATIVE :=
 apt:perl-base`. Files of no package stay. dpkg's list says what is left, so that scanners know.
+
+What only some programs want (SPARE) stays when one of those is here, and is brought back, by
+install.py, together with the wheel that wants it.
 """
 
 from __future__ import annotations
@@ -17,23 +20,59 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+ROOT = Path("/")
 DPKG = Path("/var/lib/dpkg")
 ASKED = DPKG / "asked"
 
 # The shell and its company, for a look at what runs; names, zones and certificates, which programs
-# look up by themselves; and the C++ library, which wheels expect to find (PEP 513 and after).
+# look up by themselves; and what the C library loads when a thread ends.
 KEPT = (
     *("base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "findutils", "grep"),
     *("gzip", "hostname", "libc-bin", "mawk", "ncurses-base", "sed", "tar"),
-    *("ca-certificates", "libgcc-s1", "libstdc++6", "media-types", "netbase", "tzdata"),
+    *("ca-certificates", "libgcc-s1", "media-types", "netbase", "tzdata"),
 )
 # What others depend on for the sake of their installation alone.
 INSTALLERS = {"adduser", "debconf", "dpkg", "init-system-helpers", "passwd", "ucf"}
+
+
+class Spare(NamedTuple):
+    """What is there only as long as something wants it.
+
+    Attributes:
+        text: stands in every file that wants it: the name of a library or of a function.
+        package: who asks for this one has it in any case.
+        files: which of the package's it is, as a pattern below /usr/lib; all, when it is empty.
+        usual: names of those that stay.
+    """
+
+    text: bytes
+    package: str
+    files: str = ""
+    usual: tuple[str, ...] = ()
+
+
+# Wheels expect to find the C++ library and, of the C library, the vectorized functions (PEP 513 and
+# after). Of the character sets those stay that glibc counts as its core, by a table of their own;
+# UTF-8 and ASCII are in the library itself, and Python has codecs of its own.
+CHARACTER_SETS = (
+    *("gconv-modules", "gconv-modules.cache", "ANSI_X3.110.so", "CP1252.so", "ISO8859-1.so"),
+    *("ISO8859-15.so", "UNICODE.so", "UTF-16.so", "UTF-32.so", "UTF-7.so"),
+)
+SPARE = (
+    Spare(b"stdc++", "libstdc++6"),
+    Spare(b"libmvec.so", "libc6", "*/libmvec.so.*"),
+    Spare(b"iconv_open", "libc6", "*/gconv/*", CHARACTER_SETS),
+)
+# They have these texts in them and want nothing: a shell converts from and to the locale's own
+# character set.
+CONTENT = {"bash", "coreutils", "libc-bin", "libc6", "libstdc++6", "tar"}
 
 # Folders in which a link to what is gone helps nobody.
 LINKED = ("/etc/alternatives", "/usr/bin", "/usr/sbin")
@@ -42,6 +81,10 @@ LINKED = ("/etc/alternatives", "/usr/bin", "/usr/sbin")
 UNUSED = {"idlelib", "lib2to3", "pydoc_data", "test", "tests"}
 LIBRARIES = Path("/usr/lib")
 INTERPRETERS = ("python3*", "pypy3*")
+# Windows, without the package (python3-tk, pypy3-tk) by which they can be imported.
+WINDOWS = ("idlelib", "tkinter", "turtledemo", "turtle.py", "__pycache__/turtle.*")
+# What debconf asked when Debian was installed.
+DEBCONF = Path("/var/cache/debconf")
 
 # What the engine touches for its mounts.
 MOUNTED_IN = ("/etc", "/opt", "/")
@@ -133,11 +176,17 @@ def place_of(name: str) -> str:
     return os.path.join(os.path.realpath(folder or "/"), last)
 
 
-def files_of(name: str, fields: Package) -> Iterator[str]:
-    """Name the files and folders of a package."""
+def below_root(path: Path, root: Path | None) -> Path:
+    """Give where a path of this system lies in another one."""
+    return path if root is None else root / path.relative_to(ROOT)
+
+
+def files_of(name: str, fields: Package, root: Path | None = None) -> Iterator[str]:
+    """Name the files and folders of a package, as dpkg below root lists them."""
+    info = below_root(DPKG, root) / "info"
     for stem in (name, f"{name}:{fields['Architecture']}"):
         with contextlib.suppress(FileNotFoundError):
-            listed = (DPKG / "info" / f"{stem}.list").read_text(encoding="utf-8")
+            listed = (info / f"{stem}.list").read_text(encoding="utf-8")
             yield from map(
                 place_of, filter(lambda line: line not in ("", "/."), listed.split("\n"))
             )
@@ -170,47 +219,143 @@ def below(folder: Path) -> list[str]:
     return [str(folder), *map(str, folder.rglob("*"))]
 
 
-def unused_bytecode() -> list[str]:
-    """Name the compiled modules of the interpreter that nobody imports in production."""
-    caches = (
-        cache
-        for name in INTERPRETERS
-        for library in LIBRARIES.glob(name)
-        for cache in library.rglob("__pycache__")
-        if UNUSED.intersection(cache.relative_to(library).parts)
+def unused() -> Iterator[str]:
+    """Name what the interpreter has that nobody imports in production, or can."""
+    for library in (found for name in INTERPRETERS for found in LIBRARIES.glob(name)):
+        for cache in library.rglob("__pycache__"):
+            if UNUSED.intersection(cache.relative_to(library).parts):
+                yield from below(cache)
+        patterns = ["lib-dynload/*test*.so"]
+        if not next(library.rglob("_tkinter*"), None):
+            patterns += WINDOWS
+        for pattern in patterns:
+            for path in library.glob(pattern):
+                yield from below(path)
+
+
+def spare_files(spare: Spare, root: Path | None = None) -> Iterator[str]:
+    """Name the files of a spare part of a package, as they are called below root."""
+    found = below_root(LIBRARIES, root).glob(spare.files)
+    for path in (path for path in found if path.name not in spare.usual):
+        yield from (str(ROOT / Path(each).relative_to(root or ROOT)) for each in below(path))
+
+
+def texts_in(paths: Iterable[str | Path], only_programs: bool = False) -> set[bytes]:
+    """Give the texts of SPARE that some of these files have in them."""
+    found: set[bytes] = set()
+    for path in paths:
+        with open(path, "rb") as file:
+            start = file.read(4)
+            if not only_programs or start == b"\x7fELF":
+                data = start + file.read()
+                found.update(spare.text for spare in SPARE if spare.text in data)
+    return found
+
+
+def system_files() -> Iterator[str]:
+    """Name all files of this file system, but not what is mounted in it."""
+    device = os.lstat(ROOT).st_dev
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [
+            name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device
+        ]
+        paths = (os.path.join(folder, name) for name in names)
+        yield from (path for path in paths if stat.S_ISREG(os.lstat(path).st_mode))
+
+
+def chosen(packages: Mapping[str, Package]) -> tuple[set[str], set[str]]:
+    """Choose of a whole base image: the packages that stay, and the files and folders that go."""
+    named = set(asked())
+    stay = kept(named, packages)
+    files = {name: set(files_of(name, fields)) for name, fields in packages.items()}
+
+    def leaving() -> set[str]:
+        left = set().union(*(files[name] for name in set(packages) - stay))
+        return left.difference(*(files[name] for name in stay))
+
+    spares = {path for spare in SPARE if spare.files for path in spare_files(spare)}
+    ignored = leaving() | spares | set().union(*(files.get(name, set()) for name in CONTENT))
+    texts = texts_in((path for path in system_files() if path not in ignored), only_programs=True)
+    if any(not path.name.startswith("C.") for path in LIBRARIES.glob("locale/*")):
+        texts.add(b"iconv_open")  # a locale with a character set of its own
+    wanted = {spare for spare in SPARE if spare.text in texts or spare.package in named}
+    stay |= closure(
+        (spare.package for spare in wanted if not spare.files), packages, INSTALLERS - named
     )
-    return [path for cache in caches for path in below(cache)]
+    going = leaving() | set(unused())
+    for spare in set(SPARE) - wanted:
+        going.update(spare_files(spare) if spare.files else ())
+    if "debconf" not in stay:
+        going.update(below(DEBCONF))
+    return stay, going
+
+
+def write_status(text: str, packages: Iterable[str]) -> None:
+    """Write dpkg's status file: of a text those packages that are here."""
+    names = set(packages)
+    stanzas = (stanza for stanza in stanzas_of(text) if name_of(stanza) in names)
+    (DPKG / "status").write_text("".join(f"{each}\n\n" for each in stanzas), encoding="utf-8")
 
 
 def slim() -> None:
     """Remove the packages that no application needs; every folder keeps the date of ASKED."""
     moment = ASKED.stat().st_mtime
     status = (DPKG / "status").read_text(encoding="utf-8")
-    packages = installed(status)
-    stay = kept(asked(), packages)
     dead = dangling()
-    staying = {path for name in stay for path in files_of(name, packages[name])}
-    going = {path for name in set(packages) - stay for path in files_of(name, packages[name])}
-    changed = remove(going - staying)
+    stay, going = chosen(installed(status))
+    changed = remove(going)
     changed |= remove(dangling() - dead)
-    changed |= remove(unused_bytecode())
     others = [path for path in below(DPKG) if path not in (str(DPKG), str(DPKG / "status"))]
     changed |= remove(others)
-    stanzas = (text for text in stanzas_of(status) if name_of(text) in stay)
-    (DPKG / "status").write_text("".join(f"{text}\n\n" for text in stanzas), encoding="utf-8")
+    write_status(status, stay)
     for path in (*changed, *MOUNTED_IN, str(DPKG / "status")):
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, (moment, moment))
 
 
+def bring_back(files: Iterable[Path], base: Path) -> None:
+    """Take from the whole base image, which lies in a folder, what files want of SPARE.
+
+    With the dates that it has there, so that two builds have the same bytes.
+    """
+    texts = texts_in(files)
+    wanted = [spare for spare in SPARE if spare.text in texts]
+    status = DPKG / "status"
+    whole = below_root(status, base).read_text(encoding="utf-8") if wanted else ""
+    packages, here = installed(whole), set(installed(status.read_text(encoding="utf-8")))
+    missing = {spare.package for spare in wanted if not spare.files} & set(packages) - here
+    paths = {path for spare in wanted if spare.files for path in spare_files(spare, base)}
+    for name in missing:
+        paths.update(files_of(name, packages[name], base))
+    for path in sorted(paths):
+        copy(below_root(Path(path), base), Path(path))
+    if missing:
+        before = status.stat()
+        write_status(whole, here | missing)
+        os.utime(status, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, a link or an empty folder, unless it is there; no date is changed by that."""
+    if os.path.lexists(target) or not os.path.lexists(source):
+        return
+    before = target.parent.stat()
+    if source.is_dir() and not source.is_symlink():
+        target.mkdir()
+        shutil.copystat(source, target)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+    os.utime(target.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def sizes() -> dict[str, int]:
-    """Give the bytes of the files in each package that stays."""
+    """Give the bytes of the files that stay of each package."""
     packages = installed((DPKG / "status").read_text(encoding="utf-8"))
+    stay, going = chosen(packages)
     found = {}
-    for name in kept(asked(), packages):
-        status = (
-            os.lstat(path) for path in files_of(name, packages[name]) if os.path.lexists(path)
-        )
+    for name in stay:
+        paths = set(files_of(name, packages[name])) - going
+        status = (os.lstat(path) for path in paths if os.path.lexists(path))
         found[name] = sum(each.st_size for each in status if stat.S_ISREG(each.st_mode))
     return found
 

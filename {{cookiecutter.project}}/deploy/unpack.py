@@ -10,7 +10,7 @@ and takes four times as long for one small wheel, most of which it spends starti
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -48,36 +48,42 @@ def site_packages(virtualenv: Path) -> Path:
     return found
 
 
-def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> None:
-    """Install wheels, in the order given, and compile the bytecode of what they brought."""
+def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> list[Path]:
+    """Install wheels, in the order given, and compile the bytecode of what they brought.
+
+    Gives the files that they have.
+    """
     packages = site_packages(virtualenv)
     version = packages.parent.name
-    modules: list[Path] = []
+    files: list[Path] = []
     for wheel in wheels:
         with WheelFile.open(wheel) as source:
+            schemes = {
+                "purelib": str(packages),
+                "platlib": str(packages),
+                "headers": str(virtualenv / "include" / "site" / version / source.distribution),
+                "scripts": str(virtualenv / "bin"),
+                "data": str(virtualenv),
+            }
             destination = Overwriting(
-                {
-                    "purelib": str(packages),
-                    "platlib": str(packages),
-                    "headers": str(virtualenv / "include" / "site" / version / source.distribution),
-                    "scripts": str(virtualenv / "bin"),
-                    "data": str(virtualenv),
-                },
+                schemes,
                 interpreter=str(virtualenv / "bin" / "python"),
                 script_kind="posix",
             )
             install(source, destination, {"INSTALLER": b"installer\n"})
             for (path, *_), _, _ in source.get_contents():
-                modules += filter(Path.is_file, [packages / inside_of(str(path))])
-    if not compiled:
-        return
-    modules = [path for path in modules if not TESTS.intersection(path.relative_to(packages).parts)]
-    bytecode.compile_modules(virtualenv / "bin" / "python", modules)
+                files += filter(Path.is_file, [place_of(str(path), schemes)])
+    if compiled:
+        inside = (path for path in files if packages in path.parents)
+        modules = (path for path in inside if TESTS.isdisjoint(path.relative_to(packages).parts))
+        bytecode.compile_modules(virtualenv / "bin" / "python", modules)
+    return files
 
 
-def inside_of(path: str) -> str:
-    """Give where a wheel's file comes to lie in site-packages."""
+def place_of(path: str, schemes: Mapping[str, str]) -> Path:
+    """Give where a wheel's file comes to lie."""
     first, _, rest = path.partition("/")
-    if first.endswith(".data"):
-        return rest.partition("/")[2]
-    return path
+    if not first.endswith(".data"):
+        return Path(schemes["purelib"], path)
+    scheme, _, inside = rest.partition("/")
+    return Path(schemes[scheme], inside)
