@@ -24,7 +24,6 @@ from collections.abc import Container
 from pathlib import Path
 
 import lockfile
-import slim
 import unpack
 from store import sha256
 from tools import EPOCH
@@ -124,6 +123,8 @@ def main(arguments: list[str]) -> int:
     try:
         files = unpack.into(APPENV, checked(Path(arguments[0])))
         if "APPENV" not in os.environ:
+            import slim  # which is no part of what a server without Docker gets
+
             slim.bring_back(files, BASE)
         if len(arguments) > 1:
             set_command(arguments[1])
