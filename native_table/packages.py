@@ -111,7 +111,9 @@ CASES = (
 ON_PYPY = (
     "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq python-magic"
     " soundfile libarchive-c onigurumacffi pyenchant python-lzo pylibacl"
-    " pygobject dbus-python"
+    " pygobject dbus-python pylibmc pygresql pysqlite3 berkeleydb xmlsec pyicu hunspell weasyprint"
+    " pdftotext tesserocr pygraphviz m2crypto python-ldap pcapy-ng pyscard pysmbc pyproj pyaudio"
+    " pyalsaaudio systemd-python pycups python-prctl"
 ).split()
 NOT_ON_PYPY = "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc gmpy2".split()
 PYPY_CASES = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,8 @@ from typing import NamedTuple
 
 import native
 
-HEADER, MODULE, PROGRAM, LIBRARY, WORD = "headers", "modules", "programs", "libraries", "word"
+HEADER, MODULE, PROGRAM, LIBRARY = "headers", "modules", "programs", "libraries"
+CMAKE, WORD = "cmake", "word"
 NAME = r"[\"'`\u2018]?([A-Za-z0-9_][A-Za-z0-9_.+/-]*?)[\"'`\u2019]?(?![A-Za-z0-9_])"
 
 # What ends a build, with what it names. One whose name nobody knows is passed over for the next.
@@ -63,8 +65,8 @@ TRIED = (
     ),
     (MODULE, rf"None of the required {NAME} found"),
     (MODULE, rf"^\s+- {NAME}$"),
-    (WORD, rf"Could NOT find {NAME}(?:\s|$|,)"),
-    (WORD, rf"Could not find a package configuration file provided by {NAME}"),
+    (CMAKE, rf"Could NOT find {NAME}(?:\s|$|,)"),
+    (CMAKE, rf"Could not find a package configuration file provided by {NAME}"),
     (WORD, rf"headers or library files could not be found for {NAME}"),
     (PROGRAM, rf"[Cc]ould not (?:find|run|execute) {NAME}(?:$|[\s:.,])"),
     (PROGRAM, rf"{NAME} not found"),
@@ -181,7 +183,7 @@ def answers(
             if library is not None and is_missing(library, here):
                 found.setdefault(library.name, Answer(library.name, str(missing)))
             # of a library that is there another part may be missing, which is another package's
-            elif patterns is FATAL or (patterns is TRIED and missing.kind == MODULE):
+            elif patterns is FATAL or missing.kind in (MODULE, CMAKE):
                 unknown.append(missing)
         if found:
             unknown = []
@@ -251,6 +253,16 @@ OLD_FIELDS = (
     ("mod", "must", "is"),
     ("find", "new", "old"),
 )
+# What a compiler says of a name that the headers which are there do not have.
+NO_NAME = re.compile(
+    r"error: (?:implicit declaration of function|unknown type name|too (?:few|many) arguments to"
+    r" function|.* has no member named) [\"'\u2018](?P<name>\w+)"
+    r"|error: [\"'\u2018](?P<undeclared>\w+)[\"'\u2019] (?:undeclared|was not declared)"
+    r"|fatal error: (?P<header>[\w/.]+): No such file"
+)
+# What packages of the index bring, and what CPython alone has or had.
+OF_INDEX = r"(?:numpy|Python3?|pybind11|nanobind|PkgConfig|Threads)\b"
+OF_PYTHON = r"(?:longintrepr|code|frameobject|pyframe|internal/pycore_\w+)\.h$"
 # What is in no release: by the names that it is missed by, the words of native.NOT_A_WORD.
 ELSEWHERE = re.compile(
     r"(?P<cuda>^cuda|^cu(blas|dnn|fft|rand|solver|sparse)|^nvcc|^nccl|^nvrtc|^nvToolsExt)"
@@ -298,8 +310,15 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
         return ask_for(who, [answer.word for answer in found], evidence)
     unknown = [each for each in unknown if is_of_the_system(each)]
+    fatal = [each for each in said_by(FATAL, lines) if each in unknown]
+    if not fatal and (gone := next(filter(None, map(gone_name, lines)), "")):
+        return (
+            f"{who} does not compile with {gone}: ask for another version of it, or leave it out of"
+            " --no-binary, or take another release for BASE_IMAGE in deploy/settings.mk"
+        )
     if unknown:
-        first = unknown[-1] if unknown[-1].kind == HEADER else unknown[0]
+        # of what is only tried the last one ended it
+        first = unknown[-1] if unknown[-1].kind in (HEADER, CMAKE) else unknown[0]
         if is_this_machine():
             return f"{who} needs {first.name}, which the catalogue does not know: install it"
         where = f"bin/{first.name}" if first.kind == PROGRAM else first.name
@@ -331,6 +350,20 @@ def old_other(line: str) -> str:
     standard = old["std"] or old["cxx"] or old["iso"] or old["is"]
     wanted = f"GCC {least}" if least else f"C++{standard}"
     return f"a compiler for {wanted}, newer than this release has"
+
+
+def gone_name(line: str) -> str:
+    """Say by a compiler's line what has another interface than a package was written for."""
+    found = NO_NAME.search(line)
+    if not found:
+        return ""
+    name = found["name"] or found["undeclared"]
+    if found["header"]:
+        name = "" if is_of_the_system(Missing(HEADER, found["header"])) else found["header"]
+        name = "" if re.match(OF_INDEX, name) else name
+    elif not re.match(r"_?Py|PYPY", name) and not re.search(r"\u2018_?Py|struct _(ts|is)\b", line):
+        return f"this release's libraries (they have no {name})"
+    return f"Python {platform.python_version()} (it has no {name})" if name else ""
 
 
 def fetched_from(lines: Sequence[str]) -> str:
@@ -376,7 +409,7 @@ def is_of_the_system(missing: Missing) -> bool:
     if missing.kind == PROGRAM:
         return "/" not in missing.name and "." not in missing.name
     # numpy's and Python's own headers come with packages of the index, or with CPython alone
-    return not re.match(r"(numpy|Python|pybind11|nanobind)\b|internal/pycore_", missing.name)
+    return not re.match(rf"{OF_INDEX}|{OF_PYTHON}", missing.name)
 
 
 def ask_for(who: str, words: Sequence[str], evidence: str) -> str:

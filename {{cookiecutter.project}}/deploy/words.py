@@ -73,8 +73,10 @@ def patterns_for(name: str) -> list[str]:
         return [rf"usr/include/([^ ]*/)?{plain}"]
     if ".so" in name:
         return [rf"(usr/)?lib/([^ ]*/)?{plain}"]
+    cmake = rf"{plain}Config|{plain.lower()}-config"
     return [
-        rf"usr/(lib|share)/([^ ]*/)?pkgconfig/{plain}\.pc",
+        rf"usr/(lib|share)/([^ ]*/)?pkgconfig/({plain}|{plain.lower()})\.pc",
+        rf"usr/(lib|share)/([^ ]*/)?({cmake})\.cmake",
         rf"usr/s?bin/{plain}",
         rf"usr/lib/([^ ]*/)?lib{plain}\.(so|a)",
     ]
