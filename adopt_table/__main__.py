@@ -8,7 +8,6 @@ The figures are written after each, so that a run which is cut off goes on where
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests import harness
-from tests.conftest import ROOT, Baker, Project, copy_template
-from tests.harness.console import HarnessError, say
+from tests.conftest import ROOT, Project
+from tests.harness.console import HarnessError
+from tests.tables import Table, baker, cell
 
 OUTPUT = ROOT / "docs" / "adopt.json"
 STEPS = (("adopt", "YES=1"), ("lock",), ("wheels", "image"))
@@ -63,7 +63,7 @@ CASES = (
 )
 
 
-class Table:
+class Workbench:
     """An engine, and a generated project whose deploy/ is copied."""
 
     def __init__(self, engine: harness.Engine, place: Path, sources: Mapping[str, str]) -> None:
@@ -71,8 +71,7 @@ class Table:
         self.engine = engine
         self.place = place
         self.sources = sources
-        bake = Baker(copy_template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
-        self.origin: Project = bake(app="existing", python="CPython", native_deps=" ")
+        self.origin: Project = baker(place)(app="existing", python="CPython", native_deps=" ")
         harness.copy_certificates(self.origin.path / "deploy" / "ca")
 
     def adopt(self, case: Case) -> Project:
@@ -112,7 +111,7 @@ def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the page of all rows that there are."""
     lines = []
     for name, row in rows.items():
-        why = row["error"].splitlines()[-1].replace("|", "\\|")[:160] if row["error"] else ""
+        why = cell(row["error"].splitlines()[-1]) if row["error"] else ""
         others = [each for each in row["changed"] if each != "Makefile"]
         cells = (
             *(f"[{name}](https://github.com/{name})", row["commit"], row["back end"]),
@@ -126,17 +125,10 @@ def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def measure(names: Sequence[str], sources: Mapping[str, str], output: Path) -> None:
     """Fill in the rows that are asked for, or that are not there yet."""
-    rows = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    table = Table("adopt-table", output, page)
     with harness.engine_session() as engine, tempfile.TemporaryDirectory() as folder:
         harness.provide(engine, harness.BASE)
-        table = Table(engine, Path(folder), sources)
-        for case in CASES:
-            if case.name not in (names or [case.name]) or (case.name in rows and not names):
-                continue
-            rows[case.name] = table.row(case)
-            say("adopt-table", f"{case.name}: {json.dumps(rows[case.name])}")
-            output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-            output.with_suffix(".md").write_text(page(rows), encoding="utf-8")
+        table.fill(CASES, names, Workbench(engine, Path(folder), sources).row)
 
 
 def main(arguments: list[str] | None = None) -> int:

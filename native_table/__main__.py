@@ -8,7 +8,6 @@ The figures are written after each, so that a run which is cut off goes on where
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -21,8 +20,9 @@ from typing import Any
 from native_table.packages import CASES, PYPY_CASES, REFUSED, Case
 from native_table.report import page
 from tests import harness
-from tests.conftest import ROOT, Baker, Project, copy_template
-from tests.harness.console import HarnessError, say
+from tests.conftest import ROOT, Project
+from tests.harness.console import HarnessError
+from tests.tables import Table, baker
 
 OUTPUT = ROOT / "docs" / "native.json"
 CACHE = "native-table"
@@ -30,15 +30,16 @@ CACHE = "native-table"
 BARE = "! command -v gcc cc make && ! find /usr/include -name '*.h' | grep -q ."
 
 
-class Table:
+class Workbench:
     """One project of an interpreter, in which one package after another is built."""
 
     def __init__(self, engine: harness.Engine, python: str, place: Path) -> None:
         """Generate the project."""
         self.engine = engine
+        self.cases = CASES if python == "CPython" else PYPY_CASES
+        self.unsupported = () if python == "CPython" else REFUSED
         self.name = f"native-table-{python.lower()}"
-        bake = Baker(copy_template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
-        self.project: Project = bake(
+        self.project: Project = baker(place)(
             project=self.name, app="existing", python=python, native_deps=" ", command="python"
         )
         harness.copy_certificates(self.project.path / "deploy" / "ca")
@@ -62,6 +63,10 @@ class Table:
         (path / "deploy" / "settings.mk").write_text(settings, encoding="utf-8")
 
     def row(self, case: Case) -> dict[str, Any]:
+        """Build one package, or see that it is refused."""
+        return self.refused(case) if case in self.unsupported else self.built(case)
+
+    def built(self, case: Case) -> dict[str, Any]:
         """Build one package, use it, and say what came of it."""
         self.write(case)
         began = time.monotonic()
@@ -113,28 +118,14 @@ class Table:
 
 def measure(python: str, names: Sequence[str], output: Path) -> None:
     """Fill in the rows of an interpreter that are asked for, or that are not there yet."""
-    found = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
-    rows = found.setdefault(python, {})
-    cases = CASES if python == "CPython" else PYPY_CASES
-    refused = () if python == "CPython" else REFUSED
+    table = Table("native-table", output, page)
     with harness.engine_session() as engine, tempfile.TemporaryDirectory() as folder:
         harness.provide(engine, harness.BASE)
-        table = Table(engine, python, Path(folder))
+        bench = Workbench(engine, python, Path(folder))
         try:
-            for case in (*cases, *refused):
-                if case.name not in (names or [case.name]) or (case.name in rows and not names):
-                    continue
-                row = (
-                    table.refused(case)
-                    if case in refused and case not in cases
-                    else table.row(case)
-                )
-                rows[case.name] = row
-                say("native-table", f"{python}: {json.dumps(row)}")
-                output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                output.with_suffix(".md").write_text(page(found), encoding="utf-8")
+            table.fill((*bench.cases, *bench.unsupported), names, bench.row, python)
         finally:
-            table.make("clean")
+            bench.make("clean")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.tables import cell
+
 HEAD = """\
 # Packages that need a C library, built from source
 
@@ -48,4 +50,4 @@ def section(python: str, rows: dict[str, Any]) -> str:
 def brief(row: dict[str, Any]) -> str:
     """Give the last line of what went wrong that is not make's, as a table's cell takes it."""
     lines = [line for line in str(row["error"]).splitlines() if not line.startswith("make: ")]
-    return lines[-1].strip().replace("|", "\\|")[:160] if lines else ""
+    return cell(lines[-1]) if lines else ""
