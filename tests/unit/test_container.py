@@ -54,6 +54,24 @@ def test_a_container_may_do_as_little_as_possible(name: str, wanted: list[str]) 
     assert len(options(UNHARDEN=f"{name} non-root")) < len(options()) + 2
 
 
+WORKER = SETTINGS + "COMMAND_worker := work\nCOMMAND_tidy := tidy\nHEALTH_tidy := ends\n"
+
+
+def test_another_program_of_the_image_has_no_port_and_no_check() -> None:
+    """It is started by its own start script; a job is marked as what ends."""
+    found = settings.resolve(WORKER, {"PROGRAM": "worker"})
+    assert has(container.options(found), ["--entrypoint", "/appenv/start-worker"])
+    assert "--no-healthcheck" in container.options(found)
+    assert "slipway.ends=yes" not in container.options(found)
+    assert container.published(found, "0.0.0.0") == []
+    job = settings.resolve(WORKER, {"PROGRAM": "tidy"})
+    assert has(container.options(job), ["--label", "slipway.ends=yes"])
+    whole = settings.resolve(SETTINGS, {"HEALTH": "ends"})
+    assert "--entrypoint" not in container.options(whole)
+    assert has(container.options(whole), ["--label", "slipway.ends=yes"])
+    assert container.published(whole, "0.0.0.0") == []
+
+
 def test_root_is_only_who_asks_for_it() -> None:
     """The image's own user runs it otherwise."""
     assert "--user" not in options()

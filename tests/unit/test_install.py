@@ -200,6 +200,17 @@ def test_what_the_container_runs_is_the_command_word_by_word(
     assert (appenv / "start").read_text() == expected
 
 
+def test_other_commands_of_the_image_have_names(appenv: Path, wheelhouse: Path) -> None:
+    """Each is a program of its own; one that no wheel brings is named by its setting."""
+    done = install(appenv, wheelhouse, "run-the-shop", '{"worker": "start-shop --queue \'a b\'"}')
+    assert done.returncode == 0
+    expected = f"#!/bin/sh\nexec {appenv}/bin/start-shop --queue 'a b' \"$@\"\n"
+    assert (appenv / "start-worker").read_text() == expected
+    done = install(appenv, wheelhouse, "run-the-shop", '{"worker": "other"}')
+    assert done.returncode == 1
+    assert "set COMMAND_worker in deploy/settings.mk" in done.stdout
+
+
 def test_an_empty_folder_installs_nothing(appenv: Path, tmp_path: Path) -> None:
     """An application without dependencies, or a list of requirements without an application."""
     folder = tmp_path / "empty"

@@ -17,6 +17,7 @@ ssh = importlib.import_module("ssh")
 
 WANTED = plan.Wanted(
     project="shop",
+    repository="shop-run",
     digest="sha256:" + "a" * 64,
     image="sha256:1",
     architecture="amd64",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,28 @@ def test_the_environment_is_kept_where_nobody_else_reads_it(
     assert file.stat().st_mode & 0o777 == 0o600
     assert "it's" not in docker.with_name("docker.log").read_text()
     assert (folder / server.whole_script()[1]).read_text() == server.whole_script()[0] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("OSError: [Errno 30] Read-only file system: 'mlruns'", "where it may not (mlruns): to"),
+        ('PermissionError: [Errno 13] Permission denied: "/data"', "where it may not (/data): to"),
+        ("sqlite3.OperationalError: unable to open database file", "where it may not: to /tmp"),
+        ("KeyError: 'PORT'", ""),
+    ],
+)
+def test_what_wants_to_write_where_it_may_not_is_told_the_settings(
+    program: Program, line: str, says: str
+) -> None:
+    """By its log: a volume, or the working directory."""
+    docker = program("docker", f"cat <<'END'\nstarts\n{line}\nEND")
+    done = subprocess.run(
+        ["sh", "-c", f". '{settings.DEPLOY}/server-container.sh'; show_refused shop"],
+        env={"PATH": "/usr/bin:/bin", "DOCKER": str(docker), "PROJECT": "shop"},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert says in done.stdout
+    assert ("VOLUMES := shop-files:/files" in done.stdout) == bool(says)

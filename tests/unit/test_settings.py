@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -240,6 +242,38 @@ def test_the_scripts_are_told_which_variables_of_pip_the_builder_gets(project: P
     assert "word" not in done.stdout
 
 
+def test_other_commands_are_named_and_one_is_chosen() -> None:
+    """All of them are in the image; PROGRAM says which one a container is for."""
+    text = SETTINGS + "COMMAND_worker := celery  -A shop worker\nCOMMAND_mail := mail 'a  b'\n"
+    found = settings.resolve(text, {})
+    assert json.loads(found["COMMANDS"]) == {
+        "mail": "mail 'a  b'",
+        "worker": "celery  -A shop worker",
+    }
+    assert (found["SERVICE"], found["ENDS"]) == ("shop", "")
+    found = settings.resolve(text + "HEALTH_worker := ends\n", {"PROGRAM": "worker"})
+    assert (found["SERVICE"], found["ENDS"]) == ("shop-worker", "yes")
+    assert found["HEALTH"] == "/", "it is a part of the image"
+    assert settings.resolve(SETTINGS, {})["COMMANDS"] == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "program", "says"),
+    [
+        ("COMMAND_worker := a; b", "", "COMMAND_worker in deploy/settings.mk, line 10, is 'a; b'"),
+        ("COMMAND_next := a", "", "write one such as COMMAND_worker"),
+        ("COMMAND_Big := a", "", "write one such as COMMAND_worker"),
+        ("COMMAND_worker := a", "wroker", "no COMMAND_wroker (there are: worker)"),
+        ("", "worker", "no COMMAND_worker (there are: none)"),
+        ("COMMAND_a := a\nHEALTH_a := /", "a", "HEALTH_a in deploy/settings.mk is '/'"),
+    ],
+)
+def test_another_command_that_cannot_be_is_refused(lines: str, program: str, says: str) -> None:
+    """In a line that names the setting."""
+    with pytest.raises(settings.SettingsError, match=re.escape(says)):
+        settings.resolve(f"{SETTINGS}{lines}\n", {"PROGRAM": program})
+
+
 def test_images_are_named_by_the_project(printing: Project) -> None:
     """Which verify.py does otherwise, to build beside them."""
     assert make(printing)["IMAGES"] == "shop"
@@ -321,7 +355,7 @@ def test_a_value_reaches_the_scripts_as_it_is(project: Project) -> None:
         ("COMMAND", "a \\b", "`sh -c '…'`"),
         ("COMMAND", "'a' b", "`run-the-app`"),
         *[("PORT", value, "a port from 1 to 65535") for value in ("", "0", "65536", "08", "http")],
-        *[("HEALTH", value, "`tcp`, or `none`") for value in ("", "health", "/a b", "/é", "http")],
+        *[("HEALTH", value, "`none` or `ends`") for value in ("", "health", "/a b", "/é", "http")],
         *[("HEALTH_TIMEOUT", value, "number of seconds") for value in ("", "0", "1.5", "60s")],
         *[("BASE_IMAGE", value, "`debian:trixie-slim`") for value in ("", "-x", "a b", "a:$x")],
         *[("DEPLOY_HOST", value, "`user@server`") for value in ("-oProxyCommand=id", "a;b", "a'b")],

@@ -25,7 +25,7 @@ import unit
 from jobs import Work, say
 from server import script
 from serviceplan import Facts, Plan, Wanted
-from settings import load
+from settings import die, load
 from ssh import Connection, ConnectionFailed, assignments, connected
 
 # What is done as root where that is allowed without a password.
@@ -229,6 +229,8 @@ def main(arguments: list[str]) -> int:
     """Do one job on every server; gives the exit status."""
     job = arguments[0] if arguments else "deploy"
     settings = load()
+    if settings["PROGRAM"] or settings["ENDS"]:
+        die("without Docker there are no jobs (HEALTH := ends) and no other programs (PROGRAM)")
 
     def prepared(_: int) -> Work:
         wanted = plans.wanted(settings)

@@ -189,7 +189,7 @@ image() {
     # shellcheck disable=SC2154 # these come with the settings, or from pin.py
     run_image --tag "$IMAGES-run" ${TAG:+--tag "$IMAGES-run:$TAG"} \
         --build-arg SOURCE_DATE_EPOCH="$epoch" \
-        --build-arg COMMAND --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
+        --build-arg COMMAND --build-arg COMMANDS --build-arg PORT="$IMAGE_PORT" --build-arg HEALTH \
         --label "org.opencontainers.image.version=${TAG:-$version}" \
         --label "org.opencontainers.image.revision=$revision" \
         --label "org.opencontainers.image.created=$created" \

@@ -39,13 +39,24 @@ def options(settings: dict[str, str]) -> list[str]:
             chosen += [word.format_map(settings) for word in words]
     for volume in settings["VOLUMES"].split():
         chosen += ["--volume", volume]
-    if settings["HEALTH"] == "none":
+    if settings["HEALTH"] == "none" or not listens(settings):
         chosen.append("--no-healthcheck")
+    if settings["ENDS"]:
+        chosen += ["--label", "slipway.ends=yes"]
+    if settings["PROGRAM"]:
+        chosen += ["--entrypoint", f"/appenv/start-{settings['PROGRAM']}"]
     return [*chosen, *shlex.split(settings["RUN_OPTIONS"])]
+
+
+def listens(settings: dict[str, str]) -> bool:
+    """Say whether it is what PORT is about, and neither another program nor a job."""
+    return not settings["PROGRAM"] and not settings["ENDS"]
 
 
 def published(settings: dict[str, str], address: str) -> list[str]:
     """Give the options that publish the ports; address is the machine's own, for PORT."""
+    if not listens(settings):
+        return []
     found = ["--publish", f"{address}:{settings['PORT']}:{settings['IMAGE_PORT']}"]
     for port in settings["PORTS"].split():
         own = port.count(":") == 2

@@ -47,7 +47,7 @@ DEPLOY_SEEN := $(DEPLOY_SEEN) $(DEPLOY_RULES)
 # Names that the scripts know by themselves: where a makefile sets one, that is another thing.
 DEPLOY_KNOWN := PROJECT PYTHON NATIVE CHECK_IMAGE COMMAND PORT HEALTH HEALTH_TIMEOUT BASE_IMAGE DEPLOY_HOST \
 	BIND PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS REGISTRY_PORT DOCKER SSH PLATFORM TAG \
-	CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL RELEASE DRY_RUN FORMAT FOLLOW \
+	CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL PROGRAM RELEASE DRY_RUN FORMAT FOLLOW \
 	ADD FIND YES VERBOSE QUIET ALONE BUILDER SETTINGS_BY
 DEPLOY_SET = $(foreach name,$(DEPLOY_KNOWN),$(if $(filter file override,$(origin $(name))),$(name)))
 DEPLOY_UNSET = $(if $(strip $(DEPLOY_SET)),unset $(strip $(DEPLOY_SET)); )
@@ -71,7 +71,7 @@ endif
 $(DEPLOY_PREFIX)help: ## list these
 	@echo 'Settings are in $(DEPLOY_FOLDER)/settings.mk; a variable on the command line beats them:'
 	@echo '  PORT BIND PYTHON NATIVE CHECK_IMAGE COMMAND HEALTH PLATFORM TAG DEPLOY_HOST HEALTH_TIMEOUT REGISTRY_PORT DOCKER SSH'
-	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL'
+	@echo '  PORTS VOLUMES MEMORY PIDS UNHARDEN RUN_OPTIONS CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL PROGRAM'
 	@awk -F ': ?.*## ' -v plain=' $(DEPLOY_PLAIN) ' -v prefix='$(DEPLOY_PREFIX)' '/^\$$\(DEPLOY_PREFIX\).*## / { sub(/^[^)]*\)/, ""); printf "  make %-14s %s\n", (index(plain, " " $$1 " ") ? "" : prefix) $$1, $$2 }' '$(DEPLOY_FOLDER)/deploy.mk'
 
 $(DEPLOY_PREFIX)adopt: ## read name, command, port and interpreter from this repository, show them, write them (YES=1)

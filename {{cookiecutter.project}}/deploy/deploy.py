@@ -52,7 +52,8 @@ def perform(
         "DOCKER": facts.docker,
         "JOB": job,
         "BY": jobs.account(),
-        **{name: settings[name] for name in ("PROJECT", "RELEASE", "CANDIDATE", "KEEP")},
+        "PROJECT": settings["SERVICE"],
+        **{name: settings[name] for name in ("RELEASE", "CANDIDATE", "KEEP")},
         **{name: settings[name] for name in ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")},
         **more,
     }
@@ -67,14 +68,16 @@ def perform(
 def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> int:
     """Bring the pushed image to one server and run it; gives the exit status."""
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings["PROJECT"])
+        facts = survey(connection, settings["SERVICE"])
         plan = Plan(host, wanted, facts)
         plan.check()
         if settings["DRY_RUN"]:
             jobs.show(settings, host, plan.data(), plan.lines())
             return 0
         if plan.nothing_to_do:
-            say(f"{host}: nothing to do: {wanted.release} runs and is healthy")
+            ended = plan.running and plan.running.health == "ended"
+            what = "has ended well" if ended else "runs and is healthy"
+            say(f"{host}: nothing to do: {wanted.release} {what}")
             return 0
         if plan.running:
             say(f"{host}: {plan.running.label('release')} is to become {wanted.release}")
@@ -87,7 +90,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
         status = jobs.find_out(
             settings, wanted.release, host, lambda again: settled(settings, again)
         )
-    if status == 0:
+    if status == 0 and wanted.published:
         say(f"{host}: http://{address}:{settings['PORT']}")
     return status
 
@@ -115,19 +118,19 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
 
 def settled(settings: dict[str, str], connection: Connection) -> tuple[int, str]:
     """Let a server settle what was cut off; gives the status, and the healthy release that runs."""
-    facts = survey(connection, settings["PROJECT"])
+    facts = survey(connection, settings["SERVICE"])
     status = perform(connection, facts, settings, "settle")
     if status in jobs.LOST:
         return status, ""
-    runs = survey(connection, settings["PROJECT"]).container(settings["PROJECT"])
+    runs = survey(connection, settings["SERVICE"]).container(settings["SERVICE"])
     return status, runs.label("release") if runs and runs.is_well else ""
 
 
 def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]]) -> int:
     """Say what a server has; status 1 when something is the matter."""
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings["PROJECT"])
-    found = reports.of(facts, host, settings["PROJECT"])
+        facts = survey(connection, settings["SERVICE"])
+    found = reports.of(facts, host, settings["SERVICE"])
     jobs.show(settings, host, found, lines(found))
     if found["matter"]:
         print(f"deploy.py: {host}: {found['matter']}", file=sys.stderr, flush=True)
@@ -137,8 +140,8 @@ def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]])
 def attach(settings: dict[str, str], host: str, job: str) -> int:
     """Show the release's log, or give a shell beside the application."""
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings["PROJECT"])
-        name = settings["PROJECT"]
+        facts = survey(connection, settings["SERVICE"])
+        name = settings["SERVICE"]
         if facts.container(name) is None:
             raise ConnectionFailed(f"{host}: {reports.matter(facts, name)}")
         if job == "logs":
@@ -154,7 +157,7 @@ def attach(settings: dict[str, str], host: str, job: str) -> int:
 def on_server(settings: dict[str, str], host: str, job: str) -> int:
     """Let a server do a job that needs no tunnel; gives the exit status."""
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings["PROJECT"])
+        facts = survey(connection, settings["SERVICE"])
         say(f"{host}: {job}")
         return perform(connection, facts, settings, job)
 

@@ -5,7 +5,8 @@
 `healthcheck --published` asks at the container's own address, which is where a published port leads
 to: an application that listens on 127.0.0.1 only answers nobody outside.
 HEALTH is a path that must answer over HTTP with a status below 500, or `tcp` when a connection is
-enough, or `none`. A bare socket, since an HTTP library would cost more start-up than the check.
+enough, or `none`, or `ends` of a job. A bare socket, since an HTTP library would cost more start-up
+than the check.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
 
 def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     """Give a line that says what was seen; OSError or ValueError when that is not healthy."""
-    if health == "none":
-        return "not checked (HEALTH is none)"
+    if health in ("none", "ends"):
+        return f"not checked (HEALTH is {health})"
     with connect(port, addresses) as connection:
         if health == "tcp":
             return f"port {port} accepts connections"

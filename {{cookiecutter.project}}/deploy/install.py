@@ -3,7 +3,9 @@
 
     install.py FOLDER              install FOLDER's wheels, checked against its requirements.txt,
                                    with what they want of the base image, and add the health check
-    install.py FOLDER COMMAND      install the wheels, then make COMMAND what the container runs
+    install.py FOLDER COMMAND [COMMANDS]
+                                   install the wheels, then make COMMAND what the container runs;
+                                   others are JSON, by their names
 
 Runs from the builder's tools, which are mounted for the length of one RUN: the image has nothing of
 them. A wheel that is missing, not named, or has another sum ends the build.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
 import re
 import shlex
@@ -98,8 +101,11 @@ def scripts() -> list[str]:
     return sorted(name for name in names if not own.fullmatch(name))
 
 
-def set_command(command: str) -> None:
-    """Write /appenv/start, which becomes the application: one exec, no shell in between."""
+def set_command(command: str, name: str = "") -> None:
+    """Write /appenv/start, which becomes the application: one exec, no shell in between.
+
+    Another command of the same image has a name, and is /appenv/start-NAME.
+    """
     program, *arguments = shlex.split(command)
     path = APPENV / "bin" / program
     if program in SHELLS and not path.exists():
@@ -108,9 +114,10 @@ def set_command(command: str) -> None:
         there = ", ".join(scripts()) or "none"
         raise Untrue(
             f"no wheel brings the program {program!r} (there are: {there}):"
-            " set COMMAND in deploy/settings.mk"
+            f" set COMMAND{name and '_' + name} in deploy/settings.mk"
         )
-    start = APPENV / "start"  # not in bin, where a wheel may have a program of that name
+    # not in bin, where a wheel may have a program of that name
+    start = APPENV / f"start{name and '-' + name}"
     line = f"exec {shlex.join([str(path), *arguments])}"
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
@@ -128,6 +135,8 @@ def main(arguments: list[str]) -> int:
             slim.bring_back(files, BASE)
         if len(arguments) > 1:
             set_command(arguments[1])
+            for name, command in json.loads("".join(arguments[2:]) or "{}").items():
+                set_command(command, name)
         else:
             shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
     except (Untrue, OSError, ValueError, zipfile.BadZipFile) as problem:

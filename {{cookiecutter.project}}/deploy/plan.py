@@ -27,7 +27,8 @@ class NotReady(Exception):
 class Wanted:
     """A release that is to run: the image that was pushed, and the options that are set here."""
 
-    project: str
+    project: str  # of another program of the image: with its name
+    repository: str
     digest: str
     image: str  # its ID
     architecture: str
@@ -69,7 +70,8 @@ def wanted(settings: dict[str, str]) -> Wanted:
     published = container.published(settings, settings["BIND"])
     ports = [words.split(":")[-2] for words in published[1::2] if not words.endswith("/udp")]
     return Wanted(
-        project=settings["PROJECT"],
+        project=settings["SERVICE"],
+        repository=name,
         digest=digest,
         image=image["Id"],
         architecture=image["Architecture"],
@@ -82,7 +84,9 @@ def wanted(settings: dict[str, str]) -> Wanted:
         ports=tuple(int(port) for port in ports),
         volumes=" ".join(container.volumes(settings)),
         environment=environment.text(environment.load()),
-        candidate=settings["CANDIDATE"] == "yes" and not container.is_on_the_host(options),
+        candidate=settings["CANDIDATE"] == "yes"
+        and not settings["ENDS"]
+        and not container.is_on_the_host(options),
     )
 
 

@@ -49,7 +49,7 @@ def matter(facts: Facts, project: str) -> str:
         return f"a container named {project} is here that no deploy made: rename it"
     if not runs.is_well:
         return f"the release is {runs.health}: make logs shows why, make rollback puts back"
-    if runs.policy != "always":
+    if runs.policy == "no":
         return "a reboot would not bring the release back: run make deploy"
     return ""
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # run.sh: run the image here as a server would, answering on 127.0.0.1:PORT; replaces one that runs.
+# A job, whose HEALTH is `ends`, is waited for and shown. PROGRAM is another command of the image.
 # run.sh stop: end it.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-container=$PROJECT-local
+container=$SERVICE-local
 
 # as_a_server FUNCTION ARGUMENT: what a deploy does on a server
 as_a_server() {
@@ -29,10 +30,20 @@ file=$(python3 "$DEPLOY/environment.py")
 [ -z "$file" ] || options+=(--env-file "$file")
 docker rm --force --volumes "$container" >/dev/null 2>&1 || true
 VOLUMES=$(python3 "$DEPLOY/container.py" volumes) as_a_server make_volumes "$PROJECT-run"
+if [ -n "$ENDS" ]; then
+    docker run --rm --name "$container" "${options[@]}" "$PROJECT-run" ||
+        die "$container ended with status $?"
+    say "$container has ended well"
+    exit
+fi
 if ! docker run --detach --name "$container" "${options[@]}" "$PROJECT-run" >/dev/null; then
     docker rm --force --volumes "$container" >/dev/null 2>&1 || true
     die "the container does not start; see above (is port $PORT taken? then: make run PORT=…)"
 fi
 as_a_server wait_healthy "$container" ||
     die "$container is not healthy; it is left for a look: docker logs $container"
-say "http://127.0.0.1:$PORT answers; end it with: make stop"
+if [ -n "$PROGRAM" ]; then
+    say "$container runs; its log: docker logs $container; end it with: make stop PROGRAM=$PROGRAM"
+else
+    say "http://127.0.0.1:$PORT answers; end it with: make stop"
+fi

@@ -11,7 +11,7 @@
 set -eu
 
 DOCKER=${DOCKER:-docker}
-HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-60}
+HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-120}
 STEADY=${STEADY:-5} # seconds that a release must have been up to be trusted
 
 docker() {
@@ -44,11 +44,27 @@ policy() {
     docker update --restart="$1" "$2" >/dev/null
 }
 
+# ends CONTAINER: it is a job, which is well when it has ended with status 0
+ends() {
+    [ "$(label "$1" ends)" = yes ]
+}
+
 # health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
-# one is `steady`
+# one is `steady`, and a job is `starting` until it has `ended`
 health() {
-    field '{{if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
+    # shellcheck disable=SC2016 # $ends is docker's
+    field '{{$ends := index .Config.Labels "slipway.ends"}}{{if and $ends (eq .State.Status "exited") (eq .State.ExitCode 0)}}ended{{else if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if $ends}}starting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
         "$1" || echo 'gone 0'
+}
+
+# show_refused CONTAINER: what to set when its log ends with a place that it may not write to
+show_refused() {
+    refused=$(docker logs --tail 200 "$1" 2>&1 |
+        grep -E 'Read-only file system|Permission denied|unable to open database file|readonly database|not writable' |
+        tail -n 1)
+    [ -n "$refused" ] || return 0
+    place=$(printf '%s\n' "$refused" | sed -nE "s/.*[\"']([^\"' ]+)[\"'].*/ (\1)/p")
+    echo "it wants to write where it may not$place: to /tmp it may, and to what VOLUMES names; VOLUMES := $PROJECT-files:/files in deploy/settings.mk gives it /files, to be named in COMMAND or run.env; RUN_OPTIONS := --workdir /tmp lets it write to its working directory"
 }
 
 show_why() {
@@ -58,6 +74,7 @@ show_why() {
         docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
         field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
             sed -n '/./s/^/    health: /p' | tail -n 3
+        show_refused "$1"
     } >&2 || true
 }
 
@@ -73,6 +90,7 @@ wait_healthy() {
         state=$(health "$1")
         up=$(($(date +%s) - began))
         case $state in
+        'ended '*) return 0 ;;
         "healthy $restarts") [ "$up" -lt "${2:-0}" ] || return 0 ;;
         "steady $restarts") [ "$up" -lt "$STEADY" ] || return 0 ;;
         "starting $restarts" | "created $restarts" | "unhealthy $restarts") ;;
@@ -83,7 +101,8 @@ wait_healthy() {
         esac
         if [ "$up" -ge "$HEALTH_TIMEOUT" ] && [ "${state% *}" != healthy ]; then
             show_why "$1"
-            printf '%s was not healthy within %s s\n' "$1" "$HEALTH_TIMEOUT" >&2 || true
+            well=$(ends "$1" && echo 'has not ended' || echo 'was not healthy')
+            printf '%s %s within %s s (HEALTH_TIMEOUT)\n' "$1" "$well" "$HEALTH_TIMEOUT" >&2 || true
             return 1
         fi
         sleep 0.1

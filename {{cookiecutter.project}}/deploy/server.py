@@ -32,7 +32,7 @@ class Container:
     labels: dict[str, str]
     image: str
     running: bool
-    health: str  # one word; `steady` is a running one without a check
+    health: str  # one word; `steady` is a running one without a check, `ended` a job that did well
     since: str  # when it was started, RFC 3339 in UTC
     restarts: int  # by docker itself
     policy: str
@@ -45,7 +45,7 @@ class Container:
     @property
     def is_well(self) -> bool:
         """Say whether it runs and is as healthy as can be said."""
-        return self.running and self.health in ("healthy", "steady")
+        return self.health == "ended" or (self.running and self.health in ("healthy", "steady"))
 
 
 @dataclass
@@ -207,9 +207,12 @@ def _container(read: dict[str, Any]) -> Container:
     health = read["health"] or "steady" if read["running"] else read["status"]
     if read["status"] == "restarting":
         health = "restarting"
+    labels = read["labels"] or {}
+    if labels.get("slipway.ends") and read["status"] == "exited" and read["exit"] == 0:
+        health = "ended"
     return Container(
         name=read["name"].lstrip("/"),
-        labels=read["labels"] or {},
+        labels=labels,
         image=read["image"],
         running=read["running"],
         health=health,

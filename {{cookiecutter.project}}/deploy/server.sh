@@ -11,7 +11,7 @@
 # A release is a container. Which one is which is said by names and restart policies alone, so that
 # whoever comes after a killed deploy, a restarted engine or a reboot sees what to do; docs/deploys.md
 # of the template has the steps and what a kill leaves at each.
-#   PROJECT             runs; `always` brings it back after a reboot
+#   PROJECT             runs; `always` brings it back after a reboot; a job, which ends, `on-failure`
 #   PROJECT-next        is to run; `no`, until it has proven healthy
 #   PROJECT-back        the same, for one that ran before
 #   PROJECT-try         the next one, tried beside what runs, without its ports
@@ -79,9 +79,14 @@ kept_name() {
     echo "$PROJECT-${release:-old}"
 }
 
+# lasting CONTAINER: the policy of one that is kept; a job that has ended is not started again
+lasting() {
+    if ends "$1"; then echo on-failure:3; else echo always; fi
+}
+
 # finish CONTAINER: it is healthy, and from now on the one that comes back after a reboot
 finish() {
-    policy always "$1"
+    policy "$(lasting "$1")" "$1"
     if exists "$PROJECT"; then
         policy no "$PROJECT"
         if exists "$PROJECT-previous"; then
@@ -149,7 +154,7 @@ revive() {
 
 # stands CONTAINER: it runs, or is started, and is healthy
 stands() {
-    case $(health "$1") in 'healthy '*) return 0 ;; esac
+    case $(health "$1") in 'healthy '* | 'ended '*) return 0 ;; esac
     revive "$1" && wait_healthy "$1"
 }
 
@@ -158,7 +163,7 @@ settle() {
     engine_is_back || return 1
     for new in "$PROJECT-next" "$PROJECT-back"; do
         exists "$new" || continue
-        if [ "$(field '{{.HostConfig.RestartPolicy.Name}}' "$new")" = always ]; then
+        if [ "$(field '{{.HostConfig.RestartPolicy.Name}}' "$new")" != no ]; then
             if exists "$PROJECT"; then
                 policy no "$PROJECT"
                 stop "$PROJECT"
@@ -173,8 +178,8 @@ settle() {
     remove "$PROJECT-try"
     exists "$PROJECT" || ! exists "$PROJECT-previous" || docker rename "$PROJECT-previous" "$PROJECT"
     exists "$PROJECT" || return 0
-    policy always "$PROJECT"
-    revive "$PROJECT"
+    policy "$(lasting "$PROJECT")" "$PROJECT"
+    ends "$PROJECT" || revive "$PROJECT"
 }
 
 # switch CONTAINER: let it run in place of the one that runs
@@ -192,7 +197,7 @@ switch() {
 deploy() {
     if [ "$(label "$PROJECT" release) $(label "$PROJECT" options)" = "$RELEASE $OPTIONS_SUM" ] &&
         stands "$PROJECT"; then
-        say "nothing to do: $RELEASE runs and is healthy"
+        say "nothing to do: $RELEASE $(ends "$PROJECT" && echo 'has ended well' || echo 'runs and is healthy')"
         exit_as 0
     fi
     # a stable local name: restart and rollback never need the registry
@@ -221,7 +226,11 @@ deploy() {
         switch "$PROJECT-next" "$STEADY"
     fi
     remove "$PROJECT-failed"
-    say "$RELEASE runs and is healthy"
+    if ends "$PROJECT"; then
+        say "$RELEASE has ended well; it runs again by: docker start --attach $PROJECT"
+    else
+        say "$RELEASE runs and is healthy"
+    fi
 }
 
 # found RELEASE: the container of a release that is kept, by the beginning of its name

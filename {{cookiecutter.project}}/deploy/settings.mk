@@ -22,7 +22,7 @@ PORT := {{ cookiecutter.port }}
 # What the base image starts from.
 BASE_IMAGE := {{ cookiecutter.base_image }}
 
-# What says that it is well: a path that answers on PORT, or tcp (PORT is open), or none.
+# What says that it is well: a path that answers on PORT, tcp (PORT is open), none; ends, of a job.
 HEALTH := {{ cookiecutter.__health }}
 
 # The server that make deploy is for, as user@server; the environment may say another.

@@ -15,6 +15,7 @@ Run as a program it prints `export NAME='value'` lines for the shell scripts to 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -39,7 +40,7 @@ DEFAULTS = {
     "COMMAND": "",
     "PORT": "8081",
     "HEALTH": "/",
-    "HEALTH_TIMEOUT": "60",
+    "HEALTH_TIMEOUT": "120",
     "BASE_IMAGE": "debian:trixie-slim",
     "DEPLOY_HOST": "",
     "BIND": "0.0.0.0",
@@ -64,6 +65,7 @@ DEFAULTS = {
     "DRY_RUN": "",
     "FORMAT": "text",
     "FOLLOW": "",
+    "PROGRAM": "",
 }
 
 # A word of a command line as a shell reads it too: what only a shell would do something with stands
@@ -86,7 +88,7 @@ RULES = {
         " and what only a shell can read as `sh -c '…'`",
     ),
     "CHECK_IMAGE": (r"yes|no", "`yes`, or `no` to leave that to `make check-image`"),
-    "HEALTH": (r"/[!-~]*|tcp|none", "a path such as `/`, or `tcp`, or `none`"),
+    "HEALTH": (r"/[!-~]*|tcp|none|ends", "a path such as `/`, or `tcp`, `none` or `ends`"),
     "BASE_IMAGE": (r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as `debian:trixie-slim`"),
     "DEPLOY_HOST": (
         r"(?:[A-Za-z0-9._@:\[\]-]+(?: [A-Za-z0-9._@:\[\]-]+)*)?",
@@ -121,8 +123,24 @@ PORTS = ("PORT", "REGISTRY_PORT")
 SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 COUNTS = ("PIDS", "KEEP", "PARALLEL")
 # Words that may stand in an environment for something else.
-TYPED = ("CANDIDATE", "KEEP", "STEADY", "WATCH", "PARALLEL", "RELEASE", "DRY_RUN", "FORMAT")
+TYPED = (
+    "CANDIDATE",
+    "KEEP",
+    "STEADY",
+    "WATCH",
+    "PARALLEL",
+    "RELEASE",
+    "DRY_RUN",
+    "FORMAT",
+    "PROGRAM",
+)
 WORDS = ("COMMAND", "SSH", "RUN_OPTIONS")  # as a shell would read them
+
+# What other commands of the image are called, as COMMAND_worker; a container has its name, and the
+# names of a release's other containers are taken.
+PROGRAM = re.compile(
+    r"COMMAND_(?!(?:next|back|try|previous|failed|volumes|local)$)([a-z][a-z0-9_]*)"
+)
 
 # Options of docker run that a deploy has settings for, or sets itself.
 OWN_OPTIONS = re.compile(
@@ -238,6 +256,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
         values[name] = value = value.strip()
         check(name, value, where)
     take_native(values, in_file, overrides)
+    take_programs(values, environment, in_file, overrides)
     # What the application listens on is part of the image; `make run PORT=…` only publishes it
     # elsewhere, and must not rebuild anything.
     port, line = in_file.get("PORT", (values["PORT"], 0))
@@ -269,6 +288,50 @@ def take_native(
     said = external.of(ROOT)
     words += native.unlike(said, words) if said else []
     values["NATIVE"] = " ".join(dict.fromkeys(words))
+
+
+def take_programs(
+    values: dict[str, str],
+    environment: dict[str, str],
+    in_file: dict[str, tuple[str, int]],
+    overrides: set[str],
+) -> None:
+    """Take the other commands, COMMAND_worker and so on, and what PROGRAM=worker makes of it.
+
+    HEALTH stays as it is: it is a part of the image, which is the same for all of them.
+    """
+    commands: dict[str, str] = {}
+    for name, (value, line) in in_file.items():
+        if not name.startswith("COMMAND_"):
+            continue
+        where = f"{name} in deploy/settings.mk, line {line},"
+        match = PROGRAM.fullmatch(name)
+        if not match:
+            raise SettingsError(
+                f"{where} has another container's name, or is not lowercase letters and digits:"
+                " write one such as COMMAND_worker"
+            )
+        commands[match[1]] = environment[name] if name in overrides else value.strip()
+        check("COMMAND", commands[match[1]], where)
+    values["COMMANDS"] = json.dumps(commands, sort_keys=True) if commands else ""
+    if "COMMANDS" in overrides and "DEPLOY_OVERRIDES" in environment:  # of a script that calls
+        values["COMMANDS"] = environment["COMMANDS"]
+    program = values["PROGRAM"]
+    if program and program not in commands:
+        there = ", ".join(sorted(commands)) or "none"
+        raise SettingsError(
+            f"PROGRAM is {program!r}, and deploy/settings.mk has no COMMAND_{program}"
+            f" (there are: {there})"
+        )
+    values["SERVICE"] = "-".join(filter(None, (values["PROJECT"], program)))
+    health = values["HEALTH"]
+    if program:
+        health = in_file.get(f"HEALTH_{program}", ("none", 0))[0].strip()
+        if health not in ("none", "ends"):
+            raise SettingsError(
+                f"HEALTH_{program} in deploy/settings.mk is {health!r}: write `none`, or `ends`"
+            )
+    values["ENDS"] = "yes" if health == "ends" else ""
 
 
 def check(name: str, value: str, where: str) -> None:
@@ -318,7 +381,7 @@ def exports(settings: dict[str, str]) -> str:
 
     What the shell calls goes by the same settings, whatever is written to the file meanwhile.
     """
-    names = " ".join((*DEFAULTS, "IMAGE_PORT"))
+    names = " ".join((*DEFAULTS, "IMAGE_PORT", "COMMANDS"))
     settings = {**settings, "PIP_NAMES": " ".join(PIP_SETTINGS), "DEPLOY_OVERRIDES": names}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
 

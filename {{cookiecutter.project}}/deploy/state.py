@@ -198,7 +198,9 @@ class Steps:
             listed = self.listings()[: 1 if pure else 2]
             mine = ("check.py", "elf.py", "linked.py", "loads.py", "imports.py")
             return {"key": digest(self.image_id("base"), listed, *_here(*mine))}
-        wanted = [self.settings[name] for name in ("COMMAND", "IMAGE_PORT", "HEALTH", "TAG")]
+        wanted = [
+            self.settings[name] for name in ("COMMAND", "COMMANDS", "IMAGE_PORT", "HEALTH", "TAG")
+        ]
         modules = ("slim", "install", "unpack", "bytecode", "lockfile", "store", "tools")
         these = ["run.docker", "healthcheck.py", *(f"{module}.py" for module in modules)]
         return {"key": digest(self.image_id("base"), wanted, self.listings(), *_here(*these))}

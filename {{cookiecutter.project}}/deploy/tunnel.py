@@ -17,7 +17,7 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
 
     The server chooses the port at its end. When it is worked on alone, a terminal shows progress.
     """
-    name, digest = f"{plan.wanted.project}-run", plan.wanted.digest
+    name, digest = plan.wanted.repository, plan.wanted.digest
     port = connection.forward(registry_port)
     prove(connection, port, name, digest)
     print(
