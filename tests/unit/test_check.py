@@ -160,6 +160,8 @@ def test_failed_import_is_explained_by_what_its_sources_load(
         (("crash", "ended by signal 11"), "ended by signal 11", ""),
         (("ModuleNotFoundError", "No module named 'uwsgi'", "uwsgi"), "", "cannot be imported"),
         (("ModuleNotFoundError", "No module named 'imp'", "imp"), "or a newer psycopg2", ""),
+        (("ModuleNotFoundError", "No", "pkg_resources"), "add setuptools<81 to the", ""),
+        (("ModuleNotFoundError", "No", "telnetlib"), "add standard-telnetlib to the", ""),
         (("ModuleNotFoundError", "No module", "_tkinter"), "ADD=apt:python3-tk", ""),
         (("other", "RuntimeError: no display"), "", "RuntimeError: no display"),
     ],

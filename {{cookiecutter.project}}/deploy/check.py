@@ -51,16 +51,20 @@ answers.flush()
 """
 # Parts of CPython that Debian has in packages of their own.
 OF_PYTHON = {"_tkinter": "apt:python3-tk", "tkinter": "apt:python3-tk", "_gdbm": "apt:python3-gdbm"}
+# What Python had, or a virtualenv, and has no more, and the distribution that brings it.
 GONE = {
-    "distutils",
-    "imp",
-    "asyncore",
-    "asynchat",
-    "smtpd",
-    "pkg_resources",
-    "cgi",
-    "telnetlib",
-    "pipes",
+    "pkg_resources": "setuptools<81",
+    "distutils": "setuptools",
+    "imp": "zombie-imp",
+    "audioop": "audioop-lts",
+    "cgi": "legacy-cgi",
+    **{
+        name: f"standard-{name}"
+        for name in (
+            *("asyncore", "asynchat", "smtpd", "aifc", "chunk", "crypt", "imghdr", "mailcap"),
+            *("nntplib", "pipes", "sndhdr", "sunau", "telnetlib", "uu", "xdrlib"),
+        )
+    },
 }
 
 
@@ -222,7 +226,8 @@ class Judge:
                 elif problem["kind"] in ("crash", "OSError", "ImportError"):
                     wrong.append(line)
                 elif problem["lacks"] in GONE:
-                    wrong.append(f"{line}: add setuptools to the requirements, or a newer {name}")
+                    brings = GONE[problem["lacks"]]
+                    wrong.append(f"{line}: add {brings} to the requirements, or a newer {name}")
                 else:
                     notes.append(line)
         return wrong, notes
