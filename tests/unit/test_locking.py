@@ -210,3 +210,31 @@ def test_sets_are_named_in_their_one_way(bench: Bench, tmp_path: Path) -> None:
         write(tree, pyproject_toml=pyproject(), own_py=MAKER, name=f"{name} 1.0", asks=asks)
         found[name] = locking.sets_of(backend.tree_at(tree), bench.builds(locking=True))
     assert found == {"one": {"[]"}, "two": {"[]", '["a"]'}}
+
+
+def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
+    bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as pip has begun with it, and before the compiler is installed."""
+    said = [
+        "  Collecting shop-tools[all]==1.0",
+        "  Collecting PyArrow>=7",
+        "Failed to build 'pyarrow'",
+    ]
+
+    def cannot(*_: object) -> None:
+        raise tools.Failure("no lock", said)
+
+    monkeypatch.setattr(backend, "compile_lock", cannot)
+    write(application, requirements_in="shop-tools[all]\n")
+
+    def lock_without_compiler() -> None:
+        builds = bench.builds(locking=True)
+        builds.without_compiler = True
+        locking.make(application, "", False, builds)
+
+    with pytest.raises(tools.NeedsCompiler):
+        lock_without_compiler()
+    monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
+    with pytest.raises(tools.Failure, match=r"^pyarrow does not work on PyPy: write PYTHON"):
+        lock_without_compiler()

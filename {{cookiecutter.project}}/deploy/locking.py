@@ -66,6 +66,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     try:
         backend.compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
+        refuse_on_pypy(collected(problem.output))  # what comes with others too, as far as is known
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             raise NeedsCompiler from None
         answer = why_not_built(problem.output)
@@ -118,8 +119,14 @@ def why_not_built(output: list[str]) -> str:
     if not any(BUILD_FAILED.search(line) for line in output):
         return ""  # the index was not reached, or has nothing that fits
     names = [match.group(1) or match.group(2) for match in map(UNBUILT.search, output) if match]
-    names = names or [match.group(1) for match in map(COLLECTED.search, output) if match]
-    return missing.explain(lockfile.normalize(names[-1]), "", output) if names else ""
+    names = [lockfile.normalize(name) for name in names] or collected(output)
+    return missing.explain(names[-1], "", output) if names else ""
+
+
+def collected(output: list[str]) -> list[str]:
+    """Name the distributions that pip has begun with, by what it said."""
+    found = [match.group(1) for match in map(COLLECTED.search, output) if match]
+    return [lockfile.normalize(name) for name in found]
 
 
 def copy_source(application: Path, scratch: Path) -> Path:
