@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs native-table adopt-table check fix clean
+.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs native-table adopt-table apps-table check fix clean
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ native-table: $(VENV)/ready ## build packages that need a C library from source,
 
 adopt-table: $(VENV)/ready ## adopt public repositories of several back ends and build them, and write docs/adopt.*
 	@$(VENV)/bin/python -m adopt_table
+
+apps-table: $(VENV)/ready ## bring applications from PyPI to a server, and write docs/apps.* (PYTHON=CPython too)
+	@$(VENV)/bin/python -m apps_table --python '$(PYTHON)'
 
 check: $(VENV)/ready ## the linters alone; changes no file
 	@$(VENV)/bin/python -m pytest tests/template/test_linters.py
