@@ -238,3 +238,26 @@ def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
     monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
     with pytest.raises(tools.Failure, match=r"^pyarrow does not work on PyPy: write PYTHON"):
         lock_without_compiler()
+
+
+@pytest.fixture
+def on_pypy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this interpreter be PyPy, which alone refuses some packages."""
+    monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
+
+
+@pytest.mark.parametrize("name", lockfile.not_on_pypy())
+@pytest.mark.usefixtures("on_pypy")
+def test_what_does_not_work_on_pypy_is_refused_before_anything_is_fetched(
+    bench: Bench, application: Path, name: str
+) -> None:
+    """The index of this test has no file: the name alone is enough, as people write it."""
+    write(application, requirements_in=f"{name.replace('-', '_').title()}[x] >= 1\n")
+    use = lockfile.not_on_pypy()[name]
+    with pytest.raises(tools.Failure) as failure:
+        lock(bench, application)
+    said = str(failure.value)
+    assert said.startswith(f"{name} does not work on PyPy: ")
+    assert said.endswith("write PYTHON := python3 into deploy/settings.mk")
+    assert f"use {use} instead, or " in said if use else "use" not in said
+    assert name not in use.split()
