@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.tables import cell
+
+# What make and the scripts say when a step of theirs has said why.
+NOTHING_SAID = r"make: |build\.sh: wheels: not built|lock\.sh: no lock"
 
 HEAD = """\
 # Packages that need a C library, built from source
@@ -48,6 +52,6 @@ def section(python: str, rows: dict[str, Any]) -> str:
 
 
 def brief(row: dict[str, Any]) -> str:
-    """Give the last line of what went wrong that is not make's, as a table's cell takes it."""
-    lines = [line for line in str(row["error"]).splitlines() if not line.startswith("make: ")]
+    """Give the last line of what went wrong that says more than that it did."""
+    lines = [line for line in str(row["error"]).splitlines() if not re.match(NOTHING_SAID, line)]
     return cell(lines[-1]) if lines else ""
