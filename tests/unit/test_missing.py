@@ -315,6 +315,24 @@ def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.Monke
     assert missing.searched_in(answer) == ["z"]
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Please install libfrob, then try again", "libfrob"),
+        ("Could not run frob-config: no such thing", "bin/frob-config"),
+        ("Package frob-2.0 was not found in the pkg-config search path.", "frob-2.0"),
+        (
+            "Could NOT find Doxygen (missing: X)\nCould NOT find Frob (missing: FROB_LIBRARY)",
+            "Frob",
+        ),
+    ],
+)
+def test_what_is_asked_for_and_known_to_nobody_is_looked_for(said: str, name: str) -> None:
+    """The last of them, where nothing else says why the build ended."""
+    answer = missing.explain("some", "1", said.splitlines())
+    assert missing.searched_in(answer) == [name]
+
+
 def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     """A library of that name, which may be there already, is something else."""
     answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])

@@ -183,7 +183,7 @@ def answers(
             if library is not None and is_missing(library, here):
                 found.setdefault(library.name, Answer(library.name, str(missing)))
             # of a library that is there another part may be missing, which is another package's
-            elif patterns is FATAL or missing.kind in (MODULE, CMAKE):
+            elif patterns is FATAL or is_distinct(missing):
                 unknown.append(missing)
         if found:
             unknown = []
@@ -195,6 +195,11 @@ def answers(
     for word in known:
         found.setdefault(word, Answer(word, "as is known of it"))
     return list(found.values()), unknown
+
+
+def is_distinct(missing: Missing) -> bool:
+    """Say whether what is only tried is a name of the system's and no word of a sentence."""
+    return missing.kind in (MODULE, CMAKE) or bool(re.search(r"^lib\w{2}|-config$", missing.name))
 
 
 def built_with(name: str) -> list[native.Library]:
@@ -318,7 +323,8 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         )
     if unknown:
         # of what is only tried the last one ended it
-        first = unknown[-1] if unknown[-1].kind in (HEADER, CMAKE) else unknown[0]
+        *_, last = listed = fatal or unknown
+        first = last if last.kind == HEADER or not fatal else listed[0]
         if is_this_machine():
             return f"{who} needs {first.name}, which the catalogue does not know: install it"
         where = f"bin/{first.name}" if first.kind == PROGRAM else first.name

@@ -78,7 +78,7 @@ def patterns_for(name: str) -> list[str]:
         rf"usr/(lib|share)/([^ ]*/)?pkgconfig/({plain}|{plain.lower()})\.pc",
         rf"usr/(lib|share)/([^ ]*/)?({cmake})\.cmake",
         rf"usr/s?bin/{plain}",
-        rf"usr/lib/([^ ]*/)?lib{plain}\.(so|a)",
+        rf"usr/lib/([^ ]*/)?(lib)?{plain}\.(so|a)",
     ]
 
 
