@@ -18,9 +18,9 @@ NEXT = {
     "hello": SAMPLE,
     "attachments": SAMPLE,
     "existing": """\
-{project} is ready for an application (pyproject.toml, setup.py or requirements.in):
+{project} is ready for an application (pyproject.toml, setup.py, requirements.in or plain files):
     put it into {project}, or copy deploy/ into its repository
-    make wheels image run""",
+    make adopt""",
 }
 
 INCLUDE = "include deploy/deploy.mk"

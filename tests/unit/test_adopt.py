@@ -75,6 +75,32 @@ def test_what_is_found_is_shown_with_its_line(project: Project) -> None:
     }
 
 
+def test_files_that_nothing_installs_are_named(project: Project) -> None:
+    """What is beside the application is left out, and what git ignores; a command may start one."""
+    put(
+        project,
+        app__py="",
+        config__json="{}",
+        README__md="",
+        Makefile="",
+        requirements__txt="idna\n",
+        secrets__ini="",
+        __gitignore="secrets.ini\n",
+        Dockerfile="FROM python:3.13\nCMD python ./app.py --quiet\n",
+    )
+    for folder in ("templates", "tests"):
+        (project.path / folder).mkdir()
+        (project.path / folder / "page.html").write_text("", encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet"], cwd=project.path, check=True)
+    assert found(project)["FILES"] == (
+        "app.py config.json templates",
+        "no pyproject.toml installs them",
+    )
+    assert found(project)["COMMAND"] == ("python ./app.py --quiet", "Dockerfile:2")
+    put(project, pyproject__toml=PYPROJECT)
+    assert "FILES" not in found(project)
+
+
 def test_nothing_is_written_unless_it_is_told_to(project: Project) -> None:
     """A stray YES in the environment does not tell it; the command to run next is named."""
     put(project, pyproject__toml=PYPROJECT)
@@ -186,7 +212,6 @@ def test_each_place_is_read(
         ),
         ({"manage__py": ""}, "COMMAND='gunicorn --bind 0.0.0.0:8081 PROJECT.wsgi'"),
         ({"Dockerfile": "FROM x\nCMD python app.py\n"}, "Dockerfile:2 starts a file"),
-        ({"app__py": "", "requirements__txt": "flask\n"}, "app.py is in no package"),
         ({"requirements__txt": "flask\n"}, "its lock is requirements.lock"),
         (
             {"uv__lock": '[[package]]\nname = "six"\nversion = "1"\n'},

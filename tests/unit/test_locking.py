@@ -168,7 +168,7 @@ def test_a_source_that_cannot_say_what_it_needs_is_locked_as_far_as_it_does(
 def test_nothing_to_lock_is_said(bench: Bench, application: Path) -> None:
     """With what to write."""
     write(application, README_md="a shop")
-    with pytest.raises(tools.Failure, match=r"there is nothing to lock: write a pyproject\.toml"):
+    with pytest.raises(tools.Failure, match=r"there is nothing to build: write a pyproject\.toml"):
         lock(bench, application)
 
 

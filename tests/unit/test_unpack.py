@@ -175,11 +175,12 @@ def test_the_files_of_each_scheme_come_to_lie_where_they_belong(
         ("one-1.0.data/purelib/one/a.py", "/packages/one/a.py"),
         ("one-1.0.data/platlib/one.py", "/packages/one.py"),
         ("one-1.0.data/scripts/one", "/bin/one"),
+        ("one-1.0.data/data/app/one.py", "/app/one.py"),
     ],
 )
 def test_where_a_file_comes_to_lie_is_known_from_its_name(path: str, expected: str) -> None:
     """In the .data folder, below the name of its kind."""
-    schemes = {"purelib": "/packages", "platlib": "/packages", "scripts": "/bin"}
+    schemes = {"purelib": "/packages", "platlib": "/packages", "scripts": "/bin", "data": "/"}
     assert unpack.place_of(path, schemes) == Path(expected)
 
 

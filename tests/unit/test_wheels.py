@@ -341,7 +341,7 @@ def test_a_lock_of_nothing_is_refused(workshop: Workshop) -> None:
     """`make lock` in an empty repository says what is missing, and prints no lock."""
     done = workshop.run("lock")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "there is nothing to lock: write a pyproject.toml" in done.stderr
+    assert "there is nothing to build: write a pyproject.toml" in done.stderr
 
 
 def test_the_interpreter_is_named_as_locks_name_it() -> None:

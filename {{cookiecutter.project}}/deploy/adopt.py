@@ -21,7 +21,7 @@ from findings import Finding, Repository
 from settings import DEPLOY, ROOT, die
 
 SETTINGS = DEPLOY / "settings.mk"
-WRITTEN = ("PROJECT", "COMMAND", "PORT", "PYTHON", "NATIVE")
+WRITTEN = ("PROJECT", "FILES", "COMMAND", "PORT", "PYTHON", "NATIVE")
 # What python3 and pypy3 are in Debian's releases.
 VERSIONS = {
     "bullseye": {"python3": (3, 9), "pypy3": (3, 7)},
@@ -38,6 +38,7 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     said: list[str] = []
     candidates = {
         "PROJECT": findings.first(repository.names()),
+        "FILES": None if settings["FILES"] else repository.files(),
         "PORT": findings.first(repository.ports()),
         "PYTHON": findings.first(repository.interpreters()),
         "NATIVE": findings.first(repository.libraries(settings["NATIVE"])),
@@ -45,7 +46,8 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     chosen += [each for name, each in candidates.items() if each and name not in taken]
     if "COMMAND" not in taken:
         port = next((each.value for each in chosen if each.setting == "PORT"), settings["PORT"])
-        command = command_of(repository, port, said)
+        files = next((each.value for each in chosen if each.setting == "FILES"), settings["FILES"])
+        command = command_of(repository, port, files.split(), said)
         chosen += [command] if command else []
     good = []
     for each in chosen:
@@ -57,7 +59,9 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     return sorted(good, key=lambda each: WRITTEN.index(each.setting)), said
 
 
-def command_of(repository: Repository, port: str, said: list[str]) -> Finding | None:
+def command_of(
+    repository: Repository, port: str, files: list[str], said: list[str]
+) -> Finding | None:
     """Choose what starts the application; what hinders that is added to said."""
     started = [
         each._replace(value=findings.as_command(each.value, port)) for each in repository.started()
@@ -71,10 +75,13 @@ def command_of(repository: Repository, port: str, said: list[str]) -> Finding | 
             and (program != "sh" or each.value.startswith("sh -c "))
             and program not in ("bash", "uv", "poetry", "pdm", "pipenv", "hatch", "npm")
         ):
-            if program.startswith("python") and not each.value.partition(" ")[2].startswith("-m "):
+            started_file = each.value.split(" ")[1:2]
+            if program.startswith("python") and started_file not in ([], ["-m"]):
+                if started_file[0].removeprefix("./").split("/")[0] in files:
+                    return each
                 said.append(
-                    f"{each.where} starts a file, `{each.value}`: the image has installed packages"
-                    " alone, so give it a console script, or COMMAND := python -m MODULE"
+                    f"{each.where} starts a file, `{each.value}`, which nothing installs: name it"
+                    " in FILES, or give it a console script, or COMMAND := python -m MODULE"
                 )
                 continue
             return each
@@ -115,13 +122,6 @@ def notes(repository: Repository, settings: dict[str, str]) -> Iterator[str]:
                 f" {release.group()} is {version[0]}.{version[1]}{use}"
             )
     yield from lock_notes(repository)
-    if not lockfile.is_distribution(repository.folder):
-        modules = [path.name for path in sorted(repository.folder.glob("*.py"))]
-        if modules:
-            yield (
-                f"{modules[0]} is in no package: the image has what a pyproject.toml or a setup.py"
-                " installs, and what requirements.in or requirements.txt names"
-            )
 
 
 def lock_notes(repository: Repository) -> Iterator[str]:

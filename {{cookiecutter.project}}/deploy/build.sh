@@ -170,6 +170,8 @@ run_image() {
         # podman's dockerfiles have no --start-interval
         if is_podman; then sed 's/ --start-interval=[^ ]*//' "$DEPLOY/run.docker"; else cat "$DEPLOY/run.docker"; fi
         printf '%s\n' "$base_environment"
+        # where a shell or a command beside the application begins, as it does itself
+        [ -z "$FILES" ] || echo 'WORKDIR /appenv/app'
     } >"$file"
     build "$PROJECT" --file "$file" --build-arg BASE="$IMAGES-base" \
         --build-arg TOOLS="$IMAGES-builder:tools" "$@" "$ROOT/$WHEELHOUSE"
@@ -184,7 +186,7 @@ image() {
         [ -n "${DEPLOY_COMMIT:-}" ] || [ -z "$(git -C "$ROOT" status --porcelain -- .)" ] ||
             revision=$revision-dirty
     fi
-    version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt")
+    version=$(sed -n 's/^[^#][^=]*==\([^ ]*\) .*/\1/p' "$ROOT/$WHEELHOUSE/app/requirements.txt" | tail -n 1)
     say "image: $IMAGES-run${TAG:+:$TAG}, which runs $COMMAND"
     # shellcheck disable=SC2154 # these come with the settings, or from pin.py
     run_image --tag "$IMAGES-run" ${TAG:+--tag "$IMAGES-run:$TAG"} \

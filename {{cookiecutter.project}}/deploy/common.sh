@@ -81,7 +81,7 @@ run_builder() {
     local environment=() name
     # by name only: a password in an index's address shows in no process list
     # shellcheck disable=SC2086 # names have no blanks
-    for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE SCM_VERSION); do
+    for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE SCM_VERSION PROJECT FILES); do
         environment+=(--env "$name")
     done
     own_folder "$ROOT/wheelhouse"

@@ -15,12 +15,21 @@ from typing import Any, NamedTuple
 
 import lockfile
 import otherlocks
+import scm
 import settings
 import tables
 
 SCRIPTS = (("project", "scripts"), ("project", "gui-scripts"), ("tool", "poetry", "scripts"))
 DOCKERFILES = ("Dockerfile", "Containerfile", "docker/Dockerfile")
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+# What lies at the top of a repository, and is no part of the application that it holds.
+BESIDE = re.compile(
+    r"\..*|(GNU)?[Mm]akefile|(Docker|Container|Proc|Pip|Vagrant)file.*|[\w.-]*compose[\w.-]*\.ya?ml"
+    r"|.*\.(md|rst|lock|sh|bat)|(README|LICEN[CS]E|COPYING|NOTICE|AUTHORS|CHANGELOG|CHANGES)(\..*)?"
+    r"|[\w-]*requirements[\w.-]*|constraints\.txt|runtime\.txt|pyproject\.toml|setup\.cfg|tox\.ini"
+    r"|pytest\.ini|mypy\.ini|package(-lock)?\.json|(conftest|noxfile|tasks|fabfile)\.py"
+    r"|tests?|docs?|examples?|dist|build|htmlcov"
+)
 PORT = r"[1-9][0-9]{0,4}"
 # What says a port on a command line.
 PORT_OPTION = re.compile(
@@ -192,6 +201,25 @@ class Repository:
         except (OSError, ValueError) as problem:
             self._say(f"{problem}; it is left out")
             return None
+
+    def files(self) -> Finding | None:
+        """Give FILES of an application that no back end installs: what is at the top.
+
+        What is not of the application is left out. None where a back end installs it, or
+        where there is no Python.
+        """
+        if lockfile.is_distribution(self.folder):
+            return None
+        tracked = scm.files(self.folder)
+        names = [name for name, _ in lockfile.files_of(self.folder)]
+        tops: dict[str, list[str]] = {}
+        for name in names if tracked is None else filter(tracked.__contains__, names):
+            top = name.split("/")[0]
+            if not BESIDE.fullmatch(top) and not re.search(r"[\s\\\"'*?]", top):
+                tops.setdefault(top, []).append(name)
+        if not any(name.endswith(".py") for each in tops.values() for name in each):
+            return None
+        return Finding("FILES", " ".join(sorted(tops)), "no pyproject.toml installs them")
 
     def requires_python(self) -> Finding | None:
         """Give what the project says of Python's version."""

@@ -37,6 +37,9 @@ APPENV = Path(os.environ.get("APPENV", "/appenv"))
 # What reads a COMMAND that is more than a program and its arguments.
 SHELLS = ("sh", "bash")
 
+# Its own files are found before those of packages, as where it was written.
+FIRST = 'export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"'
+
 # The whole base image, of which slim.py has left the greater part.
 BASE = Path("/opt/base")
 
@@ -119,6 +122,9 @@ def set_command(command: str, name: str = "") -> None:
     # not in bin, where a wheel may have a program of that name
     start = APPENV / f"start{name and '-' + name}"
     line = f"exec {shlex.join([str(path), *arguments])}"
+    folder = APPENV / "app"  # FILES, see files.py
+    if folder.is_dir():
+        line = f"cd {shlex.quote(str(folder))}\n{FIRST}\n{line}"
     start.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     start.chmod(0o755)
 

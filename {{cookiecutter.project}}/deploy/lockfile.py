@@ -80,6 +80,12 @@ def files_of(application: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(application).as_posix(), path
 
 
+NOTHING = (
+    "there is nothing to build: write a pyproject.toml for the application, or a requirements.in"
+    " that names one; files that nothing installs are named by FILES in deploy/settings.mk"
+)
+
+
 class NotPinned(ValueError):
     """A requirement without == or --hash; the message is its line."""
 

@@ -39,11 +39,11 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     The present lock's text keeps what it pins where that is still allowed, unless upgrade.
     """
     wanted = lockfile.sources(application)
+    header = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n"
+    if not wanted and builds.environment.get("FILES"):
+        return header
     if not wanted:
-        raise Failure(
-            "there is nothing to lock: write a pyproject.toml for the application,"
-            " or a requirements.in that names one"
-        )
+        raise Failure(lockfile.NOTHING)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
     refuse_on_pypy(asked_for(source, wanted))  # before it is compiled, which takes minutes
@@ -77,7 +77,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
     text = otherlocks.noted(text, other)
-    return lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + text
+    return header + text
 
 
 def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[str]:

@@ -1,11 +1,13 @@
-"""The version of an application whose back end takes it from version control.
+"""What version control says of an application: its files, and its version.
 
-The builder has no repository: back ends are told what git says here. Tag v1.2 is 1.2, three commits
-after it is 1.2.post3, and without a tag or git it is 0.
+Some back ends take the version from there, and the builder has no repository: they are told what
+git says here. Tag v1.2 is 1.2, three commits after it is 1.2.post3, and without a tag or git it is
+0.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -39,6 +41,16 @@ def version(application: Path) -> str:
     if not match:
         return "0"
     return match[1] + (f".post{match[3]}" if match[3] != "0" else "")
+
+
+def files(application: Path) -> set[str] | None:
+    """Name the files that git has, or would have after `git add .`; None where there is no git."""
+    command = ["git", "-C", str(application), "ls-files", "-z", "-co", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return set(filter(None, os.fsdecode(done.stdout).split("\0")))
 
 
 def variables(found: str) -> dict[str, str]:

@@ -16,6 +16,9 @@ CHECK_IMAGE := yes
 # The console script that the container runs, and its arguments; or sh -c '…', with $$ for $.
 COMMAND := {{ cookiecutter.command | replace('$', '$$') | replace('#', '\\#') }}
 
+# Files and folders that no wheel brings: app.py templates static. They are where it starts.
+FILES :=
+
 # The port that it listens on; the application finds it in its environment as PORT.
 PORT := {{ cookiecutter.port }}
 

@@ -38,6 +38,7 @@ DEFAULTS = {
     "NATIVE": "",
     "CHECK_IMAGE": "yes",
     "COMMAND": "",
+    "FILES": "",
     "PORT": "8081",
     "HEALTH": "/",
     "HEALTH_TIMEOUT": "120",
@@ -87,6 +88,10 @@ RULES = {
         "a console script and its arguments, as in `run-the-app` or `gunicorn -w 2 'shop:app()'`;"
         " and what only a shell can read as `sh -c '…'`",
     ),
+    "FILES": (
+        r"(?:(?: |^)(?!/|deploy(?: |$)|(?:\S*/)?\.\.(?:[/ ]|$))[^\s\\\"'*?]+)*",
+        "files and folders of the application, as in `app.py templates static`, or `.` for all",
+    ),
     "CHECK_IMAGE": (r"yes|no", "`yes`, or `no` to leave that to `make check-image`"),
     "HEALTH": (r"/[!-~]*|tcp|none|ends", "a path such as `/`, or `tcp`, `none` or `ends`"),
     "BASE_IMAGE": (r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as `debian:trixie-slim`"),
@@ -124,6 +129,7 @@ SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 COUNTS = ("PIDS", "KEEP", "PARALLEL")
 # Words that may stand in an environment for something else.
 TYPED = (
+    "FILES",
     "CANDIDATE",
     "KEEP",
     "STEADY",

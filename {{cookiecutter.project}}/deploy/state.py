@@ -191,6 +191,8 @@ class Steps:
             where = self.settings["WHEELHOUSE"]
             version = self.settings.get("SCM_VERSION")
             made_by += [version] if version else []
+            named = self.settings["FILES"]
+            made_by += [named, self.settings["PROJECT"]] if named else []
             return {"key": digest(made_by, where, lock_text()), "files": self._files}
         if step == "check":
             # a changed line of an application of pure Python asks for no other library

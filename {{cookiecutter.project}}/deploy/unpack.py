@@ -74,8 +74,9 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
             for (path, *_), _, _ in source.get_contents():
                 files += filter(Path.is_file, [place_of(str(path), schemes)])
     if compiled:
-        inside = (path for path in files if packages in path.parents)
-        modules = (path for path in inside if TESTS.isdisjoint(path.relative_to(packages).parts))
+        places = {packages, virtualenv / "app"}  # the second one's are FILES, see files.py
+        inside = (path for path in files if places.intersection(path.parents))
+        modules = (path for path in inside if TESTS.isdisjoint(path.relative_to(virtualenv).parts))
         bytecode.compile_modules(virtualenv / "bin" / "python", modules)
     return files
 

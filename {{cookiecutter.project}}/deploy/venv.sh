@@ -68,7 +68,7 @@ if [ ! -e "$lock" ]; then
     mv "$lock.new" "$lock"
     say "wrote $(basename "$lock"): commit it"
 fi
-sums="$(python3 "$DEPLOY/state.py" sources) $who"
+sums="$(python3 "$DEPLOY/state.py" sources) $who${FILES:+ $FILES}"
 if [ "$(cat "$appenv/.made" 2>/dev/null)" = "$sums" ]; then
     [ "${1:-venv}" != venv ] || say "venv: nothing to do"
 else
@@ -90,6 +90,11 @@ serve)
         die "no wheel brings the program ${words[0]}: set COMMAND in deploy/settings.mk"
     say "http://127.0.0.1:$PORT (Ctrl-C ends it)"
     export PORT PYTHONUNBUFFERED=1 PATH="$appenv/bin:$PATH"
+    if [ -d "$appenv/app" ]; then
+        # the settings' FILES, as in the image
+        cd "$appenv/app"
+        export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    fi
     exec python3 "$DEPLOY/environment.py" exec "$program" "${words[@]:1}"
     ;;
 *) die "there is no job $1: use venv.sh or venv.sh serve" ;;

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import backend
+import files as plainfiles
 import lockfile
 import locking
 import missing
@@ -97,7 +98,7 @@ def is_true(
 
 
 def build_application(application: Path, lock: str, place: Path, builds: Builds) -> None:
-    """Make place hold the application's own wheel, or nothing when there is no application.
+    """Make place hold the application's own wheel and that of FILES, or what there is of these.
 
     Which of its files did not matter is written beside place, for state.py. Without a compiler,
     NeedsCompiler says that the back end started a program, which may have been that.
@@ -109,6 +110,7 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
         # a link is not read, but what it leads to
         links = {name for name, path in paths.items() if path.is_symlink()}
         matter = {*backend.CONFIGURATION, *links}
+        wheel = None
         if lockfile.is_distribution(application):
             reads = builds.scratch / "reads"
             try:
@@ -133,6 +135,13 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
             say(f"built {wheel.name}")
             # a back end that reads nothing is one that cannot be listened to
             matter |= read_files(reads, files) or files
+        names = builds.environment.get("FILES", "").split()
+        if names:
+            version = wheelhouse.name_of(wheel)[1] if wheel else plainfiles.VERSION
+            project = builds.environment["PROJECT"]
+            made = plainfiles.wheel_of(source, names, project, version, new)
+            say(f"packed {made.name}")
+            matter |= {name for name, _ in plainfiles.named(source, names)}
         wheelhouse.list_in(new, f"# {lockfile.system()}\n")
         store.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
 
@@ -187,11 +196,9 @@ def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: 
     wheelhouse: the application is only read.
     """
     path = lockfile.lock_path(options.application)
-    if not path.is_file() and not lockfile.sources(options.application):
-        raise Failure(
-            "there is nothing to build: write a pyproject.toml for the application,"
-            " or a requirements.in that names one"
-        )
+    has_files = bool(environment.get("FILES"))
+    if not (path.is_file() or has_files or lockfile.sources(options.application)):
+        raise Failure(lockfile.NOTHING)
     reason = why_not(path)
     if reason:
         say(reason)
