@@ -23,7 +23,7 @@ def complaint(said: str, name: str) -> str:
         line
         for line in said.splitlines()
         if not line.startswith(f"{name}: ")
-        and not re.match(r"make(\[\d\])?: \*\*\* |.*: nothing to do|push\.sh: ", line)
+        and not re.match(r"make(\[\d\])?: \*\*\* |.*: nothing to do|push\.py: ", line)
     ]
     assert len(lines) == 1, said
     assert not rest, said

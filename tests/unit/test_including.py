@@ -27,7 +27,7 @@ run stop: ; @echo their $@
 @pytest.fixture(params=["before", "after"])
 def owned(request: pytest.FixtureRequest, project: Project) -> Project:
     """A repository whose Makefile has the include line before or after its own rules."""
-    for script in ("clean.sh", "run.sh", "push.sh", "deploy.py", "build.sh"):
+    for script in ("clean.sh", "run.sh", "push.py", "deploy.py", "build.sh"):
         path = project.path / "deploy" / script
         path.write_text(f'#!/bin/sh\necho "our {script}" $*; env\n')
     text = INCLUDE + RULES if request.param == "before" else RULES + INCLUDE
@@ -66,7 +66,7 @@ def test_ours_is_there_by_its_long_name(owned: Project) -> None:
     assert said(owned, "slipway-run")[1] == "our run.sh"
     (owned.path / "Makefile").open("a").write("push: ; @echo their push\n")
     lines = [line for line in said(owned, "deploy") if line.startswith(("our", "their"))]
-    assert lines == ["our push.sh", "our deploy.py deploy"]
+    assert lines == ["our push.py", "our deploy.py deploy"]
 
 
 def test_targets_that_are_nobody_elses_have_their_short_names(owned: Project) -> None:
@@ -138,7 +138,7 @@ def test_a_makefile_without_targets_is_for_ours(project: Project) -> None:
 
 def test_no_exported_variable_of_theirs_reaches_a_script(project: Project) -> None:
     """Whatever it is called; what is typed and what the shell exported does."""
-    (project.path / "deploy" / "push.sh").write_text("#!/bin/sh\nenv\n")
+    (project.path / "deploy" / "push.py").write_text("#!/bin/sh\nenv\n")
     names = ["PYTHON", "TAG", "PORT", "VENV", "BUILDER", "QUIET", "DOCKER", "BIND"]
     write(project, "".join(f"export {name} := theirs\n" for name in names) + INCLUDE)
     lines = said(project, "push", DOCKER="podman")

@@ -74,6 +74,23 @@ def test_nothing_is_to_be_done_when_it_runs_and_is_well(lines: list[str], nothin
     assert made(*lines).nothing_to_do is nothing
 
 
+@pytest.mark.parametrize(
+    ("api", "options", "early"),
+    [
+        ("1.44", "--init", True),
+        ("1.5", "--init", False),
+        ("1.43", "--init", False),
+        ("", "--init", False),
+        ("1.45", "--init --no-healthcheck", False),
+    ],
+)
+def test_a_release_is_asked_early_where_docker_can(api: str, options: str, early: bool) -> None:
+    """An older docker, and one that is to ask nothing, would refuse the option."""
+    facts = told("docker docker", f"engine 26.1 amd64 {api}")
+    found = plan.Plan("server", dataclasses.replace(WANTED, options=options), facts).early
+    assert found == ("--health-start-interval 500ms" if early else "")
+
+
 def test_only_layers_that_are_not_there_are_sent() -> None:
     """By what the images' configurations name, not by what was pushed before."""
     assert made().missing == [100_000, 2_000]

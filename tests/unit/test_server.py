@@ -93,7 +93,7 @@ def test_everything_that_is_told_is_understood() -> None:
     """Lines that server-survey.sh writes."""
     facts = told(
         "docker sudo -n docker",
-        "engine 26.1.5+dfsg1 amd64",
+        "engine 26.1.5+dfsg1 amd64 1.45",
         "security [name=seccomp,profile=builtin name=rootless]",
         "free /dev/vda 100 50 40 60% /",
         'layers ["sha256:a","sha256:b"]',

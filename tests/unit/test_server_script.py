@@ -29,19 +29,21 @@ def test_a_container_that_no_deploy_made_is_left_alone(
     here: Any, program: Program, capfd: pytest.CaptureFixture[str], job: str, name: str
 ) -> None:
     """Whichever of a release's names it has."""
-    case = f'case "$*" in *.Name*" {name}") echo /{name} ;; *.Name*) exit 1 ;; esac'
+    seen = f"/{name}|project=|release=|options=|policy=no|running=true|"
+    case = f'case "$*" in "ps "*) echo 1d ;; *.Name*" 1d") echo "{seen}" ;; *) exit 1 ;; esac'
     docker = program("docker", f'echo "$*" >>"$0.log"; {case}')
     assert performed(here, job) == 1
     assert f"a container named {name} is here that no deploy made" in capfd.readouterr().err
     asked = docker.with_name("docker.log").read_text().splitlines()
-    assert {line.split()[1] for line in asked} == {"inspect"}
+    assert [line.split()[:2] for line in asked] == [["ps", "--all"], ["container", "inspect"]]
 
 
 def test_the_beginning_of_an_id_is_no_name(
     here: Any, program: Program, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A project may be called `be`, and docker takes that for a container's ID."""
-    program("docker", 'case "$*" in *.Name*) echo /beef ;; esac')
+    seen = "/beef|project=shop|release=|options=|policy=always|running=true|"
+    program("docker", f'case "$*" in "ps "*) echo beef ;; *.Name*) echo "{seen}" ;; esac')
     assert performed(here, "rollback", PROJECT="be") == 1
     assert "there is no previous release of be here" in capfd.readouterr().err
 

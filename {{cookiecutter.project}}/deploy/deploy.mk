@@ -114,7 +114,7 @@ $(DEPLOY_PREFIX)stop: ## end what `make run` started
 	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/run.sh' stop
 
 $(DEPLOY_PREFIX)push: ## send the image to the registry on loopback
-	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/push.sh'
+	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/push.py'
 
 $(DEPLOY_PREFIX)deploy: $(DEPLOY_PREFIX)push ## put the pushed image on DEPLOY_HOST; keep it when healthy, else put back (DRY_RUN=1: say the plan)
 	@$(DEPLOY_UNSET)'$(DEPLOY_FOLDER)/deploy.py' deploy

@@ -109,6 +109,7 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
         OPTIONS=wanted.options,
+        EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
         PUBLISHED=wanted.published,
         VOLUMES=wanted.volumes,

@@ -51,6 +51,11 @@ def ask(docker: str, *arguments: str) -> str:
     return done.stdout
 
 
+def is_podman(docker: str) -> bool:
+    """Say whether a docker command is podman by another name."""
+    return ask(docker, "--version").startswith("podman")
+
+
 def platform(docker: str) -> str:
     """Name what the engine's own images are for, as PLATFORM has it; empty when it does not say."""
     try:

@@ -5,7 +5,6 @@ Each job is one of these:
 
     registry.py up PORT                status 0 when it answers
     registry.py wait PORT              until it answers, at most 30 seconds
-    registry.py digest PORT NAME TAG   print the digest of an image; status 1 when it has none
     registry.py prune PORT NAME KEPT   remove all images of a name but that digest; print how many
 """
 
@@ -97,10 +96,6 @@ def prune(port: int, name: str, kept: str) -> int:
 def main(arguments: list[str]) -> int:
     """Do what the module's docstring says; gives the exit status."""
     job, port, *rest = arguments
-    if job == "digest":
-        found = digest(int(port), *rest)
-        print(found)
-        return 0 if found else 1
     if job == "prune":
         count = prune(int(port), *rest)
         print(count)

@@ -10,7 +10,7 @@ container=$SERVICE-local
 # as_a_server FUNCTION ARGUMENT: what a deploy does on a server
 as_a_server() {
     # shellcheck disable=SC2016 # expanded by that shell
-    sh -c '. "$0"; "$@"' "$DEPLOY/server-container.sh" "$@"
+    PODMAN=$(is_podman && echo yes) sh -c '. "$0"; "$@"' "$DEPLOY/server-container.sh" "$@"
 }
 
 case ${1:-start} in

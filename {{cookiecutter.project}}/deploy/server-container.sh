@@ -3,8 +3,8 @@
 #
 #   docker …                            the command that DOCKER names, which may be `sudo -n docker`
 #   exists NAME, label NAME KEY …       what docker knows of a container
-#   wait_healthy CONTAINER [SECONDS]    until it is healthy, at most HEALTH_TIMEOUT seconds; shows its
-#                                       log if it is not
+#   wait_healthy CONTAINER [SECONDS]    until it has been healthy for so long, which begins within
+#                                       HEALTH_TIMEOUT seconds; shows its log if it does not
 #   make_volumes IMAGE                  those of VOLUMES that are not there, for the image's user
 # Sourced, or sent to a server in front of server.sh.
 
@@ -12,7 +12,7 @@ set -eu
 
 DOCKER=${DOCKER:-docker}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-120}
-STEADY=${STEADY:-5} # seconds that a release must have been up to be trusted
+STEADY=${STEADY:-5} # seconds that a release must have been healthy to be trusted
 
 docker() {
     # shellcheck disable=SC2086 # `sudo -n docker` is words
@@ -23,9 +23,11 @@ quietly() {
     "$@" >/dev/null 2>&1
 }
 
-# field TEMPLATE CONTAINER: what docker knows of it; fails when there is none
+# field TEMPLATE CONTAINER…: what docker knows of it; fails when there is none
 field() {
-    docker container inspect --format "$1" "$2" 2>/dev/null
+    template=$1
+    shift
+    docker container inspect --format "$template" "$@" 2>/dev/null
 }
 
 # exists NAME: by its whole name; docker would also take the beginning of an ID
@@ -51,10 +53,20 @@ ends() {
 
 # health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
 # one is `steady`, and a job is `starting` until it has `ended`
+# shellcheck disable=SC2016 # $ends is docker's
+HEALTH_NOW='{{$ends := index .Config.Labels "slipway.ends"}}{{if and $ends (eq .State.Status "exited") (eq .State.ExitCode 0)}}ended{{else if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if $ends}}starting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}'
 health() {
-    # shellcheck disable=SC2016 # $ends is docker's
-    field '{{$ends := index .Config.Labels "slipway.ends"}}{{if and $ends (eq .State.Status "exited") (eq .State.ExitCode 0)}}ended{{else if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if $ends}}starting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}' \
-        "$1" || echo 'gone 0'
+    field "$HEALTH_NOW" "$1" || echo 'gone 0'
+}
+
+# clock: hundredths of a second since some time
+clock() {
+    if [ -r /proc/uptime ]; then
+        read -r up _ </proc/uptime
+        echo "${up%.*}${up#*.}"
+    else
+        echo "$(date +%s)00"
+    fi
 }
 
 # show_refused CONTAINER: what to set when its log ends with a place that it may not write to
@@ -78,33 +90,38 @@ show_why() {
     } >&2 || true
 }
 
-# wait_healthy CONTAINER [SECONDS]: and up for so long. One that ends, or is restarted, has failed at
-# once; without a HEALTHCHECK steady running has to do.
+# wait_healthy CONTAINER [SECONDS]: one that ends, or is restarted, has failed at once; without a
+# HEALTHCHECK steady running has to do.
 wait_healthy() {
-    podman=$(docker --version 2>/dev/null | grep '^podman' || true)
-    began=$(date +%s) restarts=$(health "$1")
-    restarts=${restarts#* }
+    began=$(clock) well='' restarts=''
     while :; do
         # podman leaves the checks to systemd, which may not be there
-        [ -z "$podman" ] || quietly docker healthcheck run "$1" || true
+        [ -z "${PODMAN:-}" ] || quietly docker healthcheck run "$1" || true
         state=$(health "$1")
-        up=$(($(date +%s) - began))
+        now=$(clock)
+        : "${restarts:=${state#* }}"
         case $state in
         'ended '*) return 0 ;;
-        "healthy $restarts") [ "$up" -lt "${2:-0}" ] || return 0 ;;
-        "steady $restarts") [ "$up" -lt "$STEADY" ] || return 0 ;;
-        "starting $restarts" | "created $restarts" | "unhealthy $restarts") ;;
+        "healthy $restarts" | "steady $restarts")
+            : "${well:=$now}"
+            held=${2:-0}
+            [ "$state" != "steady $restarts" ] || held=$STEADY
+            [ $((now - well)) -lt $((held * 100)) ] || return 0
+            ;;
+        "starting $restarts" | "created $restarts" | "unhealthy $restarts")
+            well=
+            if [ $((now - began)) -ge $((HEALTH_TIMEOUT * 100)) ]; then
+                show_why "$1"
+                missed=$(ends "$1" && echo 'has not ended' || echo 'was not healthy')
+                printf '%s %s within %s s (HEALTH_TIMEOUT)\n' "$1" "$missed" "$HEALTH_TIMEOUT" >&2 || true
+                return 1
+            fi
+            ;;
         *)
             show_why "$1"
             return 1
             ;;
         esac
-        if [ "$up" -ge "$HEALTH_TIMEOUT" ] && [ "${state% *}" != healthy ]; then
-            show_why "$1"
-            well=$(ends "$1" && echo 'has not ended' || echo 'was not healthy')
-            printf '%s %s within %s s (HEALTH_TIMEOUT)\n' "$1" "$well" "$HEALTH_TIMEOUT" >&2 || true
-            return 1
-        fi
         sleep 0.1
     done
 }

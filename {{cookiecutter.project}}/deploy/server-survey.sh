@@ -29,7 +29,7 @@ survey() {
     said=
     for docker in docker 'sudo -n docker' ''; do
         [ -n "$docker" ] || break
-        engine=$($docker version --format '{{.Server.Version}} {{.Server.Arch}}' 2>&1) && break
+        engine=$($docker version --format '{{.Server.Version}} {{.Server.Arch}} {{.Client.APIVersion}}' 2>&1) && break
         said=${said:-$engine}
     done
     if [ -z "$docker" ]; then
@@ -38,10 +38,11 @@ survey() {
         return
     fi
     tell docker "$docker"
-    tell engine "$engine"
-    root=$($docker info --format '{{.DockerRootDir}}')
-    tell security "$($docker info --format '{{.SecurityOptions}}')"
-    tell free "$(df -Pk "$root" 2>/dev/null | tail -n 1)"
+    # sudo may have had something to say first
+    tell engine "$(printf '%s\n' "$engine" | tail -n 1)"
+    info=$($docker info --format '{{.SecurityOptions}} {{.DockerRootDir}}')
+    tell security "$info"
+    tell free "$(df -Pk "${info##*] }" 2>/dev/null | tail -n 1)"
     # shellcheck disable=SC2046 # each ID is a word
     set -- $($docker ps --all --quiet)
     [ $# = 0 ] || $docker container inspect --format 'slipway container {"name":{{json .Name}},"labels":{{json .Config.Labels}},"image":{{json .Image}},"running":{{.State.Running}},"status":{{json .State.Status}},"health":"{{if .State.Health}}{{.State.Health.Status}}{{end}}","started":{{json .State.StartedAt}},"exit":{{.State.ExitCode}},"restarts":{{.RestartCount}},"policy":{{json .HostConfig.RestartPolicy.Name}},"ports":{{json .HostConfig.PortBindings}}}' "$@"

@@ -84,6 +84,7 @@ class Facts(Machine):
     docker: str = ""
     version: str = ""
     architecture: str = ""
+    api: tuple[int, ...] = ()  # the newest that client and engine have in common
     has_script: bool = False  # that which is about to be sent
     rootless: bool = False
     podman: bool = False
@@ -183,7 +184,8 @@ def _take(facts: Facts, word: str, value: str) -> None:
     if word == "docker":
         facts.docker = value
     elif word == "engine":
-        facts.version, _, facts.architecture = value.split("\n")[-1].partition(" ")
+        facts.version, facts.architecture, api = (value.split() + 3 * [""])[:3]
+        facts.api = tuple(int(part) for part in api.split(".") if part.isdigit())
     elif word == "podman":
         facts.podman = True
     elif word == "security":

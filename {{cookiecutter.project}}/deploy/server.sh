@@ -31,11 +31,40 @@ give_up() {
     exit 1
 }
 
+# look: what there is under the names of this project, in `seen`
+look() {
+    seen='' tries=0
+    until
+        ids=$(docker ps --all --quiet --no-trunc --filter "name=^/?$PROJECT(-|\$)" 2>/dev/null) && {
+            # shellcheck disable=SC2086 # each ID is a word
+            [ -z "$ids" ] || seen=$(field '{{.Name}}|project={{index .Config.Labels "slipway.project"}}|release={{index .Config.Labels "slipway.release"}}|options={{index .Config.Labels "slipway.options"}}|policy={{.HostConfig.RestartPolicy.Name}}|running={{.State.Running}}|' $ids)
+        }
+    do
+        tries=$((tries + 1))
+        [ "$tries" -lt 20 ] && engine_is_back || return 1
+        sleep 0.1
+    done
+}
+
+# here NAME: whether that was seen
+here() {
+    case $seen in *"/$1|"*) ;; *) return 1 ;; esac
+}
+
+# of NAME FIELD: what was seen of it; nothing when that was nothing
+of() {
+    here "$1" || return 0
+    line=${seen#*"/$1|"}
+    line=${line#*"$2="}
+    echo "${line%%|*}"
+}
+
 # create NAME OPTION…: a container of the release that is to run
 create() {
     name=$1
     shift
-    docker create --name "$name" --restart=no \
+    # shellcheck disable=SC2086 # EARLY is an option and its value, or nothing
+    docker create --name "$name" --restart=no $EARLY \
         --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
         --label "slipway.release=$RELEASE" --label "slipway.options=$OPTIONS_SUM" \
         --label "slipway.revision=$REVISION" --label "slipway.by=$BY" --label "slipway.at=$(now)" \
@@ -53,18 +82,37 @@ stop() {
     docker stop "$@" "$name" >/dev/null
 }
 
+# asked_by_bash HOST PORT HEALTH: as the image's own check does, which takes a container to run in
+asked_by_bash() {
+    [ "$3" != none ] || return 0
+    # shellcheck disable=SC2016 # bash's own
+    quietly timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit 1
+        [ "$3" != tcp ] || exit 0
+        printf "GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$3" >&3
+        read -r _ status _ <&3
+        [ "$status" -lt 500 ]' bash "$@"
+}
+
 # asked_from_outside CONTAINER: at the published port, by the image's own check
 asked_from_outside() {
-    inside=$(field '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^PORT=//p')
-    address=$(docker port "$1" "$inside/tcp" 2>/dev/null | head -n 1)
+    # a line for each published port, and one for each variable
+    # shellcheck disable=SC2016 # docker's own
+    told=$(field '{{.Image}}
+{{range $port, $at := .NetworkSettings.Ports}}{{range $at}}{{$port}}={{.HostIp}}:{{.HostPort}}
+{{end}}{{end}}{{range .Config.Env}}{{println .}}{{end}}' "$1")
+    image=$(printf '%s\n' "$told" | head -n 1)
+    inside=$(printf '%s\n' "$told" | sed -n 's/^PORT=//p')
+    health=$(printf '%s\n' "$told" | sed -n 's/^HEALTH=//p')
+    address=$(printf '%s\n' "$told" | sed -n "s|^$inside/tcp=||p" | head -n 1)
     [ -n "$address" ] || return 0
     host=${address%:*}
     [ "$host" != 0.0.0.0 ] || host=127.0.0.1
+    ! asked_by_bash "$host" "${address##*:}" "$health" || return 0
     tries=0
     while :; do
         status=0
         docker run --rm --network host --env "PORT=${address##*:}" --entrypoint /appenv/bin/python \
-            "$(field '{{.Image}}' "$1")" -I /appenv/healthcheck "$host" >/dev/null || status=$?
+            "$image" -I /appenv/healthcheck "$host" >/dev/null || status=$?
         tries=$((tries + 1))
         # other statuses are docker's own: this engine cannot ask in this way
         [ "$status" = 1 ] && [ "$tries" -lt 3 ] || break
@@ -87,11 +135,12 @@ lasting() {
 # finish CONTAINER: it is healthy, and from now on the one that comes back after a reboot
 finish() {
     policy "$(lasting "$1")" "$1"
-    if exists "$PROJECT"; then
+    look
+    if here "$PROJECT"; then
         policy no "$PROJECT"
-        if exists "$PROJECT-previous"; then
+        if here "$PROJECT-previous"; then
             kept=$(kept_name "$PROJECT-previous")
-            remove "$kept"
+            ! here "$kept" || remove "$kept"
             docker rename "$PROJECT-previous" "$kept"
         fi
         docker rename "$PROJECT" "$PROJECT-previous"
@@ -158,6 +207,12 @@ stands() {
     revive "$1" && wait_healthy "$1"
 }
 
+# is_settled: as far as was seen, nothing was cut off
+is_settled() {
+    ! here "$PROJECT-next" && ! here "$PROJECT-back" && ! here "$PROJECT-try" &&
+        [ "$(of "$PROJECT" policy) $(of "$PROJECT" running)" = 'always true' ]
+}
+
 # settle: whatever was cut off, afterwards one release runs, the same that a reboot brings back
 settle() {
     engine_is_back || return 1
@@ -184,7 +239,7 @@ settle() {
 
 # switch CONTAINER: let it run in place of the one that runs
 switch() {
-    if exists "$PROJECT"; then
+    if here "$PROJECT"; then
         stop "$PROJECT"
     fi
     docker start "$1" >/dev/null || give_up "it does not start; see above"
@@ -195,7 +250,7 @@ switch() {
 }
 
 deploy() {
-    if [ "$(label "$PROJECT" release) $(label "$PROJECT" options)" = "$RELEASE $OPTIONS_SUM" ] &&
+    if [ "$(of "$PROJECT" release) $(of "$PROJECT" options)" = "$RELEASE $OPTIONS_SUM" ] &&
         stands "$PROJECT"; then
         say "nothing to do: $RELEASE $(ends "$PROJECT" && echo 'has ended well' || echo 'runs and is healthy')"
         exit_as 0
@@ -205,9 +260,11 @@ deploy() {
         say "a deploy that was at work meanwhile has tidied the image away"
         exit_as "$GONE"
     fi
-    make_volumes "$PROJECT-run:$RELEASE"
+    if [ -n "$VOLUMES" ] || here "$PROJECT-volumes"; then
+        make_volumes "$PROJECT-run:$RELEASE"
+    fi
     beside=
-    if exists "$PROJECT" && [ "$CANDIDATE" = yes ]; then
+    if here "$PROJECT" && [ "$CANDIDATE" = yes ]; then
         beside=yes
         eval "create \"\$PROJECT-try\" $OPTIONS" || give_up "it cannot be made; see above"
         docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
@@ -220,12 +277,14 @@ deploy() {
             docker rename "$PROJECT-try" "$PROJECT-next"
             give_up "it is not healthy, beside the running one"
         fi
-        remove "$PROJECT-try"
+        # while the running one stops
+        remove "$PROJECT-try" &
         switch "$PROJECT-next" 0
+        wait
     else
         switch "$PROJECT-next" "$STEADY"
     fi
-    remove "$PROJECT-failed"
+    ! here "$PROJECT-failed" || remove "$PROJECT-failed"
     if ends "$PROJECT"; then
         say "$RELEASE has ended well; it runs again by: docker start --attach $PROJECT"
     else
@@ -249,8 +308,8 @@ found() {
 
 rollback() {
     if [ -n "$RELEASE" ]; then
-        case $(label "$PROJECT" release) in "$RELEASE"*)
-            say "nothing to do: $(label "$PROJECT" release) runs"
+        case $(of "$PROJECT" release) in "$RELEASE"*)
+            say "nothing to do: $(of "$PROJECT" release) runs"
             exit_as 0
             ;;
         esac
@@ -258,7 +317,7 @@ rollback() {
         [ -n "$target" ] || give_up "no release $RELEASE is kept here: make releases lists them"
     else
         target=$PROJECT-previous
-        exists "$target" || give_up "there is no previous release of $PROJECT here"
+        here "$target" || give_up "there is no previous release of $PROJECT here"
     fi
     RELEASE=$(label "$target" release)
     docker rename "$target" "$PROJECT-back"
@@ -270,26 +329,49 @@ rollback() {
 # and what earlier tunnels and environments left. Of this project only, and it never fails a deploy.
 tidy() {
     set +e
-    number=2
+    number=2 old='' used=' ' running=''
     # docker lists the newest first
-    for name in $(docker ps --all --filter "label=slipway.project=$PROJECT" --format '{{.Names}}'); do
-        case $name in "$PROJECT" | "$PROJECT-previous" | "$PROJECT-failed") continue ;; esac
-        number=$((number + 1))
-        [ "$number" -le "$KEEP" ] || remove "$name"
-    done
-    used=" $(docker ps --all --quiet --filter "label=slipway.project=$PROJECT" |
-        while read -r id; do field '{{.Image}} {{index .Config.Labels "slipway.options"}}' "$id"; done |
-        tr '\n' ' ') "
-    docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' "$PROJECT-run" |
-        while read -r name id; do
-            case $used in *" $id "*) ;; *) quietly docker image rm "$name" ;; esac
-        done
-    running=$(field '{{.Image}}' "$PROJECT")
-    docker image ls --no-trunc --digests --format '{{.Repository}}@{{.Digest}} {{.ID}}' |
-        grep "^127\.0\.0\.1:[0-9]*/$PROJECT-run@sha256" | while read -r name id; do
-        # the running one keeps the name that it was pulled by: the server's own record of its digest
-        [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || quietly docker image rm "$name"
-    done
+    listed=$(docker ps --all --quiet --no-trunc --filter "label=slipway.project=$PROJECT")
+    # shellcheck disable=SC2016,SC2086 # each ID is a word
+    listed=$(field '{{.Name}} {{.Image}} {{index .Config.Labels "slipway.options"}}' $listed)
+    while read -r name image options; do
+        case ${name#/} in
+        "$PROJECT") running=$image ;;
+        "$PROJECT-previous" | "$PROJECT-failed") ;;
+        *)
+            number=$((number + 1))
+            if [ "$number" -gt "$KEEP" ]; then
+                old="$old ${name#/}"
+                continue
+            fi
+            ;;
+        esac
+        used="$used$image $options "
+    done <<END
+$listed
+END
+    if [ -z "$running" ]; then
+        # the engine does not say what is used
+        set -e
+        return
+    fi
+    # shellcheck disable=SC2086 # each name is a word
+    [ -z "$old" ] || quietly docker rm --force --volumes $old
+    unused=$(docker image ls --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' |
+        while read -r repository tag digest id; do
+            case $repository in
+            "$PROJECT-run")
+                case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
+                ;;
+            127.0.0.1:*"/$PROJECT-run")
+                # the running one keeps the name that it was pulled by: the server's own record of its digest
+                name=$repository@$digest
+                [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
+                ;;
+            esac
+        done)
+    # shellcheck disable=SC2086
+    [ -z "$unused" ] || quietly docker image rm $unused
     for file in "$FOLDER"/server-*; do
         [ "$file" = "$0" ] || rm -f "$file"
     done
@@ -305,6 +387,7 @@ ended() {
     trap '' TERM
     trap - EXIT
     set +e
+    wait
     if [ "$status" != 0 ]; then
         [ -n "$reason" ] || reason="it was interrupted"
         after="nothing else was here to put back"
@@ -333,7 +416,7 @@ exit_as() {
 # No container of a release's names is anybody else's.
 ours() {
     for name in "$PROJECT" "$PROJECT-next" "$PROJECT-back" "$PROJECT-try" "$PROJECT-previous" "$PROJECT-failed"; do
-        exists "$name" && [ "$(label "$name" project)" != "$PROJECT" ] || continue
+        here "$name" && [ "$(of "$name" project)" != "$PROJECT" ] || continue
         fail "a container named $name is here that no deploy made: rename it, or change PROJECT"
     done
 }
@@ -343,9 +426,13 @@ work() {
     trap 'give_up "it was ended by make unlock"' TERM
     claim "${RELEASE:-$JOB}"
     trap release EXIT
+    look || fail "the Docker engine does not answer"
     ours
     trap 'ended $?' EXIT
-    settle || true
+    if ! is_settled; then
+        settle || true
+        look
+    fi
     if [ "$JOB" = settle ]; then
         ! exists "$PROJECT" || stands "$PROJECT" || give_up "what is here does not become healthy"
         exit_as 0
@@ -362,12 +449,16 @@ watch() {
     trap '' HUP PIPE TERM
     id=$(field '{{.Id}}' "$PROJECT")
     bad=0
-    end=$(($(date +%s) + WATCH))
-    while [ "$(date +%s)" -lt "$end" ]; do
+    end=$(($(clock) + WATCH * 100))
+    while [ "$(clock)" -lt "$end" ]; do
         sleep 1
-        quietly docker version || continue
-        [ "$(field '{{.Id}}' "$PROJECT")" = "$id" ] || exit 0
-        case $(health "$PROJECT") in
+        if ! state=$(field "{{.Id}} $HEALTH_NOW" "$PROJECT"); then
+            quietly docker version || continue
+            exists "$PROJECT" || exit 0
+            continue
+        fi
+        [ "${state%% *}" = "$id" ] || exit 0
+        case ${state#* } in
         # one that somebody has stopped is restarted by nobody
         'restarting '* | 'unhealthy '* | *' '[2-9]*) bad=$((bad + 1)) ;;
         *) bad=0 ;;
