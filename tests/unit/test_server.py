@@ -111,7 +111,7 @@ def test_everything_that_is_told_is_understood() -> None:
     )
     assert facts.rootless
     assert facts.free == 40 * 1024
-    assert facts.layers == {"sha256:a", "sha256:b"}
+    assert facts.images == [["sha256:a", "sha256:b"], []]
     assert facts.listening == {8081, 22}
     assert facts.lock_is_alive
     assert facts.log == ["one", "two"]

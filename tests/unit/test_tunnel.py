@@ -42,10 +42,9 @@ def test_a_pull_that_fails_says_why(here: Any, program: Program) -> None:
         tunnel.pull(here, made(), "a@b", terminal=False)
 
 
-def test_a_rootless_engine_that_does_not_see_the_tunnel_is_explained(
-    here: Any, program: Program
-) -> None:
-    """Its loopback is another."""
-    program("docker", 'echo "connection refused" >&2; exit 1')
-    with pytest.raises(ssh.ConnectionFailed, match="its Docker is rootless, which does not see"):
-        tunnel.pull(here, made("security [name=rootless]"), "a@b", terminal=False)
+def test_a_tunnel_that_is_cut_is_no_engine_that_is_stopped(here: Any, program: Program) -> None:
+    """What docker could not connect to is said."""
+    refused = "Get https://127.0.0.1:4/v2/: dial tcp 127.0.0.1:4: connect: connection refused"
+    program("docker", f'echo "{refused}" >&2; exit 1')
+    with pytest.raises(ssh.ConnectionFailed, match=r"pulled: Get .* connection refused; nothing"):
+        tunnel.pull(here, made(), "a@b", terminal=False)

@@ -15,7 +15,6 @@ import json
 import shlex
 import subprocess
 import sys
-import tarfile
 
 import jobs
 import kit as kits
@@ -112,25 +111,11 @@ def send(connection: Connection, plan: Plan) -> None:
         return
     say(f"{plan.host}: sends {plan.sends}")
     command = RECEIVE.format(place=shlex.quote(plan.facts.place))
-    with subprocess.Popen(
-        connection.argv(f"{plan.facts.as_root}sh -c {shlex.quote(command)}"),
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdin and process.stderr
-        try:
-            with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
-                for name, data in plan.files():
-                    entry = tarfile.TarInfo(name)
-                    entry.size = len(data)
-                    archive.addfile(entry, io.BytesIO(data))
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it says why
-        said = process.stderr.read().decode("utf-8", "replace").strip()
-        status = process.wait()
+    status, why = connection.archive(
+        f"{plan.facts.as_root}sh -c {shlex.quote(command)}",
+        ((name, len(data), io.BytesIO(data)) for name, data in plan.files()),
+    )
     if status:
-        why = said.splitlines()[-1] if said else "the connection was lost"
         raise ConnectionFailed(
             f"{plan.host}: the wheels did not arrive: {why}; nothing was changed, and those that"
             " have arrived are kept: run make deploy-venv again"

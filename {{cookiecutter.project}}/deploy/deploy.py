@@ -4,8 +4,9 @@
     deploy.py [deploy|rollback|status|releases|logs|shell|unlock]
 
 One ssh connection does it all for a server: what is there (server.py), what is to be done and
-whether that can be (plan.py), the pull (tunnel.py), and server.sh, which is sent over it and comes
-to an end by itself whatever happens to this side. The server keeps it, and is not sent it again.
+whether that can be (plan.py), the pull (tunnel.py, or archive.py where that cannot be), and
+server.sh, which is sent over it and comes to an end by itself whatever happens to this side. The
+server keeps it, and is not sent it again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from typing import Callable
 
+import archive
 import jobs
 import plan as plans
 import reports
@@ -98,7 +100,11 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
 def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bool) -> int:
     """Let a server pull the image and run it; gives the exit status."""
     wanted = plan.wanted
-    reference = tunnel.fetch(connection, plan, int(settings["REGISTRY_PORT"]), alone=alone)
+    port = int(settings["REGISTRY_PORT"])
+    if plan.facts.rootless:
+        reference = archive.fetch(connection, plan, port)
+    else:
+        reference = tunnel.fetch(connection, plan, port, alone=alone)
     return perform(
         connection,
         plan.facts,

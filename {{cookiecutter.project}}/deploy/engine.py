@@ -13,6 +13,13 @@ class EngineError(Exception):
     """The engine cannot do what was asked; the message says what to do about it."""
 
 
+# What docker says when its engine does not answer; a registry that does not is another matter.
+NO_ENGINE = (
+    *("cannot connect", "error during connect", "failed to connect to the docker api"),
+    "is the docker daemon running",
+)
+
+
 def command(docker: str, *arguments: str) -> list[str]:
     """Give the command line for a docker command such as `docker` or `sudo docker`."""
     return [*shlex.split(docker), *arguments]
@@ -26,7 +33,7 @@ def explain(docker: str, said: str) -> str:
             f"this account may not use the Docker engine: add it to the docker group"
             f" (sudo usermod -aG docker $USER, then log in again), or set DOCKER='sudo {docker}'"
         )
-    if "cannot connect" in text or "is the docker daemon running" in text or "connect:" in text:
+    if any(sign in text for sign in NO_ENGINE):
         return (
             "the Docker engine does not answer: start it (sudo systemctl start docker, or Docker"
             " Desktop) and run this again"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import container
@@ -134,7 +135,17 @@ class Plan:
     def missing(self) -> list[int]:
         """Give the sizes of the layers that are not there, in bytes as they are sent."""
         pairs = zip(self.wanted.layers, self.wanted.sizes)
-        return [size for layer, size in pairs if layer not in self.facts.layers]
+        there = {layer for image in self.facts.images for layer in image}
+        return [size for layer, size in pairs if layer not in there]
+
+    @property
+    def layers_there(self) -> int:
+        """Count the first layers that an image there begins with too."""
+        most = 0
+        for image in self.facts.images:
+            pairs = zip(self.wanted.layers, image)
+            most = max(most, len([*takewhile(lambda pair: pair[0] == pair[1], pairs)]))
+        return most
 
     def check(self) -> None:
         """Raise ConnectionFailed when this cannot come to a good end; nothing was changed."""

@@ -10,12 +10,14 @@ Each job is one of these:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import sys
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
 
 ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
 ACCEPT = ", ".join(
@@ -77,6 +79,20 @@ def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(response.body)
     return found
+
+
+@contextlib.contextmanager
+def blob(port: int, name: str, digest: str) -> Iterator[IO[bytes]]:
+    """Open a layer or a configuration by its digest; OSError when the registry does not give it."""
+    connection = http.client.HTTPConnection(ADDRESS, port, timeout=60)
+    try:
+        connection.request("GET", f"/v2/{name}/blobs/{digest}")
+        response = connection.getresponse()
+        if response.status != 200:
+            raise OSError(f"the registry on {ADDRESS}:{port} has no {digest} of {name}")
+        yield response
+    finally:
+        connection.close()
 
 
 def prune(port: int, name: str, kept: str) -> int:

@@ -89,7 +89,7 @@ class Facts(Machine):
     rootless: bool = False
     podman: bool = False
     containers: list[Container] = field(default_factory=list)
-    layers: set[str] = field(default_factory=set)  # as the images' configurations name them
+    images: list[list[str]] = field(default_factory=list)  # the layers that each of them names
     refused: str | None = None  # what docker said
 
     def container(self, name: str) -> Container | None:
@@ -193,7 +193,7 @@ def _take(facts: Facts, word: str, value: str) -> None:
     elif word == "container":
         facts.containers.append(_container(json.loads(value)))
     elif word == "layers":
-        facts.layers.update(json.loads(value) or [])
+        facts.images.append(json.loads(value) or [])
     else:
         facts.take(word, value)
 

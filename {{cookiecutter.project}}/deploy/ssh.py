@@ -14,9 +14,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -206,6 +207,29 @@ class Connection:
                 return process.stdout.read()
             except BrokenPipeError:
                 return b""
+
+    def archive(self, remote: str, files: Iterable[tuple[str, int, IO[bytes]]]) -> tuple[int, str]:
+        """Send files, each with its size, as a tar archive to a command on the server.
+
+        Gives the command's status, and the last line of what it said.
+        """
+        with subprocess.Popen(
+            self.argv(remote), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdin and process.stderr
+            # one that ends before says why; one that is not sent all of it, too
+            pipe = process.stdin
+            with (
+                contextlib.suppress(OSError),
+                pipe,
+                tarfile.open(fileobj=pipe, mode="w|") as archive,
+            ):
+                for name, size, content in files:
+                    entry = tarfile.TarInfo(name)
+                    entry.size = size
+                    archive.addfile(entry, content)
+            said = process.stderr.read().decode("utf-8", "replace").strip()
+            return process.wait(), said.splitlines()[-1] if said else "the connection was lost"
 
     def script(self, text: str, prefix: str = "", *, has_gzip: bool = True) -> int:
         """Run a shell script on the server, and show what it says as it comes; gives its status.

@@ -56,11 +56,6 @@ def pull(connection: Connection, plan: Plan, reference: str, *, terminal: bool) 
     if not status:
         return
     why = engine.explain("docker", said) if said else "see above"
-    if plan.facts.rootless:
-        why += (
-            "; its Docker is rootless, which does not see the server's own 127.0.0.1, where the"
-            " tunnel ends: use the system's Docker there"
-        )
     raise ConnectionFailed(
         f"{connection.host}: the image could not be pulled: {why}; nothing was changed, and layers"
         " that have arrived are kept: run make deploy again"
