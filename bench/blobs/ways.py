@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,12 @@ class Staged:
     staged = True
 
     def __init__(self, url: str, folder: str) -> None:
-        """Connect and migrate."""
+        """Connect, migrate, and remove what was there, as the other ways do."""
         self.connection: Any = blobfiles.connect(url)
         blobfiles.migrate(self.connection)
+        for blob in blobfiles.list(self.connection):
+            blobfiles.delete(self.connection, blob.id)
+        blobfiles.collect(self.connection, timedelta(0))
 
     def write(self, number: int, size: int) -> object:
         """Write and publish one file."""
