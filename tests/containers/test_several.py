@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Baker, Project
-from tests.containers.conftest import SESSION, Laptop, write
+from tests.containers.conftest import SESSION, Laptop, commit, write
 
 BACK_ENDS = {
     "setuptools": ("setuptools>=77", "setuptools.build_meta", "src/"),
@@ -58,6 +60,32 @@ def test_every_back_end_builds_an_adopted_application(
     project = adopted(generate, laptop, name, back_end)
     laptop.make(project, "wheels", "image")
     assert laptop.docker("run", "--rm", f"{name}-{SESSION}-run").strip() == f"{name} by {back_end}"
+
+
+def test_it_builds_in_a_submodule_and_without_git(
+    generate: Baker, laptop: Laptop, tmp_path: Path
+) -> None:
+    """A submodule's .git is a file; its commit is in the label. Without git there is none."""
+    project = adopted(generate, laptop, "inner", "hatchling")
+    laptop.make(project, "wheels")
+    revision = commit(project, "Adopt, and lock")
+    outer = Project(tmp_path, "")
+    for words in (
+        ("init", "--quiet"),
+        ("-c", "protocol.file.allow=always", "submodule", "add", str(project.path), "inner"),
+    ):
+        done = outer.run("git", *words)
+        assert done.returncode == 0, done.stdout
+    inner = Project(tmp_path / "inner", "")
+    label = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+    image = f"inner-{SESSION}-run"
+    laptop.make(inner, "wheels", "image")
+    assert laptop.docker("image", "inspect", "--format", label, image).strip() == revision
+    laptop.make(inner, "clean")
+    (inner.path / ".git").unlink()
+    laptop.make(inner, "wheels", "image")
+    assert laptop.docker("run", "--rm", image).strip() == "inner by hatchling"
+    assert laptop.docker("image", "inspect", "--format", label, image).strip() == ""
 
 
 def test_two_projects_share_a_registry_and_never_mix(generate: Baker, laptop: Laptop) -> None:
