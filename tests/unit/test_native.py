@@ -39,7 +39,8 @@ def test_catalogue_has_what_people_ask_for() -> None:
 def test_every_library_is_made_of_packages(name: str) -> None:
     """Each has packages to build and to run with, but for tools and headers."""
     library = LIBRARIES[name]
-    assert library.run or name in BUILT_WITH or not library.libraries or name == "apache"
+    needs = library.libraries and name not in BUILT_WITH
+    assert not needs or native.packages([name], "run")
     assert library.build or name in RUN_WITH
     for package in (*library.build, *library.run):
         assert re.fullmatch(rf"{PACKAGE}(\|{PACKAGE})*", package)
@@ -128,6 +129,7 @@ def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
         (["mysqlclient", "mysql"], ["libmariadb-dev"], ["libmariadb3"]),
         (["apt:libfoo-dev"], ["libfoo-dev"], ["for:libfoo-dev"]),
         (["apt:libfoo2", "build:g++-13"], ["libfoo2", "g++-13"], ["for:libfoo2"]),
+        (["rados"], ["librados-dev", "librbd-dev"], ["for:librados-dev", "for:librbd-dev"]),
         (["krb5"], ["libkrb5-dev"], ["libgssapi-krb5-2", "libkrb5-3"]),
     ],
 )

@@ -200,7 +200,7 @@ class Judge:
         lines = []
         for word in self.words:
             library = None if native.APT_NAME.fullmatch(word) else native.catalogue().find(word)
-            if library is None or not library.run or not library.libraries:
+            if library is None or not library.libraries or not native.packages([word], "run"):
                 continue
             if used.intersection(library.libraries) or {*self.names}.intersection(library.loads):
                 continue
@@ -265,7 +265,7 @@ def packages_of(library: native.Library, file: str) -> str:
     likely = [
         each for each in library.run if native.plainly(each.split("|")[0]) == native.plainly(stem)
     ]
-    names = ", ".join(each.replace("|", " or ") for each in (likely or library.run))
+    names = ", ".join(each.replace("|", " or ") for each in likely or library.run or library.build)
     return f"Debian's {names}"
 
 

@@ -257,6 +257,8 @@ def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[s
             # a release that nobody knew of has other names
             fallback = "".join(f"|for:{each}" for each in library.build[:1] if "|" not in each)
             found += [each + fallback if "|" in each else each for each in library.run]
+            if library.libraries and not library.run and library.build[0].endswith("-dev"):
+                found += [f"for:{each}" for each in library.build]
     return list(dict.fromkeys(found))
 
 
