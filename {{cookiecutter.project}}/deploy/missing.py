@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
-import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import native
+import outdated
 
 HEADER, MODULE, PROGRAM, LIBRARY = "headers", "modules", "programs", "libraries"
 CMAKE, WORD = "cmake", "word"
@@ -225,66 +225,14 @@ def is_here(library: native.Library) -> bool:
     return any(headers) or any(modules) or any(programs)
 
 
-# What no word mends: something that is there is older than what is wanted.
-OLD_RUST = re.compile(
-    r"rustc ([\d.]+)\S* is not supported by the following package"
-    r"|requires rustc [\d.]+.*active rustc version is ([\d.]+)"
-    r"|[Rr]equires Rust >= ?[\d.]+.*(?:have|found|version is) (?:rustc )?([\d.]+)"
-    r"|feature `edition\d+` is required"
-    r"|this version of Cargo is older than the `\d+` edition"
-    r"|this version of Cargo does not understand this lock file"
-)
-OLD_COMPILER = re.compile(
-    r"unrecognized command[- ]line option \W*-std=(?:c|gnu)\+\+(?P<std>\w+)"
-    r"|language dialect .CXX(?P<cxx>\d+)"
-    r"|(?:[Rr]equires?|[Nn]eeds?|without|not support) (?:\w+ ){0,4}C\+\+ ?(?P<iso>2\w)\b(?!\.)"
-    r"|C\+\+ ?(?P<is>2\w)(?: \w+){0,4} (?:is|are) (?:required|not supported|needed)"
-    r"|[Rr]equires (?:at least )?(?:gcc|GCC|g\+\+)(?: version)? ?(?:>=|≥)? ?(?P<gcc>\d[\d.]*\d|\d)"
-    r"|(?:gcc|GCC|g\+\+) ?(?:>=|≥) ?(?P<least>\d[\d.]*) (?:is )?required"
-)
-OLD_LIBRARY = re.compile(
-    r"Dependency (?P<name>\S+) found: NO\.? [Ff]ound '?(?P<have>[\w.]+)'? but need:"
-    r" '(?P<need>[^']+)"
-    r"|Invalid version, need '(?P<lookup>\S+)' \['(?P<wants>[^']+)'.* found '(?P<has>[\w.]+)'"
-    r"|Requested '(?P<pkg>\S+) (?P<req>[<>=]+ ?[\w.]+)' but version of .* is (?P<ver>[\w.]+\w)"
-    r"|Package '(?P<mod>\S+)' has version '(?P<is>[\w.]+)', required version is '(?P<must>[^']+)"
-    r'|Could NOT find (?P<find>\w+): Found unsuitable version "(?P<old>[^"]+)", but required is'
-    r' (?P<new>(?:at least |exact version )?"[^"]+)'
-)
-OLD_FIELDS = (
-    ("name", "need", "have"),
-    ("lookup", "wants", "has"),
-    ("pkg", "req", "ver"),
-    ("mod", "must", "is"),
-    ("find", "new", "old"),
-)
-# What a compiler says of a name that the headers which are there do not have.
-NO_NAME = re.compile(
-    r"error: (?:implicit declaration of function|unknown type name|too (?:few|many) arguments to"
-    r" function|.* has no member named) [\"'\u2018](?P<name>\w+)"
-    r"|error: [\"'\u2018](?P<undeclared>\w+)[\"'\u2019] (?:undeclared|was not declared)"
-    r"|fatal error: (?P<header>[\w/.]+): No such file"
-)
-# What packages of the index bring, and what CPython alone has or had.
+# What packages of the index bring, and what CMake has of its own.
 OF_INDEX = r"(?:numpy|Python3?|pybind11|nanobind|PkgConfig|Threads)\b"
-OF_PYTHON = r"(?:longintrepr|code|frameobject|pyframe|internal/pycore_\w+)\.h$"
 # What is in no release: by the names that it is missed by, the words of native.NOT_A_WORD.
 ELSEWHERE = re.compile(
     r"(?P<cuda>^cuda|^cu(blas|dnn|fft|rand|solver|sparse)|^nvcc|^nccl|^nvrtc|^nvToolsExt)"
     r"|(?P<rocm>^hip/|^hipcc|^rocm|^hsa/)|(?P<oracle>^oci\.h|^ociap|^clntsh)"
     r"|(?P<mkl>^mkl)|(?P<db2>^sqlcli1\.h|^db2)",
     re.I,
-)
-# What a build fetches by itself is in no index of packages.
-FETCHED = re.compile(
-    r"host=['\"]([\w.-]+)|[Cc]ould not resolve host:? ([\w.-]+\w)"
-    r"|(?:failed to (?:download|fetch|get)|[Uu]nable to connect|[Dd]ownloading|[Ff]etching).*://([\w.-]+)"
-)
-INDEX = ("pypi.org", "files.pythonhosted.org")
-NO_NETWORK = re.compile(
-    r"[Nn]ame or service not known|[Nn]ame resolution|NameResolutionError|[Cc]ould not resolve host"
-    r"|Network is unreachable|Connection refused|timed out|Couldn't resolve host"
-    r"|HTTP Error [45]\d\d|Unable to connect to"
 )
 
 
@@ -295,8 +243,8 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         return f"{who} has to be compiled: {install_here(packages)}"
     found, unknown = answers(name, lines)
     ends = any(is_missing(library_of(each)) for each in said_by(FATAL, lines))
-    old = next(filter(None, map(old_rust, lines)), "")
-    if old := old or ("" if ends else next(filter(None, map(old_other, lines)), "")):
+    old = next(filter(None, map(outdated.old_rust, lines)), "")
+    if old := old or ("" if ends else next(filter(None, map(outdated.old_other, lines)), "")):
         return (
             f"{who} needs {old}: ask for an older {name} in the requirements, or leave it out of"
             " --no-binary, or take a later release for BASE_IMAGE in deploy/settings.mk"
@@ -306,7 +254,7 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
             word = str(match.lastgroup)
             return f"{who} needs {word.upper()} ({each}): {native.NOT_A_WORD[word]}"
     told = [answer for answer in found if answer.evidence != "as is known of it"]
-    if not told and (host := fetched_from(lines)):
+    if not told and (host := outdated.fetched_from(lines)):
         return (
             f"{who} fetches from {host} what it is built from, and that failed: allow it in this"
             f" network, or leave {name} out of --no-binary, or ask for another version"
@@ -316,7 +264,7 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         return ask_for(who, [answer.word for answer in found], evidence)
     unknown = [each for each in unknown if is_of_the_system(each)]
     fatal = [each for each in said_by(FATAL, lines) if each in unknown]
-    if not fatal and (gone := next(filter(None, map(gone_name, lines)), "")):
+    if not fatal and (gone := next(filter(None, map(outdated.gone_name, lines)), "")):
         return (
             f"{who} does not compile with {gone}: ask for another version of it, or leave it out of"
             " --no-binary, or take another release for BASE_IMAGE in deploy/settings.mk"
@@ -332,55 +280,6 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
             f"{who} needs {first.name}, which the catalogue does not know: make wheels NATIVE=auto"
             f" adds its Debian package, or find its Debian package with: make native FIND={where}"
         )
-    return ""
-
-
-def old_rust(line: str) -> str:
-    """Say by a line that the release's Rust is too old; empty when it does not say so."""
-    old = OLD_RUST.search(line)
-    have = next(filter(None, old.groups()), "its version") if old else ""
-    return f"a newer Rust than this release has ({have})" if old else ""
-
-
-def old_other(line: str) -> str:
-    """Say by a line that the release's compiler or a library of it is too old."""
-    if old := OLD_LIBRARY.search(line):
-        for name, need, have in OLD_FIELDS:
-            if old[name]:
-                wanted = old[need].replace('"', "")
-                return f"{old[name]} {wanted}, and this release has {old[have]}"
-    old = None if re.search(r"checking|Performing|[Ww]arning", line) else OLD_COMPILER.search(line)
-    if not old:
-        return ""
-    least = old["gcc"] or old["least"]
-    standard = old["std"] or old["cxx"] or old["iso"] or old["is"]
-    wanted = f"GCC {least}" if least else f"C++{standard}"
-    return f"a compiler for {wanted}, newer than this release has"
-
-
-def gone_name(line: str) -> str:
-    """Say by a compiler's line what has another interface than a package was written for."""
-    found = NO_NAME.search(line)
-    if not found:
-        return ""
-    name = found["name"] or found["undeclared"]
-    if found["header"]:
-        name = "" if is_of_the_system(Missing(HEADER, found["header"])) else found["header"]
-        name = "" if re.match(OF_INDEX, name) else name
-    elif not re.match(r"_?Py|PYPY", name) and not re.search(r"\u2018_?Py|struct _(ts|is)\b", line):
-        return f"this release's libraries (they have no {name})"
-    return f"Python {platform.python_version()} (it has no {name})" if name else ""
-
-
-def fetched_from(lines: Sequence[str]) -> str:
-    """Name the host that a build could not fetch something from; empty where that is not it."""
-    if not any(NO_NETWORK.search(line) for line in lines):
-        return ""
-    for line in lines:
-        for match in FETCHED.finditer(line):
-            host = next(filter(None, match.groups()), "")
-            if host and host not in INDEX:
-                return host
     return ""
 
 
@@ -415,7 +314,7 @@ def is_of_the_system(missing: Missing) -> bool:
     if missing.kind == PROGRAM:
         return "/" not in missing.name and "." not in missing.name
     # numpy's and Python's own headers come with packages of the index, or with CPython alone
-    return not re.match(rf"{OF_INDEX}|{OF_PYTHON}", missing.name)
+    return not re.match(rf"{OF_INDEX}|{outdated.OF_PYTHON}", missing.name)
 
 
 def ask_for(who: str, words: Sequence[str], evidence: str) -> str:
