@@ -163,3 +163,13 @@ def test_a_published_port_is_asked_for_at_the_address_that_it_leads_to() -> None
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         assert "accepts connections" in healthcheck.check(port, "tcp", ("127.0.0.2",))
+
+
+def test_ports_that_something_else_listens_on_are_named() -> None:
+    """An application that was told another port is told from one that does not start."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said = healthcheck.elsewhere(closed_port())
+        assert re.search(rf"\b{port}\b", said)
+        assert said.endswith("set PORT, or the port that COMMAND names")
+        assert healthcheck.elsewhere(port) == ""

@@ -69,13 +69,13 @@ def test_the_environment_is_kept_where_nobody_else_reads_it(
         ("OSError: [Errno 30] Read-only file system: 'mlruns'", "where it may not (mlruns): to"),
         ('PermissionError: [Errno 13] Permission denied: "/data"', "where it may not (/data): to"),
         ("sqlite3.OperationalError: unable to open database file", "where it may not: to /tmp"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'git'", "FIND=bin/git\n"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'config.json'", ""),
         ("KeyError: 'PORT'", ""),
     ],
 )
-def test_what_wants_to_write_where_it_may_not_is_told_the_settings(
-    program: Program, line: str, says: str
-) -> None:
-    """By its log: a volume, or the working directory."""
+def test_what_a_log_misses_is_told_the_setting(program: Program, line: str, says: str) -> None:
+    """A place that it may write to, or a program's package."""
     docker = program("docker", f"cat <<'END'\nstarts\n{line}\nEND")
     done = subprocess.run(
         ["sh", "-c", f". '{settings.DEPLOY}/server-container.sh'; show_refused shop"],
@@ -85,4 +85,5 @@ def test_what_wants_to_write_where_it_may_not_is_told_the_settings(
         check=True,
     )
     assert says in done.stdout
-    assert ("VOLUMES := shop-files:/files" in done.stdout) == bool(says)
+    assert bool(done.stdout) == bool(says)
+    assert ("VOLUMES := shop-files:/files" in done.stdout) == ("may not" in says)

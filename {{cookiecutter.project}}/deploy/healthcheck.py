@@ -44,6 +44,27 @@ def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
     raise problem
 
 
+def elsewhere(port: int) -> str:
+    """Say on which other ports of this container something listens; empty when on none."""
+    found = set()
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(name, encoding="ascii") as table:
+                lines = table.readlines()
+        except OSError:
+            continue
+        for line in lines:
+            local, state = line.split()[1:4:2]
+            address, _, number = local.partition(":")
+            # 0A is LISTEN; 127.0.0.11 is docker's own name server
+            if state == "0A" and address != "0B00007F":
+                found.add(int(number, 16))
+    if not found or port in found:
+        return ""
+    ports = ", ".join(map(str, sorted(found)))
+    return f"; it listens on {ports}: set PORT, or the port that COMMAND names"
+
+
 def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     """Give a line that says what was seen; OSError or ValueError when that is not healthy."""
     if health in ("none", "ends"):
@@ -70,7 +91,8 @@ def main(arguments: list[str]) -> int:
     try:
         print(check(int(os.environ["PORT"]), os.environ.get("HEALTH", "tcp"), addresses))
     except (OSError, ValueError) as problem:
-        print(f"unhealthy: {problem}", file=sys.stderr)
+        more = elsewhere(int(os.environ["PORT"])) if arguments == ["--published"] else ""
+        print(f"unhealthy: {problem}{more}", file=sys.stderr)
         return 1
     return 0
 

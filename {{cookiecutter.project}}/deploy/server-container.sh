@@ -69,8 +69,13 @@ clock() {
     fi
 }
 
-# show_refused CONTAINER: what to set when its log ends with a place that it may not write to
+# show_refused CONTAINER: what to set for a program that its log misses, or a place that it may not
+# write to
 show_refused() {
+    program=$(docker logs --tail 200 "$1" 2>&1 |
+        sed -nE "s/.*No such file or directory: '([a-z][a-z0-9_-]+)'.*/\1/p" | tail -n 1)
+    [ -z "$program" ] ||
+        echo "if $program is a program that it wants to run, this names its package for NATIVE: make native FIND=bin/$program"
     refused=$(docker logs --tail 200 "$1" 2>&1 |
         grep -E 'Read-only file system|Permission denied|unable to open database file|readonly database|not writable' |
         tail -n 1)
@@ -81,7 +86,7 @@ show_refused() {
 
 show_why() {
     {
-        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{else if eq .State.ExitCode 0}}; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
         echo "the last lines of its log:"
         docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
         field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
