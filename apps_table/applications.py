@@ -122,6 +122,7 @@ APPLICATIONS = (
         "mitmproxy",
         "mitmweb --web-host 0.0.0.0 --web-port 8080 --listen-port 8081 --no-web-open-browser"
         " --set web_password=secret",
+        "/?token=secret",
     ),
     Application(
         "octoprint",

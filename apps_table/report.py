@@ -13,7 +13,8 @@ Made by `make apps-table`, on debian:trixie-slim. For each application a project
 `app=existing`; then requirements.in and the settings of the row are written, and nothing else, and
 `make wheels image push deploy` brings it to a server that has sshd and Docker.
 *Answer* is what it said to a GET at the server's address. The base image and the builder's packages
-are made with the first row, and come from the engine's cache for the others.
+are made with the first row, and come from the engine's cache for the others. Seconds are those of
+two cores on which others were at work.
 """
 
 
