@@ -261,3 +261,33 @@ def test_what_does_not_work_on_pypy_is_refused_before_anything_is_fetched(
     assert said.endswith("write PYTHON := python3 into deploy/settings.mk")
     assert f"use {use} instead, or " in said if use else "use" not in said
     assert name not in use.split()
+
+
+HAS = "ERROR: Could not find a version that satisfies the requirement {} (from versions: {})\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (
+            [
+                "ERROR: Ignored the following versions that require a different python version:"
+                " 2.8.0 Requires-Python ~=3.8,<3.12; 2.9.0 Requires-Python ~=3.8,<3.13\n",
+                HAS.format("shop==2.8.0", "1.0, 3.0"),
+            ],
+            "shop==2.8.0 asks for Python ~=3.8,<3.12, and this is CPython",
+        ),
+        ([HAS.format("shpo", "none")], "the index has no shpo for CPython"),
+        (
+            [HAS.format("shop>=9 (from mall)", "1, 2, 3, 4, 5, 6")],
+            "the index has no shop>=9; it has 2, 3, 4, 5, 6",
+        ),
+        (["WARNING: Retrying (Retry(total=4\n", HAS.format("shop", "none")], ""),
+        (["Failed to build 'shop'\n"], ""),
+    ],
+)
+def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says: str) -> None:
+    """With the Python that it asks for, the versions that there are, or that there is none."""
+    said = locking.why_not_found(output)
+    assert said.startswith(says)
+    assert bool(said) == bool(says)

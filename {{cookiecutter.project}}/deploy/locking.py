@@ -29,6 +29,14 @@ BUILD_FAILED = re.compile(
 # Which one that was, in the words of pip and of its resolver.
 UNBUILT = re.compile(r"Failed to build '([\w.-]+)'|Could not build wheels for ([\w.-]+)")
 
+# How pip says that there is none, and which versions it has left out for their Python.
+NOT_FOUND = re.compile(
+    r"find a version that satisfies the requirement (?P<wanted>.+?) \("
+    r".*?from versions: (?P<there>.*?)\)"
+)
+IGNORED = re.compile(r"([\w.!+]+) Requires-Python ([^;\n]+)")
+UNREACHED = re.compile(r"Retrying \(|ConnectionError|SSLError|ProxyError|timed out")
+
 # Which one it has begun with last, where it does not say.
 COLLECTED = re.compile(r"^\s*Collecting ([A-Za-z0-9][\w.-]*)")
 
@@ -69,7 +77,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         refuse_on_pypy(collected(problem.output))  # what comes with others too, as far as is known
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             raise NeedsCompiler from None
-        answer = why_not_built(problem.output)
+        answer = why_not_found(problem.output) or why_not_built(problem.output)
         raise (Failure(answer) if answer else problem) from None
     # pip-compile leaves no file when nothing is asked for
     text = output.read_text(encoding="utf-8") if output.exists() else ""
@@ -112,6 +120,30 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
                 f"{name} does not work on PyPy: {use}write PYTHON := python3 into"
                 " deploy/settings.mk"
             )
+
+
+def why_not_found(output: list[str]) -> str:
+    """Say why no version of a package will do; empty when that is not known to be so."""
+    text = "".join(output)
+    match = NOT_FOUND.search(text)
+    if not match or UNREACHED.search(text):
+        return ""
+    wanted, there = match["wanted"], match["there"]
+    others = dict(IGNORED.findall("".join(line for line in output if "Ignored the" in line)))
+    if others:
+        named = wanted.rpartition("==")[2]
+        asks = others.get(named, list(others.values())[-1])
+        return (
+            f"{wanted} asks for Python {asks}, and this is {lockfile.interpreter()}: allow another"
+            " version of it, or write a release with such a Python into BASE_IMAGE of"
+            " deploy/settings.mk (debian:bookworm-slim has 3.11)"
+        )
+    if there == "none":
+        return (
+            f"the index has no {wanted} for {lockfile.interpreter()}, neither a wheel nor a source:"
+            " is its name spelled as there?"
+        )
+    return f"the index has no {wanted}; it has {', '.join(there.split(', ')[-5:])}"
 
 
 def why_not_built(output: list[str]) -> str:
