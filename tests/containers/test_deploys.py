@@ -124,6 +124,21 @@ def test_several_servers_stop_at_the_first_that_fails(
             assert "600" in server.run("sh", "-c", "stat -c %a /home/*/.slipway/*/env-*")
 
 
+def test_rootless_docker_is_deployed_to_as_any_other(odd: Odd, engine: harness.Engine) -> None:
+    """It does not see the tunnel: the image is loaded, and what it has is not sent again."""
+    with harness.Server(engine, user="rootless", ports=[PORT]) as server:
+        there = Odd(odd.laptop, odd.project, odd.name, server)
+        for version, layers in (("first", 3), ("second", 0)):
+            there.release(VERSION=version)
+            assert f"{layers} layers" in there.succeeds(STEADY="1")
+            assert there.answer == version
+        there.release(VERSION="bad", MODE="exits")
+        assert "no database today" in there.fails(STEADY="1")
+        assert there.answer == "second"
+        there.succeeds("rollback")
+        assert there.answer == "first"
+
+
 def test_power_cut_brings_the_release_back(odd: Odd) -> None:
     """Without anybody's help, also in the middle of a switch."""
     odd.release(VERSION="late", MODE="late 20")

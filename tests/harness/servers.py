@@ -51,8 +51,9 @@ class Server:
     """A server that lasts as long as the `with` block.
 
     `user` is `root`, or `deployer`, who is in the docker group, or `sudoer`, who may use docker by
-    sudo alone. `ports` are those on which
-    something deployed shall be reached, see `address`. With `docker=False` it has no Docker.
+    sudo alone, or `rootless`, who has a Docker of its own, and then nobody else has one. `ports`
+    are those on which something deployed shall be reached, see `address`. With `docker=False` it
+    has no Docker.
     With a `shared` folder it has that at the same path, and its engine can be used from here, see
     `engine`. With a `lease` it outlives the block, until `remove_kept` is told that lease.
     """
@@ -76,6 +77,7 @@ class Server:
         self._user = user
         self._ports = tuple(ports)
         self._has_docker = docker
+        self._by = ("--user", user) if user == "rootless" else ()
         self._shared = shared
         self._lease = lease
         self._folder = Path(tempfile.gettempdir())
@@ -144,7 +146,8 @@ class Server:
 
         Raises HarnessError, with the command's last lines, when it fails.
         """
-        return self.run("docker", *words, timeout=timeout)
+        command = ("docker", "exec", *self._by, self.name, "docker", *words)
+        return self._engine.run(*command, timeout=timeout)
 
     def logs(self, container: str) -> str:
         """The last lines that a container on the server has said, on either output."""
@@ -223,7 +226,7 @@ class Server:
             f"--label={LABEL}={self._lease}",
             f"--env=BRIDGE={free[1]}/24",
             f"--env=POOL={pool}",
-            f"--env=DOCKER={'yes' if self._has_docker else 'no'}",
+            f"--env=DOCKER={'rootless' if self._by else 'yes' if self._has_docker else 'no'}",
             "--privileged",
             *self.options,
             *shared,
@@ -260,7 +263,7 @@ class Server:
     def _wait_until_ready(self) -> None:
         self._wait("sshd", lambda: succeeds([*shlex.split(self.ssh), self.host, "true"]))
         if self._has_docker:
-            command = ("docker", "exec", self.name, "docker", "version")
+            command = ("docker", "exec", *self._by, self.name, "docker", "version")
             self._wait("its engine", lambda: self._engine.succeeds(*command))
 
     def _wait(self, what: str, is_ready: Callable[[], bool]) -> None:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Start the server: its engine (unless DOCKER=no), then sshd.
+# Start the server: its engine (unless DOCKER=no), or one of the account `rootless`, then sshd.
 set -eu
 
 # What a power cut would have taken.
-rm -rf /run/docker /run/docker.pid /run/docker.sock /run/containerd
+rm -rf /run/docker /run/docker.pid /run/docker.sock /run/containerd /run/user
 mkdir -p /run/sshd
 
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
@@ -13,9 +13,9 @@ if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
     sed -e 's/ / +/g' -e 's/^/+/' </sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 fi
 
-if [ "${DOCKER:-yes}" = no ]; then
-    rm -f /usr/bin/docker /usr/sbin/dockerd /usr/bin/containerd
-else
-    engine.sh start
-fi
+case ${DOCKER:-yes} in
+no) rm -f /usr/bin/docker /usr/sbin/dockerd /usr/bin/containerd ;;
+rootless) engine.sh rootless ;;
+*) engine.sh start ;;
+esac
 exec /usr/sbin/sshd -D -e

@@ -1,5 +1,6 @@
 #!/bin/sh
-# engine.sh start|stop - what an init system would do with dockerd; kill - what a power cut does.
+# engine.sh start|stop - what an init system would do with dockerd; kill - what a power cut does;
+# rootless - what the init system of that account would do.
 set -eu
 
 case "$1" in
@@ -7,6 +8,12 @@ start)
     mtu=$(cat /sys/class/net/eth0/mtu)
     setsid dockerd --bip="${BRIDGE:?}" --default-address-pool="base=${POOL:?},size=24" --mtu="$mtu" \
         --host=unix:///var/run/docker.sock ${SOCKET:+"--host=unix://$SOCKET"} </dev/null >>/var/log/dockerd.log 2>&1 &
+    ;;
+rootless)
+    chmod 666 /dev/net/tun # as udev does
+    install -d -o rootless -g rootless -m 700 /run/user/1002
+    su rootless -c "XDG_RUNTIME_DIR=/run/user/1002 PATH=$PATH \
+        exec setsid /usr/share/docker.io/contrib/dockerd-rootless.sh" </dev/null >>/var/log/dockerd.log 2>&1 &
     ;;
 stop)
     pid=$(cat /run/docker.pid)
