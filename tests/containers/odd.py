@@ -44,13 +44,15 @@ APPLICATION = {
 
         MODE, _, SECONDS = os.environ.get("MODE", "good").partition(" ")
         SECONDS = float(SECONDS or 0)
+        BEGAN = time.monotonic()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 if MODE == "slow":
                     time.sleep(SECONDS)
                 body = os.environ.get("VERSION", "").encode()
-                self.send_response(500 if MODE == "unhealthy" else 200)
+                rotten = MODE == "rots" and time.monotonic() > BEGAN + SECONDS
+                self.send_response(500 if rotten or MODE == "unhealthy" else 200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -82,6 +84,8 @@ APPLICATION = {
                 later(lambda: bytearray(b"x") * 10**9)
             if MODE == "crashes":
                 later(lambda: os._exit(9))
+            if MODE == "forks" and os.fork():
+                return
             if MODE == "late":
                 time.sleep(SECONDS)
             if MODE == "garbage":

@@ -135,3 +135,15 @@ def test_the_log_keeps_its_last_lines(shell: Shell, tmp_path: Path, project: str
     assert len(lines) == 100
     assert lines[-1].endswith("Z line 105")
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_that_cannot_be_made_is_said(shell: Shell, project: str) -> None:
+    """A disk that is full, or may not be written to."""
+    process = shell("claim abc-1", PROJECT=f"{project}/nowhere")
+    assert "the lock cannot be made: ln: " in said(process)
+    assert process.returncode == 1
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(shell: Shell) -> None:
+    """A deploy that was good stays so."""
+    assert said(shell("record x; echo goes on", HOME="/proc")).endswith("goes on\n")

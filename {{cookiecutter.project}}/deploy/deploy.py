@@ -27,8 +27,9 @@ from settings import load
 from ssh import Connection, ConnectionFailed, assignments, connected
 
 # What the server does first: it keeps the script, since it may have to start it again, and the
-# environment, which no process list shows and nobody else may read.
+# environment, which no process list shows and nobody else may read. On a full disk it ends here.
 UNPACK = """\
+set -e
 umask 077
 folder=$HOME/.slipway/$PROJECT
 mkdir -p "$folder"

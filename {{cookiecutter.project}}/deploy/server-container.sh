@@ -86,13 +86,27 @@ show_refused() {
 
 show_why() {
     {
-        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{else if eq .State.ExitCode 0}}; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{else if eq .State.ExitCode 0}}: a server must stay in the foreground; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
         echo "the last lines of its log:"
         docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
         field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
             sed -n '/./s/^/    health: /p' | tail -n 3
         show_refused "$1"
     } >&2 || true
+}
+
+# still_answers CONTAINER: docker asks a healthy one seldom
+still_answers() {
+    tries=0
+    until said=$(docker exec "$1" /appenv/bin/python -I /appenv/healthcheck --published 2>&1); do
+        tries=$((tries + 1))
+        if [ "$tries" = 3 ]; then
+            show_why "$1"
+            printf '%s was healthy, and is not any more: %s\n' "$1" "$said" >&2 || true
+            return 1
+        fi
+        sleep 0.5
+    done
 }
 
 # wait_healthy CONTAINER [SECONDS]: one that ends, or is restarted, has failed at once; without a
@@ -111,7 +125,10 @@ wait_healthy() {
             : "${well:=$now}"
             held=${2:-0}
             [ "$state" != "steady $restarts" ] || held=$STEADY
-            [ $((now - well)) -lt $((held * 100)) ] || return 0
+            if [ $((now - well)) -ge $((held * 100)) ]; then
+                [ "$held" = 0 ] || [ "$state" = "steady $restarts" ] || still_answers "$1"
+                return
+            fi
             ;;
         "starting $restarts" | "created $restarts" | "unhealthy $restarts")
             well=

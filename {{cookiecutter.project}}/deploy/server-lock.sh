@@ -69,9 +69,15 @@ identify() {
 claim() {
     identify "$1"
     end=$(($(date +%s) + ${LOCK_WAIT:-60}))
-    told=
-    until ln -s "$mine" "$LOCK" 2>/dev/null; do
-        held=$(holder) || continue
+    told='' refused=0
+    until said=$(ln -s "$mine" "$LOCK" 2>&1); do
+        if ! held=$(holder); then
+            # it was given up just now, or there can be none
+            refused=$((refused + 1))
+            [ "$refused" -lt 20 ] || fail "the lock cannot be made: $said"
+            sleep 0.1
+            continue
+        fi
         if ! alive "$held"; then
             take_away "$held"
             continue
@@ -124,11 +130,12 @@ unlock() {
 }
 
 record() {
+    # a disk that is full fails no deploy that was good
     (
         umask 077
         mkdir -p "$FOLDER"
         printf '%s %s\n' "$(now)" "$*" >>"$FOLDER/log"
         # the last hundred
         tail -n 100 "$FOLDER/log" >"$FOLDER/log.$$" && mv -f "$FOLDER/log.$$" "$FOLDER/log"
-    )
+    ) || true
 }

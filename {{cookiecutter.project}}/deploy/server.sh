@@ -274,8 +274,8 @@ deploy() {
         if ! wait_healthy "$PROJECT-try" "$STEADY"; then
             # the one that was seen to fail is the one to look at
             remove "$PROJECT-next"
-            docker rename "$PROJECT-try" "$PROJECT-next"
-            give_up "it is not healthy, beside the running one"
+            quietly docker rename "$PROJECT-try" "$PROJECT-next" || give_up "the Docker engine went away"
+            give_up "it is not healthy, beside the running one (CANDIDATE=no if it must not run twice)"
         fi
         # while the running one stops
         remove "$PROJECT-try" &
@@ -375,6 +375,10 @@ END
     for file in "$FOLDER"/server-*; do
         [ "$file" = "$0" ] || rm -f "$file"
     done
+    for file in "$FOLDER"/*.[0-9]*; do
+        # of a deploy that was cut off while it was sent
+        [ -e "/proc/${file##*.}" ] || rm -f "$file"
+    done
     for file in "$FOLDER"/env-*; do
         case $used in *" ${file##*/env-} "*) ;; *) rm -f "$file" ;; esac
     done
@@ -448,16 +452,20 @@ work() {
 watch() {
     trap '' HUP PIPE TERM
     id=$(field '{{.Id}}' "$PROJECT")
-    bad=0
+    bad=0 failing=0
     end=$(($(clock) + WATCH * 100))
-    while [ "$(clock)" -lt "$end" ]; do
+    # docker takes three checks to call it unhealthy: one that has failed the last is watched on
+    late=$((end + 6000))
+    while [ "$(clock)" -lt "$end" ] || { [ "$failing" != 0 ] && [ "$(clock)" -lt "$late" ]; }; do
         sleep 1
-        if ! state=$(field "{{.Id}} $HEALTH_NOW" "$PROJECT"); then
+        if ! state=$(field "{{.Id}} {{if .State.Health}}{{.State.Health.FailingStreak}}{{else}}0{{end}} $HEALTH_NOW" "$PROJECT"); then
             quietly docker version || continue
             exists "$PROJECT" || exit 0
             continue
         fi
         [ "${state%% *}" = "$id" ] || exit 0
+        state=${state#* }
+        failing=${state%% *}
         case ${state#* } in
         # one that somebody has stopped is restarted by nobody
         'restarting '* | 'unhealthy '* | *' '[2-9]*) bad=$((bad + 1)) ;;
