@@ -16,7 +16,7 @@ demo-down: $(VENV)/ready ## stop the demo and remove all of it
 	@$(VENV)/bin/python -m tests.demo down
 
 test: $(VENV)/ready ## set up what is missing and pass all tests
-	@$(VENV)/bin/python -m pytest
+	@tests/all.sh $(VENV)/bin/python -m pytest
 
 unit: $(VENV)/ready ## the tests of hooks and modules
 	@$(VENV)/bin/python -m pytest tests/unit

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# all.sh PYTEST…: all tests. Those that need no engine run beside those that mostly wait for one, and
+# what they say comes last.
+set -euo pipefail
+
+said=$(mktemp)
+files=
+end() {
+    [ -z "$files" ] || kill "$files" 2>/dev/null || true
+    rm -f "$said"
+}
+trap end EXIT
+
+"$@" tests/unit tests/template >"$said" 2>&1 &
+files=$!
+status=0
+"$@" tests/containers || status=$?
+wait "$files" || status=$?
+files=
+cat "$said"
+exit "$status"
