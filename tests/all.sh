@@ -5,11 +5,7 @@ set -euo pipefail
 
 said=$(mktemp)
 files=
-end() {
-    [ -z "$files" ] || kill "$files" 2>/dev/null || true
-    rm -f "$said"
-}
-trap end EXIT
+trap 'kill ${files:+"$files"} 2>/dev/null || true; rm -f "$said"' EXIT
 
 "$@" tests/unit tests/template >"$said" 2>&1 &
 files=$!
