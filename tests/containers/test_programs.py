@@ -31,6 +31,7 @@ def programs(generate: Baker, laptop: Laptop) -> Iterator[Shipped]:
     shipped = Shipped(laptop, project, NAME, port)
     shipped.make("wheels", "image", "push")
     yield shipped
+    laptop.engine.succeeds("docker", "rm", "--force", "--volumes", f"{NAME}-local")
     laptop.server.run(
         *("sh", "-c", 'docker rm --force --volumes $(docker ps --all --quiet --filter name="$1")'),
         *("sh", NAME),
@@ -80,3 +81,15 @@ def test_a_job_here_ends_as_it_does(programs: Shipped) -> None:
     assert "no COMMAND_stok (there are: stock, worker)" in programs.make_fails(
         "run", "PROGRAM=stok"
     )
+
+
+def test_what_stops_somebody_elses_application_is_told_with_the_setting(programs: Shipped) -> None:
+    """It writes to its working directory, listens on its own port, or is a job."""
+    writes = "COMMAND=python -c \"open('kept', 'w')\""
+    said = programs.make_fails("run", writes)
+    assert "where it may not (kept): to /tmp it may" in said
+    said = programs.make_fails("run", writes, "RUN_OPTIONS=--workdir /tmp")
+    assert "ended with status 0; HEALTH := ends is for a job" in said
+    programs.make("run", writes, "RUN_OPTIONS=--workdir /tmp", "HEALTH=ends")
+    said = programs.make_fails("run", "COMMAND=python -m http.server 9999", "HEALTH_TIMEOUT=6")
+    assert "it listens on 9999: set PORT, or the port that COMMAND names" in said
