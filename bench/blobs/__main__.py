@@ -23,11 +23,11 @@ from bench import plot, report
 from bench.figures import rotated, summary
 from bench.machine import description
 from tests import harness
-from tests.blobs import SOURCES, databases
+from tests.blobs import ROOT, SOURCES, databases
 from tests.harness.console import say
 
 HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs"
+DOCS = ROOT / "docs"
 MIB = 1 << 20
 SIZES = ((1, 16), (64, 1))  # MiB, and how many files
 WAIT_MIB = 256
@@ -59,7 +59,7 @@ class Bench:
 
     def child(self, script: str, *words: object) -> dict[str, float]:
         """Run a script in a process of its own; gives what it prints."""
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        environment = {**os.environ, "PYTHONPATH": f"{SOURCES}:{ROOT}"}
         command = [self.python, str(HERE / script), *map(str, words)]
         found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment))
         return found

@@ -8,6 +8,7 @@ and commit, by another process that does nothing else, and the largest write-ahe
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -17,7 +18,8 @@ from multiprocessing.synchronize import Event
 
 import blobfiles
 
-PIECE = 1 << 20
+from tests.blobs.memory import PIECE, stage
+
 PAUSE = 0.01  # seconds between two rows
 
 
@@ -25,12 +27,7 @@ def store(url: str, mib: int, ended: Event) -> None:
     """Store a file as fast as it goes."""
     try:
         connection = blobfiles.connect(url)
-        piece = os.urandom(PIECE)
-        with blobfiles.create(connection, name="a", media_type="b", staged=True) as writer:
-            for _ in range(mib):
-                writer.write(piece)
-        with blobfiles.transaction(connection):
-            writer.publish(connection)
+        stage(connection, itertools.repeat(os.urandom(PIECE), mib))
     finally:
         ended.set()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import sys
 import time
@@ -23,7 +22,8 @@ from typing import Any
 
 import blobfiles
 
-PIECE = 1 << 20
+from tests.blobs.memory import PIECE, forget_peak, peak, stage
+
 RANDOM = os.urandom(PIECE)
 
 
@@ -80,12 +80,7 @@ class Staged:
 
     def write(self, number: int, size: int) -> object:
         """Write and publish one file."""
-        with blobfiles.create(self.connection, name="a", media_type="b", staged=True) as writer:
-            for piece in pieces(size):
-                writer.write(piece)
-        with blobfiles.transaction(self.connection):
-            writer.publish(self.connection)
-        return writer.id
+        return stage(self.connection, pieces(size)).id
 
     def read(self, id: Any) -> None:
         """Read one file."""
@@ -251,20 +246,12 @@ WAYS: dict[str, Callable[[str, str], Any]] = {
 }
 
 
-def peak() -> int:
-    """Give this process's largest resident set since the last reset, in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found
-    return int(found[1]) << 10
-
-
 def measure(way: str, url: str, folder: str, size: int, count: int) -> dict[str, float]:
     """Do it once for nothing, then for the figures."""
     kept = WAYS[way](url, folder)
     kept.read(kept.write(0, 1000))
     hashlib.sha256()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before, start = peak(), time.perf_counter()
+    before, start = forget_peak(), time.perf_counter()
     files = [kept.write(number, size) for number in range(1, count + 1)]
     written = time.perf_counter()
     for file in files:
