@@ -47,6 +47,16 @@ def finish(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(work)
 
 
+# A request from within, where there is no curl; prints the answer's body.
+ASK = """
+import os, sys, urllib.request
+method, target, *body = sys.argv[1:]
+url = f"http://127.0.0.1:{os.environ['PORT']}{target}"
+request = urllib.request.Request(url, "".join(body).encode() or None, method=method)
+print(urllib.request.urlopen(request).read().decode())
+"""
+
+
 @dataclass
 class Attachments:
     """A generated project with its image, of which one container runs at a time."""
@@ -146,3 +156,32 @@ class Attachments:
         down = ("docker", "compose", "--profile", "*", "down", "--volumes")
         done = self.laptop.run(self.project, *down)
         assert done.returncode == 0, done.stdout
+
+
+class Deployed(Attachments):
+    """The same application on the laptop's server, where a SQLite file in a volume is its own."""
+
+    # One that needs sudo for docker, one of the docker group, and root.
+    accounts = ("sudoer@server", "deployer@server", "root@server")
+
+    def inside(self, *command: str) -> str:
+        """Run a program in the release's container."""
+        return self.laptop.server.docker("exec", self.name, *command)
+
+    def make(self, *words: str, account: str = accounts[0]) -> str:
+        """Run make in the project, for the server."""
+        return self.laptop.make(self.project, *words, f"DEPLOY_HOST={account}", "PORT=8090")
+
+    def ask(self, method: str, target: str, body: str = "") -> str:
+        """Give the answer to a request."""
+        return self.inside("/appenv/bin/python", "-c", ASK, method, target, body)
+
+    def files(self) -> list[dict[str, Any]]:
+        """List all files, which are few."""
+        found: list[dict[str, Any]] = json.loads(self.ask("GET", "/files"))["files"]
+        return found
+
+    def end(self) -> None:
+        """Remove the releases and the volume."""
+        script = 'docker rm --force $(docker ps --all --quiet --filter name="$1")'
+        self.laptop.server.run("sh", "-c", f'{script}; docker volume rm "$1-files"', "-", self.name)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests import harness
 from tests.containers import landscape
-from tests.containers.attachments import Attachments, finish
+from tests.containers.attachments import Attachments, Deployed, finish
 from tests.containers.browser import Page
 from tests.containers.clients import Client, Crowd, read_head
 
@@ -311,6 +311,41 @@ def test_a_backup_of_one_database_is_restored_into_another(
     cpython.make("restore", f"FILE={archive}")
     assert cpython.files() == before
     assert cpython.is_consistent()
+
+
+def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
+    cpython: Attachments, tmp_path: Path
+) -> None:
+    """`make backup restore DEPLOY_HOST=…` by every account that may deploy; one needs sudo."""
+    there = Deployed(cpython.laptop, cpython.project, cpython.name)
+    variables = there.project.path / "deploy" / "run.env"
+    variables.write_text("MAX_FILES=7\n")
+    greeting = "/home/sudoer/.bashrc"
+    there.laptop.server.run("sed", "-i", "1i echo Welcome", greeting)
+    try:
+        there.make("push", "deploy")
+        for number in range(3):
+            there.ask("PUT", f"/files/{number}", f"{number}" * (1 + 50_000 * number))
+        before = there.files()
+        variables.write_text("MAX_FILES=8\n")
+        there.make("deploy")
+        assert there.files() == before
+        assert len(before) == 3
+        archives = []
+        for account in there.accounts:
+            archive = tmp_path / f"by {account}.tar"
+            said = there.make("backup", f"FILE={archive}", account=account)
+            assert f"{archive} is written" in said
+            archives.append(archive.read_bytes())
+        assert len(set(archives)) == 1
+        for file in before:
+            there.ask("DELETE", file["url"])
+        there.make("restore", f"FILE={archive}")
+        assert there.files() == before
+        assert there.is_consistent()
+    finally:
+        there.laptop.server.run("sed", "-i", "1d", greeting)
+        there.end()
 
 
 def test_databases_for_development_are_reached_from_this_machine_only(cpython: Attachments) -> None:

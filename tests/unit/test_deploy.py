@@ -64,14 +64,14 @@ def test_an_unknown_job_is_refused_with_the_known_ones(project: Project) -> None
     assert done.returncode == 1
     assert done.stdout == (
         "deploy.py: there is no job deplyo: use deploy, rollback, unlock, status, releases, logs,"
-        " shell\n"
+        " shell, exec\n"
     )
 
 
 def test_a_job_on_a_server_that_does_not_answer_fails_in_a_line(project: Project) -> None:
     """`make status` of a server that is down."""
     environment = {"DEPLOY_HOST": "127.0.0.1", "SSH": f"{SSH} -p {closed_port()}"}
-    for job in ("status", "rollback", "releases", "unlock", "logs", "shell"):
+    for job in ("status", "rollback", "releases", "unlock", "logs", "shell", "exec"):
         done = project.run(sys.executable, "deploy/deploy.py", job, **environment)
         assert done.returncode == 1
         assert done.stdout.startswith("deploy.py: 127.0.0.1: nothing listens for ssh there")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Put the pushed image on servers, by its digest, through a tunnel to the registry here.
 
-    deploy.py [deploy|rollback|status|releases|logs|shell|unlock]
+    deploy.py [deploy|rollback|status|releases|logs|shell|exec PROGRAM…|unlock]
 
 One ssh connection does it all for a server: what is there (server.py), what is to be done and
 whether that can be (plan.py), the pull (tunnel.py, or archive.py where that cannot be), and
@@ -11,8 +11,11 @@ server keeps it, and is not sent it again.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Callable
 
 import archive
@@ -145,8 +148,8 @@ def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]])
     return 1 if found["matter"] and not facts.lock_is_alive else 0
 
 
-def attach(settings: dict[str, str], host: str, job: str) -> int:
-    """Show the release's log, or give a shell beside the application."""
+def attach(settings: dict[str, str], host: str, job: str, program: Sequence[str] = ()) -> int:
+    """Show the release's log, or give a shell or run a program beside the application."""
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings["SERVICE"])
         name = settings["SERVICE"]
@@ -156,10 +159,25 @@ def attach(settings: dict[str, str], host: str, job: str) -> int:
             follow = "--follow " if settings["FOLLOW"] else ""
             command = f"{facts.docker} logs {follow}--tail 200 {name}"
             return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+        if job == "exec":
+            return run(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
         terminal = sys.stdin.isatty()
         flags, options = ("-it", ("-o", "RequestTTY=force")) if terminal else ("-i", ())
         command = f"{facts.docker} exec {flags} {name} /bin/sh"
         return subprocess.call(connection.argv(command, *options))
+
+
+def run(connection: Connection, command: str) -> int:
+    """Run a command there with input and output of this process, and nothing of a login script."""
+    begin = "slipway begins"
+    remote = f"exec sh -c {shlex.quote(f'echo; echo {begin}; exec {command}')}"
+    with subprocess.Popen(connection.argv(remote), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.decode(errors="replace").strip() == begin:
+                shutil.copyfileobj(process.stdout, sys.stdout.buffer)
+        sys.stdout.flush()
+    return process.returncode
 
 
 def on_server(settings: dict[str, str], host: str, job: str) -> int:
@@ -186,6 +204,7 @@ def main(arguments: list[str]) -> int:
         "releases": lambda host: report(settings, host, reports.releases),
         "logs": lambda host: attach(settings, host, job),
         "shell": lambda host: attach(settings, host, job),
+        "exec": lambda host: attach(settings, host, job, arguments[1:]),
     }
     return jobs.carry_out(settings, job, prepared, others)
 
