@@ -62,7 +62,8 @@ build() {
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
         }
     fi
-    docker image prune --force --filter "label=org.opencontainers.image.title=$title" >/dev/null || true
+    # while what was made is recorded
+    docker image prune --force --filter "label=org.opencontainers.image.title=$title" >/dev/null 2>&1 9>&- &
 }
 
 base() {
@@ -217,6 +218,7 @@ while true; do
     "$step"
     did=$step worked=$goal
     next=$(python3 "$DEPLOY/state.py" "done" "$did" "$by" "$@")
+    wait
     read -r step goal <<<"$next"
     base_environment=$(sed 1d <<<"$next")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"

@@ -55,6 +55,8 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
     """
     packages = site_packages(virtualenv)
     version = packages.parent.name
+    python = virtualenv / "bin" / "python"
+    compiler = bytecode.started(python) if compiled else None
     files: list[Path] = []
     for wheel in wheels:
         with WheelFile.open(wheel) as source:
@@ -67,17 +69,17 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
             }
             destination = Overwriting(
                 schemes,
-                interpreter=str(virtualenv / "bin" / "python"),
+                interpreter=str(python),
                 script_kind="posix",
             )
             install(source, destination, {"INSTALLER": b"installer\n"})
             for (path, *_), _, _ in source.get_contents():
                 files += filter(Path.is_file, [place_of(str(path), schemes)])
-    if compiled:
+    if compiler:
         places = {packages, virtualenv / "app"}  # the second one's are FILES, see files.py
         inside = (path for path in files if places.intersection(path.parents))
         modules = (path for path in inside if TESTS.isdisjoint(path.relative_to(virtualenv).parts))
-        bytecode.compile_modules(virtualenv / "bin" / "python", modules)
+        bytecode.compile_modules(python, modules, compiler)
     return files
 
 
