@@ -558,3 +558,24 @@ def test_compilers_are_told_to_forget_where_they_are(monkeypatch: pytest.MonkeyP
 def test_there_is_at_least_one_processor() -> None:
     """Of those that this process may use."""
     assert 1 <= backend.processors() <= (os.cpu_count() or 1)
+
+
+def test_what_takes_the_compiler_longest_is_built_first(tmp_path: Path) -> None:
+    """By what is compiled, not by how large the archive is: little C++ before much text and C."""
+    archives = [
+        make_sdist(tmp_path, name, "1.0", {inside: text})
+        for name, inside, text in (
+            ("text", "manual.rst", "a page\n" * 99_999),
+            ("c", "module.c", "int x;\n" * 999),
+            ("cxx", "module.cpp", "#include <vector>\n"),
+        )
+    ]
+    archives.append(tmp_path / "broken-1.0.tar.gz")
+    archives[-1].write_bytes(b"nothing")
+    archives.append(tmp_path / "rust-1.0.zip")
+    with zipfile.ZipFile(archives[-1], "w") as packed:
+        packed.writestr("src/lib.rs", "fn main() {}\n" * 9999)
+    archives.sort(key=backend.effort, reverse=True)
+    names = [path.name.partition("-")[0] for path in archives]
+    assert names[:3] == ["rust", "cxx", "c"]
+    assert backend.effort(archives[3]) == backend.effort(archives[4]) == 0

@@ -478,6 +478,19 @@ def test_only_fetching_leaves_the_application_alone(workshop: Workshop) -> None:
     assert os.listdir(workshop.wheelhouse) == ["deps"]
 
 
+@pytest.mark.parametrize(("pinned", "made"), [('["maker"]', 1), ("[]", 0)])
+def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
+    tmp_path: Path, pinned: str, made: int
+) -> None:
+    """What has to be resolved first is done, and said, in its turn."""
+    builds = mock.Mock(pinned={pinned: []})
+    (tmp_path / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["maker"]\nbuild-backend = "maker"\n[project]\nname = "app"\n'
+    )
+    wheels.prepare(tmp_path, builds)
+    assert builds.virtualenv.call_args_list == [mock.call({"maker"})] * made
+
+
 def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
     """Status 4 says so: for a dependency, and for an application whose back end starts programs."""
     shop(workshop)

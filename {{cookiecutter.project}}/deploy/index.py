@@ -36,6 +36,7 @@ class Index:
         self._lock = threading.Lock()
         self._complaints = Complaints()
         self._repositories: dict[tuple[str, ...], Any] = {}
+        self._fetching = 0
 
     def fetch(self, pins: Sequence[lockfile.Pin], options: Sequence[str] = ()) -> list[Path]:
         """Give the file of each pin, wheel or source distribution, in the order of pins.
@@ -43,12 +44,19 @@ class Index:
         Options say which kind is wanted or refused, as a lock states it: --no-binary NAME.
         Failure names every pin that the index has no fitting file for.
         """
-        # a connection that was idle for minutes may be dead without a word, behind some routers
-        for repository in self._repositories.values():
-            repository.session.close()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            tasks = [pool.submit(self._fetch, pin, tuple(options)) for pin in pins]
-        return results(tasks)
+        with self._lock:
+            # a connection that was idle for minutes may be dead without a word, behind some routers
+            if not self._fetching:
+                for repository in self._repositories.values():
+                    repository.session.close()
+            self._fetching += 1
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                tasks = [pool.submit(self._fetch, pin, tuple(options)) for pin in pins]
+            return results(tasks)
+        finally:
+            with self._lock:
+                self._fetching -= 1
 
     def _fetch(self, pin: lockfile.Pin, options: tuple[str, ...]) -> Path:
         key = digest(lockfile.system(), options, pin.name, pin.version, pin.hashes)

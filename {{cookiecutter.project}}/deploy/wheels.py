@@ -28,6 +28,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import backend
@@ -146,6 +147,14 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
         store.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
 
 
+def prepare(application: Path, builds: Builds) -> None:
+    """Make the virtualenv of the application's back end, when the lock pins what is in it."""
+    if lockfile.is_distribution(application):
+        stated = backend.build_requirements(application)
+        if lockfile.build_set(stated) in builds.pinned:
+            builds.virtualenv(stated)
+
+
 def started_programs(reads: Path) -> bool:
     """Say whether a back end started another program, whether that was there or not."""
     return "*" in noted(reads)
@@ -212,7 +221,10 @@ def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: 
     builds = builds_for(lock, options, environment, scratch)
     try:
         only_fetch = builds.without_compiler or options.job == "fetch"
-        done = build_dependencies(lock, options.wheelhouse / "deps", builds, only_fetch)
+        with ThreadPoolExecutor(1) as pool:
+            # while the dependencies come; what fails here is done again in its turn, and said then
+            pool.submit(prepare, options.application, builds)
+            done = build_dependencies(lock, options.wheelhouse / "deps", builds, only_fetch)
     except lockfile.NotPinned as line:
         raise Failure(
             f"{path.name} has a line without == or --hash: {line}: run make lock"
