@@ -136,7 +136,11 @@ APPLICATIONS = (
         "/login",
         (FILES,),
     ),
-    Application("dagster-webserver", "dagster-webserver -h 0.0.0.0 -p 8080 --empty-workspace"),
+    Application(
+        "dagster-webserver",
+        "dagster-webserver -h 0.0.0.0 -p 8080 --empty-workspace",
+        settings=("RUN_OPTIONS := --workdir /tmp",),
+    ),
     Application(
         "mlflow",
         "mlflow server --host 0.0.0.0 --port 8080 --backend-store-uri sqlite:////files/mlflow.db"
