@@ -291,3 +291,14 @@ def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says:
     said = locking.why_not_found(output)
     assert said.startswith(says)
     assert bool(said) == bool(says)
+
+
+def test_what_works_on_a_newer_pypy_is_refused_on_older_ones_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And where the laptop's own interpreter says nothing about it."""
+    assert "gmpy2" in lockfile.not_on_pypy()
+    for version, works in (((7, 3, 19, "final", 0), False), ((8, 0, 1, "final", 0), True)):
+        monkeypatch.setattr(lockfile.sys, "pypy_version_info", version, raising=False)
+        assert ("gmpy2" not in lockfile.not_on_pypy()) is works
+        assert "uvloop" in lockfile.not_on_pypy()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import platform
 from pathlib import Path
 
 import pytest
 
 missing = importlib.import_module("missing")
+PYTHON = platform.python_implementation()
 DATA = Path(__file__).with_name("data")
 
 # What packages' builds really say, and the word that mends it.
@@ -287,18 +289,18 @@ def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
     [
         (
             "a.c:1:2: error: \u2018PyThing_Old\u2019 undeclared (first use in this function)",
-            "Python",
+            PYTHON,
         ),
         (
             "a.cpp:1: error: \u2018PyFrameObject\u2019 has no member named \u2018f_code\u2019",
-            "Python",
+            PYTHON,
         ),
         (
             "a.c:1: error: implicit declaration of function \u2018foo_new\u2019",
             "this release's libraries",
         ),
-        ("a.c:1:10: fatal error: longintrepr.h: No such file or directory", "Python"),
-        ("a.c:1: fatal error: internal/pycore_frame.h: No such file or directory", "Python"),
+        ("a.c:1:10: fatal error: longintrepr.h: No such file or directory", PYTHON),
+        ("a.c:1: fatal error: internal/pycore_frame.h: No such file or directory", PYTHON),
     ],
 )
 def test_another_interface_is_no_missing_library(said: str, what: str) -> None:
@@ -306,6 +308,18 @@ def test_another_interface_is_no_missing_library(said: str, what: str) -> None:
     answer = missing.explain("some", "1", ["Package 'frob' not found", said])
     assert f"some 1 does not compile with {what}" in answer
     assert missing.words_in(answer) == missing.searched_in(answer) == []
+
+
+def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says of it; CPython's own errors are shown as they are."""
+    said = (
+        "/usr/include/pypy3.11/pypy_decl.h:131:28: error: initialization of 'int' from 'struct x'"
+    )
+    assert missing.explain("some", "1", [said]) == ""
+    monkeypatch.setattr("platform.python_implementation", lambda: "PyPy")
+    answer = missing.explain("some", "1", [said])
+    assert answer.startswith("some 1 does not compile with PyPy ")
+    assert answer.endswith("or take another PYTHON in deploy/settings.mk")
 
 
 def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

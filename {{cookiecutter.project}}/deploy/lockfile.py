@@ -123,10 +123,19 @@ def interpreter() -> str:
 
 
 def not_on_pypy() -> dict[str, str]:
-    """Give the distributions that do not work on PyPy, and of each what does the same there."""
-    lines = PYPY.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name.strip(): other.strip() for name, other in pairs}
+    """Give the distributions that do not work on PyPy, and of each what does the same there.
+
+    Those that work with a newer PyPy than this one are among them, and all where this is none.
+    """
+    here = tuple(getattr(sys, "pypy_version_info", ()))
+    found = {}
+    for line in PYPY.read_text(encoding="utf-8").splitlines():
+        name, sign, other = line.partition("=")
+        name, _, before = (each.strip() for each in name.partition("<"))
+        if sign and not line.startswith("#"):
+            works = here and before and here >= tuple(map(int, before.split(".")))
+            found.update({} if works else {name: other.strip()})
+    return found
 
 
 def system() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -264,10 +265,11 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
         return ask_for(who, [answer.word for answer in found], evidence)
     unknown = [each for each in unknown if is_of_the_system(each)]
     fatal = [each for each in said_by(FATAL, lines) if each in unknown]
+    setting = "PYTHON" if platform.python_implementation() == "PyPy" else "release for BASE_IMAGE"
     if not fatal and (gone := next(filter(None, map(outdated.gone_name, lines)), "")):
         return (
             f"{who} does not compile with {gone}: ask for another version of it, or leave it out of"
-            " --no-binary, or take another release for BASE_IMAGE in deploy/settings.mk"
+            f" --no-binary, or take another {setting} in deploy/settings.mk"
         )
     if unknown:
         # of what is only tried the last one ended it

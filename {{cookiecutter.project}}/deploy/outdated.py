@@ -49,6 +49,7 @@ NO_NAME = re.compile(
     r"|error: [\"'\u2018](?P<undeclared>\w+)[\"'\u2019] (?:undeclared|was not declared)"
     r"|fatal error: (?P<header>[\w/.]+): No such file"
 )
+C_ERROR = re.compile(r"\.(?:c|cc|cpp|cxx|h|hpp|pyx):\d+(?::\d+)?: error: (.{,80})")
 # Headers that CPython alone has or had.
 OF_PYTHON = r"(?:longintrepr|code|frameobject|pyframe|internal/pycore_\w+)\.h$"
 # What a build fetches by itself is in no index of packages.
@@ -89,15 +90,18 @@ def old_other(line: str) -> str:
 
 def gone_name(line: str) -> str:
     """Say by a compiler's line what has another interface than a package was written for."""
+    which = f"{platform.python_implementation()} {platform.python_version()}"
     found = NO_NAME.search(line)
     if not found:
-        return ""
+        # of C that is right for CPython, PyPy's headers refuse more than names
+        other = C_ERROR.search(line) if which.startswith("PyPy") else None
+        return f"{which} ({other[1]})" if other else ""
     name = found["name"] or found["undeclared"]
     if found["header"]:
         name = found["header"] if re.match(OF_PYTHON, found["header"]) else ""
     elif not re.match(r"_?Py|PYPY", name) and not re.search(r"\u2018_?Py|struct _(ts|is)\b", line):
         return f"this release's libraries (they have no {name})"
-    return f"Python {platform.python_version()} (it has no {name})" if name else ""
+    return f"{which} (it has no {name})" if name else ""
 
 
 def fetched_from(lines: Sequence[str]) -> str:
