@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.unit.test_backend import (
     MAKER,
@@ -18,7 +19,7 @@ from tests.unit.test_backend import (
     publish_source,
     pyproject,
 )
-from tests.unit.test_index import pin, pip_here
+from tests.unit.test_index import Pages, pin, pip_here, sum_of
 
 __all__ = ["bench", "few_libraries", "pages", "pip_here"]  # fixtures
 
@@ -302,3 +303,35 @@ def test_what_works_on_a_newer_pypy_is_refused_on_older_ones_alone(
         monkeypatch.setattr(lockfile.sys, "pypy_version_info", version, raising=False)
         assert ("gmpy2" not in lockfile.not_on_pypy()) is works
         assert "uvloop" in lockfile.not_on_pypy()
+
+
+class Shelf:
+    """An index of what distributions ask for."""
+
+    has: ClassVar = {
+        "shop": ["till[fast]>=1", "mail; extra == 'post'", "grpcio; extra == 'post'"],
+        "till": ["orjson; extra == 'fast'", "shop", "msgspec; python_version < '3'"],
+    }
+
+    def asks_for(self, name: str) -> list[str]:
+        """Give it, or fail as an index may."""
+        return self.has[name]
+
+
+def test_what_is_brought_along_is_found_without_building_it() -> None:
+    """Through all that asks for it here, extras included, each once; a gap in it is no failure."""
+    found = [str(each) for each in locking.brought([Requirement("shop")], Shelf())]
+    assert found == ["till[fast]>=1", 'orjson; extra == "fast"', "shop"]
+    found = [each.name for each in locking.brought([Requirement("shop[post]")], Shelf())]
+    assert found[:3] == ["till", "mail", "grpcio"]
+
+
+def test_of_a_wheel_only_what_it_says_of_itself_is_fetched(bench: Bench, pages: Pages) -> None:
+    """Where the index has that beside the wheel."""
+    wheel = pages.wheel("shop")
+    pages.fragments[wheel.name] = f'#sha256={sum_of(wheel)}" data-core-metadata="true'
+    pages.first[f"{wheel.name}.metadata"] = [
+        b"Name: shop\nRequires-Dist: six\nRequires-Dist: idna\n"
+    ]
+    assert bench.builds(locking=True).index.asks_for("shop") == ["six", "idna"]
+    assert pages.fetched() == [f"{wheel.name}.metadata"]

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email import message_from_string
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,42 @@ class Index:
         finally:
             with self._lock:
                 self._fetching -= 1
+
+    def asks_for(self, name: str) -> list[str]:
+        """Give what the newest version of a distribution asks for, as its wheel for CPython says.
+
+        Only the metadata is fetched: by itself where the index has it so (PEP 658), or as a part of
+        the wheel. Nothing of one that has no wheel.
+        """
+        from pip._internal.index.package_finder import PackageFinder
+        from pip._internal.models.selection_prefs import SelectionPreferences
+        from pip._internal.models.target_python import TargetPython
+        from pip._internal.network.lazy_wheel import dist_from_wheel_url
+
+        repository, version = self._repository(()), sys.version_info
+        systems = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+        finder = PackageFinder.create(
+            link_collector=repository.finder._link_collector,
+            selection_prefs=SelectionPreferences(allow_yanked=False),
+            target_python=TargetPython(
+                platforms=[f"{each}_{platform.machine()}" for each in systems],
+                py_version_info=version[:3],
+                abis=[f"cp{version[0]}{version[1]}", "abi3", "none"],
+                implementation="cp",
+            ),
+        )
+        best = finder.find_best_candidate(name).best_candidate
+        if best is None or not best.link.is_wheel:
+            return []
+        link = best.link.metadata_link()
+        if link is None:
+            whole = best.link.url_without_fragment
+            metadata = dist_from_wheel_url(name, whole, repository.session).metadata
+        else:
+            response = repository.session.get(link.url_without_fragment)
+            response.raise_for_status()
+            metadata = message_from_string(response.text)
+        return metadata.get_all("Requires-Dist") or []
 
     def _fetch(self, pin: lockfile.Pin, options: tuple[str, ...]) -> Path:
         key = digest(lockfile.system(), options, pin.name, pin.version, pin.hashes)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import backend
 import lockfile
@@ -15,6 +16,7 @@ import missing
 import otherlocks
 import scm
 from backend import Builds, Tree
+from index import AT_ONCE, Index
 from tools import Failure, NeedsCompiler, results, say
 
 # What a pin of a lock is limited to.
@@ -54,7 +56,8 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         raise Failure(lockfile.NOTHING)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
-    refuse_on_pypy(asked_for(source, wanted))  # before it is compiled, which takes minutes
+    asked = list(asked_for(source, wanted))
+    refuse_on_pypy(name_of(each) for each in asked)  # before it is compiled, which takes minutes
     output = builds.scratch / "lock.txt"
     try:
         other = otherlocks.find(application)
@@ -74,8 +77,9 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     try:
         backend.compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
-        refuse_on_pypy(collected(problem.output))  # what comes with others too, as far as is known
+        refuse_on_pypy(collected(problem.output))
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
+            refuse_on_pypy(name_of(each) for each in brought(asked, builds.index))
             raise NeedsCompiler from None
         answer = why_not_found(problem.output) or why_not_built(problem.output)
         raise (Failure(answer) if answer else problem) from None
@@ -88,8 +92,39 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     return header + text
 
 
-def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[str]:
-    """Name what requirement files and a pyproject.toml ask for themselves, on this interpreter."""
+def name_of(requirement: Any) -> str:
+    """Give the name of what a requirement is about."""
+    return lockfile.normalize(requirement.name)
+
+
+def brought(asked: Iterable[Any], index: Index) -> Iterator[Any]:
+    """Give what requirements bring along on this interpreter, as the newest versions say."""
+    from packaging.requirements import Requirement
+
+    def lines_of(requirement: Any) -> list[str]:
+        with contextlib.suppress(Exception):  # of pip's; what cannot be read is not known
+            return index.asks_for(requirement.name)
+        return []
+
+    seen: set[tuple[str, frozenset[str]]] = set()
+    level = list(asked)
+    while level:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            answers = list(pool.map(lines_of, level))
+        here, level = level, []
+        for requirement, lines in zip(here, answers):
+            extras = ("", *requirement.extras)
+            for each in map(Requirement, lines):
+                key = (name_of(each), frozenset(each.extras))
+                holds = not each.marker or any(each.marker.evaluate({"extra": e}) for e in extras)
+                if holds and key not in seen:
+                    seen.add(key)
+                    level.append(each)
+                    yield each
+
+
+def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
+    """Give what requirement files and a pyproject.toml ask for themselves, on this interpreter."""
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
     for name in wanted:
@@ -105,7 +140,7 @@ def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[str]:
             with contextlib.suppress(InvalidRequirement):
                 requirement = Requirement(line)
                 if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
-                    yield lockfile.normalize(requirement.name)
+                    yield requirement
 
 
 def refuse_on_pypy(names: Iterable[str]) -> None:
