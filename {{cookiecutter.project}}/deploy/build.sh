@@ -217,7 +217,7 @@ while true; do
     [ -n "$step" ] || break
     "$step"
     did=$step worked=$goal
-    next=$(python3 "$DEPLOY/state.py" "done" "$did" "$by" "$@")
+    next=$(python3 -S "$DEPLOY/state.py" "done" "$did" "$by" "$@")
     wait
     read -r step goal <<<"$next"
     base_environment=$(sed 1d <<<"$next")

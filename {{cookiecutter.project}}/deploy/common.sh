@@ -42,8 +42,9 @@ if [ -n "${ALONE:-}" ] && [ -z "${DEPLOY_LOCK:-}" ]; then
 fi
 
 command -v python3 >/dev/null || die "python3 is not installed: install Python 3.9 or later, then run this again"
+# Without what is installed for Python, which some of it would read first (-S).
 # shellcheck disable=SC2086 # a program here and its arguments; build.sh has state.py tell more at once
-settings=$(python3 "$DEPLOY"/${SETTINGS_BY:-settings.py}) || exit 1
+settings=$(python3 -S "$DEPLOY"/${SETTINGS_BY:-settings.py}) || exit 1
 eval "$settings"
 read -r -a docker_words <<<"$DOCKER"
 

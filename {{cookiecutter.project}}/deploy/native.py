@@ -110,10 +110,15 @@ class Catalogue:
                 value = getattr(library, kind)
                 for name in value() if callable(value) else value:
                     index.setdefault(name.lower(), library)
-        plain = self._index["plain"] = {}
+
+    @functools.cached_property
+    def _plain(self) -> dict[str, Library]:
+        # half of what reading it all takes, and seldom asked for
+        found: dict[str, Library] = {}
         for kind in SPELLED:
             for name, library in self._index[kind].items():
-                plain.setdefault(plainly(name), library)
+                found.setdefault(plainly(name), library)
+        return found
 
     def by(self, kind: str, name: str) -> Library | None:
         """Give the library that has this module, program, library, or PyPI package."""
@@ -149,11 +154,11 @@ class Catalogue:
             for kind in SPELLED:
                 if found := self.by(kind, form):
                     return found
-        return self.by("plain", plainly(word))
+        return self._plain.get(plainly(word))
 
     def nearest(self, word: str) -> list[str]:
         """Give the names that are spelled most like a word, by what remains of both."""
-        plain = self._index["plain"]
+        plain = self._plain
         names = self._index["names"]
         near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
         found = [names[each] for each in near]
