@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import subprocess
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.conftest import SETTINGS, Program
+from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
 deploy = importlib.import_module("deploy")
 server = importlib.import_module("server")
@@ -87,3 +89,33 @@ def test_what_a_log_misses_is_told_the_setting(program: Program, line: str, says
     assert says in done.stdout
     assert bool(done.stdout) == bool(says)
     assert ("VOLUMES := shop-files:/files" in done.stdout) == ("may not" in says)
+
+
+class Application(BaseHTTPRequestHandler):
+    """An application that answers each path with the status that it names."""
+
+    def do_GET(self) -> None:
+        """Answer it, or say something that is no HTTP."""
+        if self.path == "/garbage":
+            self.wfile.write(b"hello\n")
+        else:
+            self.send_response(int(self.path[1:]))
+            self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("health", "answers"),
+    [("/200", True), ("/404", True), ("/500", False), ("/garbage", False), ("tcp", True)],
+)
+def test_bash_asks_as_the_images_own_check_does(
+    serve: Callable[[type[BaseHTTPRequestHandler]], int], health: str, answers: bool
+) -> None:
+    """Anything below 500 is an answer; where nothing listens there is none."""
+    functions = (DEPLOY / "server.sh").read_text(encoding="utf-8").rpartition("\ncase $1 in\n")[0]
+    quietly = 'quietly() { "$@" >/dev/null 2>&1; }'
+    for port, expected in ((serve(Application), answers), (closed_port(), False)):
+        script = f"{quietly}\n{functions}\nasked_by_bash 127.0.0.1 {port} {health}"
+        assert (subprocess.run(["sh", "-c", script]).returncode == 0) is expected
