@@ -9,6 +9,7 @@ in NATIVE that nothing needs. Status 1 when something is missing.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Set as AbstractSet
@@ -223,6 +224,12 @@ class Judge:
                 answer = self.import_answer(name, problem)
                 if answer:
                     wrong.append(answer)
+                elif re.search(r"undefined symbol: _?Py", said):
+                    wrong.append(
+                        f"{line}: it was made for another Python than this image's; ask for another"
+                        f" version of {name}, or take another BASE_IMAGE or PYTHON in"
+                        " deploy/settings.mk"
+                    )
                 elif problem["kind"] in ("crash", "OSError", "ImportError"):
                     wrong.append(line)
                 elif problem["lacks"] in GONE:
