@@ -14,7 +14,7 @@ NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
 CHECK_IMAGE := yes
 
 # The console script that the container runs, and its arguments; or sh -c '…', with $$ for $.
-COMMAND := {{ cookiecutter.command | replace('$', '$$') | replace('#', '\\#') }}
+COMMAND := {{ cookiecutter.__command }}
 
 # Files and folders that no wheel brings: app.py templates static. They are where it starts.
 FILES :=
