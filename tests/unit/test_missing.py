@@ -333,6 +333,11 @@ def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.Monke
     ("said", "name"),
     [
         ("Please install libfrob, then try again", "libfrob"),
+        (
+            "Did not find CMake 'cmake'\nFound CMake: NO\n"
+            'meson.build:11:14: ERROR: Dependency "frob" not found (tried pkg-config)',
+            "frob",
+        ),
         ("Could not run frob-config: no such thing", "bin/frob-config"),
         ("Package frob-2.0 was not found in the pkg-config search path.", "frob-2.0"),
         (

@@ -72,7 +72,8 @@ TRIED = (
     (PROGRAM, rf"[Cc]ould not (?:find|run|execute) {NAME}(?:$|[\s:.,])"),
     (PROGRAM, rf"{NAME} not found"),
     (WORD, rf"{NAME}(?: (?:library|headers?|libraries))? (?:was |were )?not found"),
-    (WORD, rf"[Dd]id not find (?:the )?{NAME}"),
+    # meson says that of CMake wherever it does not find something by pkg-config
+    (WORD, rf"[Dd]id not find (?!CMake 'cmake')(?:the )?{NAME}"),
     (WORD, rf"{NAME} (?:must|needs to|has to|should) be (?:installed|available|present)"),
     (WORD, r"(JAVA_HOME)\b.*\b(?:not|unset|[Cc]ould|must)\b"),
     (WORD, rf"[Pp]lease (?:make sure|install|ensure)(?: that)?(?: the)? {NAME}(?:\s|$|[,.])"),
