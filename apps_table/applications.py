@@ -145,7 +145,7 @@ APPLICATIONS = (
         "mlflow",
         "mlflow server --host 0.0.0.0 --port 8080 --backend-store-uri sqlite:////files/mlflow.db"
         " --artifacts-destination /files/artifacts",
-        settings=(FILES,),
+        settings=(FILES, "NATIVE := apt:git"),
     ),
     Application("prefect", "prefect server start --host 0.0.0.0 --port 8080", "/api/health"),
     Application(

@@ -284,6 +284,10 @@ HAS = "ERROR: Could not find a version that satisfies the requirement {} (from v
             "the index has no shop>=9; it has 2, 3, 4, 5, 6",
         ),
         (["WARNING: Retrying (Retry(total=4\n", HAS.format("shop", "none")], ""),
+        (
+            ["pip._internal.exceptions.network.ConnectionFailedError: <connection-failed>\n"],
+            "the index could not be reached to the end: run this again",
+        ),
         (["Failed to build 'shop'\n"], ""),
     ],
 )

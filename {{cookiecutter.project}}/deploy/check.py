@@ -52,6 +52,8 @@ answers.flush()
 """
 # Parts of CPython that Debian has in packages of their own.
 OF_PYTHON = {"_tkinter": "apt:python3-tk", "tkinter": "apt:python3-tk", "_gdbm": "apt:python3-gdbm"}
+# What modules say that start a program when they are imported, and its package.
+STARTED = {"Bad git executable": "apt:git"}
 # What Python had, or a virtualenv, and has no more, and the distribution that brings it.
 GONE = {
     "pkg_resources": "setuptools<81",
@@ -252,6 +254,9 @@ class Judge:
         if problem.get("lacks") in OF_PYTHON:
             word = OF_PYTHON[problem["lacks"]]
             return missing.ask_for(self.wheel(name), [word], f"no module {problem['lacks']}")
+        for text, word in STARTED.items():
+            if text in str(problem["said"]) and word not in self.words:
+                return missing.ask_for(self.wheel(name), [word], f"{text} in the image")
         said = str(problem["said"][0]).partition("\n")[0]
         by_name = [] if problem.get("lacks") else self.said_of(said, self.named(name))
         if problem["kind"] not in ("OSError", "ImportError"):

@@ -37,6 +37,7 @@ NOT_FOUND = re.compile(
     r".*?from versions: (?P<there>.*?)\)"
 )
 IGNORED = re.compile(r"([\w.!+]+) Requires-Python ([^;\n]+)")
+LOST = re.compile(r"^pip\S*\.(?:Connection\w+|ReadTimeout\w*|NetworkConnectionError)")
 UNREACHED = re.compile(r"Retrying \(|ConnectionError|SSLError|ProxyError|timed out")
 
 # Which one it has begun with last, where it does not say.
@@ -159,6 +160,8 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
 
 def why_not_found(output: list[str]) -> str:
     """Say why no version of a package will do; empty when that is not known to be so."""
+    if any(LOST.search(line) for line in output[-2:]):
+        return "the index could not be reached to the end: run this again"
     text = "".join(output)
     match = NOT_FOUND.search(text)
     if not match or UNREACHED.search(text):
