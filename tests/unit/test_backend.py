@@ -56,6 +56,8 @@ def build_wheel(folder, settings=None, metadata=None):
         assert importlib.util.find_spec(name), name
     if Path("fails").is_file():
         raise SystemExit(Path("fails").read_text())
+    if Path("starts").is_file():
+        os.system("true")
     name, version = Path("name").read_text().split()
     return make_wheel(Path(folder), name, version, seen=WHO).name
 """

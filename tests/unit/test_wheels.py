@@ -87,11 +87,11 @@ class Workshop:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def lock_sources(self, *names: str, more: str = "") -> None:
-        """Lock the application to source distributions that build themselves."""
+    def lock_sources(self, *names: str, more: str = "", **files: str) -> None:
+        """Lock the application to source distributions that build themselves, with these files."""
         text = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + more
         for name in names:
-            tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": f"{name} 1.0"}
+            tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": f"{name} 1.0", **files}
             text += pin(make_sdist(self.index, name, "1.0", tree)).text + "\n"
         self.write("requirements.txt", text)
 
@@ -491,12 +491,30 @@ def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
     assert builds.virtualenv.call_args_list == [mock.call({"maker"})] * made
 
 
-def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
-    """Status 4 says so: for a dependency, and for an application whose back end starts programs."""
+def test_what_takes_no_compiler_is_built_without_one(workshop: Workshop) -> None:
+    """Its back end starts no program, and so would make the same wheel with a compiler there."""
     shop(workshop)
-    workshop.lock_sources("one")
+    workshop.lock_sources("one", "two")
+    done = workshop.run("--without-compiler")
+    assert done.returncode == 0, done.stderr
+    assert {"one-1.0-py3-none-any.whl", "two-1.0-py3-none-any.whl"} < set(workshop.files("deps"))
+
+
+def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Workshop) -> None:
+    """What it lacks may be in the builder; what is said of it then is the answer."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock_sources("one", fails="no compiler, no zlib.h")
+    done = workshop.run("--without-compiler")
+    assert done.returncode == 4
+    assert "zlib.h" not in done.stderr
+    assert workshop.run().returncode == 1
+
+
+def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
+    """Status 4 says so: for a dependency or an application whose back end starts programs."""
+    shop(workshop)
+    workshop.lock_sources("one", starts="")
     assert workshop.run("--without-compiler").returncode == 4
-    assert workshop.noted() == []
     assert os.listdir(workshop.wheelhouse) == []
     assert workshop.run().returncode == 0
     built = workshop.files("app")

@@ -33,7 +33,7 @@ import scm
 import unpack
 from index import Index
 from store import Store, digest, sha256
-from tools import Failure, quietly, results, run, say
+from tools import Failure, NeedsCompiler, quietly, results, run, say
 
 if TYPE_CHECKING:
     from build import ProjectBuilder
@@ -108,6 +108,7 @@ class Builds:
         self.environment = dict(environment)
         self.version = self.environment.get("SCM_VERSION", "")
         self.scratch = scratch
+        self._hopeless = False
         self._resolving = threading.RLock()
         self._doing: dict[str, threading.Lock] = {}
 
@@ -121,7 +122,8 @@ class Builds:
         """Give the wheel of each pin, in the store; what the index has no wheel of is built.
 
         Options are a lock's, such as --no-binary NAME, which is not meant for back ends. With
-        only_fetch, what would have to be built is left out.
+        only_fetch, what would have to be built is left out. Without a compiler, NeedsCompiler says
+        that something may take one.
         """
         found: list[Path | None] = []
         sources: list[tuple[int, lockfile.Pin, Path]] = []
@@ -145,6 +147,8 @@ class Builds:
     ) -> Path | None:
         """Give the wheel of a source distribution, built now if it never was."""
         name = f"{pin.name} {pin.version}"
+        if self._hopeless:
+            raise NeedsCompiler
         try:
             if name in within:
                 raise Failure(f"it is needed to build {within[-1]}")
@@ -163,9 +167,19 @@ class Builds:
                 found = self.store.built(key)
                 if found is None:
                     say(f"building {name} from source")
-                    found = self.store.add_built(key, self.build(tree, Path(folder), needs))
+                    reads = Path(folder, "reads") if self.without_compiler else None
+                    wheel = self.build(tree, Path(folder), needs, reads)
+                    if reads and (started_programs(reads) or not reads.is_file()):
+                        raise NeedsCompiler
+                    found = self.store.add_built(key, wheel)
                 return found
+        except NeedsCompiler:
+            self._hopeless = True
+            raise
         except Failure as problem:
+            if self.without_compiler and not self.locking:
+                self._hopeless = True
+                raise NeedsCompiler from None
             answer = missing.explain(pin.name, pin.version, problem.output)
             if answer:  # what the tools said of it is no more than that
                 raise Failure(answer) from None
@@ -355,6 +369,17 @@ def tree_at(source: Path, version: str = "") -> Tree:
 def watched(source: Path, reads: Path | None) -> dict[str, str]:
     """Give the variables by which reads.py notes what is read of source."""
     return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
+
+
+def started_programs(reads: Path) -> bool:
+    """Say whether a back end started another program, whether that was there or not."""
+    return "*" in noted(reads)
+
+
+def noted(reads: Path) -> set[str]:
+    """Read what reads.py wrote."""
+    text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
+    return set(filter(None, text.split("\0")))
 
 
 def build_requirements(source: Path) -> set[str]:

@@ -121,11 +121,11 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
             except Failure as problem:
                 answer = missing.explain("the application", "", problem.output)
                 # the builder may have what it looked for, and did not even start
-                if builds.without_compiler and (answer or started_programs(reads)):
+                if builds.without_compiler and (answer or backend.started_programs(reads)):
                     raise NeedsCompiler from None
                 message = f"the application's wheel cannot be built: {problem}"
                 raise Failure(answer or message, [] if answer else problem.output) from None
-            if builds.without_compiler and started_programs(reads):
+            if builds.without_compiler and backend.started_programs(reads):
                 raise NeedsCompiler
             unlocked = missing_from_lock(wheelhouse.requirements_of(wheel), lock)
             if unlocked:
@@ -155,21 +155,10 @@ def prepare(application: Path, builds: Builds) -> None:
             builds.virtualenv(stated)
 
 
-def started_programs(reads: Path) -> bool:
-    """Say whether a back end started another program, whether that was there or not."""
-    return "*" in noted(reads)
-
-
 def read_files(reads: Path, files: set[str]) -> set[str]:
     """Give which files a build may have read; all of them when that cannot be known."""
-    listed = noted(reads)
+    listed = backend.noted(reads)
     return files if "*" in listed or not reads.is_file() else listed & files
-
-
-def noted(reads: Path) -> set[str]:
-    """Read what reads.py wrote."""
-    text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
-    return set(filter(None, text.split("\0")))
 
 
 def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
@@ -220,7 +209,7 @@ def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: 
     lock = lockfile.read(path)
     builds = builds_for(lock, options, environment, scratch)
     try:
-        only_fetch = builds.without_compiler or options.job == "fetch"
+        only_fetch = options.job == "fetch"
         with ThreadPoolExecutor(1) as pool:
             # while the dependencies come; what fails here is done again in its turn, and said then
             pool.submit(prepare, options.application, builds)
