@@ -112,12 +112,12 @@ ON_PYPY = (
     "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq python-magic"
     " soundfile libarchive-c onigurumacffi pyenchant python-lzo pylibacl"
     " pygobject dbus-python pylibmc pygresql berkeleydb xmlsec pyicu hunspell weasyprint"
-    " pdftotext tesserocr pygraphviz m2crypto python-ldap pcapy-ng pyscard pysmbc pyproj"
+    " pdftotext tesserocr pygraphviz python-ldap pcapy-ng pyscard pysmbc pyproj"
     " pyalsaaudio systemd-python pycups"
 ).split()
 NOT_ON_PYPY = (
-    "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc gmpy2 pyaudio pysqlite3 python-prctl".split()
-)
+    "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc gmpy2 pyaudio pysqlite3 python-prctl m2crypto"
+).split()
 PYPY_CASES = (
     Case("psycopg2cffi", "import psycopg2cffi; assert psycopg2cffi.extensions"),
     *(case for case in CASES if case.name in ON_PYPY),
