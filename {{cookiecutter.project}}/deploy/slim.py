@@ -308,7 +308,9 @@ def slim() -> None:
     others = [path for path in below(DPKG) if path not in (str(DPKG), str(DPKG / "status"))]
     changed |= remove(others)
     write_status(status, stay)
-    for path in (*changed, *MOUNTED_IN, str(DPKG / "status")):
+    # the engine takes a copy for the one that it has when the contents are equal and the dates not
+    (DPKG / "dated").write_text(f"{moment:.0f}\n", encoding="utf-8")
+    for path in (*changed, *MOUNTED_IN, str(DPKG / "status"), str(DPKG / "dated")):
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, (moment, moment))
 
