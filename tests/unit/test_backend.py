@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -581,3 +582,25 @@ def test_what_takes_the_compiler_longest_is_built_first(tmp_path: Path) -> None:
     names = [path.name.partition("-")[0] for path in archives]
     assert names[:3] == ["rust", "cxx", "c"]
     assert backend.effort(archives[3]) == backend.effort(archives[4]) == 0
+
+
+def test_the_newest_back_end_is_resolved_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all that ask for some age or younger; what has an upper bound is another question."""
+    asked = []
+
+    def compile_lock(_: Path, wanted: list[str], output: Path, *__: Any) -> None:
+        text = Path(wanted[0]).read_text().strip()
+        asked.append(text)
+        version = "70.0" if "<" in text else "84.2"
+        output.write_text(f"setuptools=={version} --hash=sha256:{'0' * 64}\n")
+
+    monkeypatch.setattr(backend, "compile_lock", compile_lock)
+    builds = backend.Builds(mock.Mock(), {}, {}, tmp_path)
+    sets = ({"setuptools"}, {"setuptools>=77"}, {"Setuptools > 61"}, {"setuptools<80"})
+    versions = [builds.resolve(each)[0].version for each in sets]
+    assert versions == ["84.2", "84.2", "84.2", "70.0"]
+    for each in ({"setuptools>=99"}, {"setuptools[core]"}, {"setuptools", "wheel"}, {"?"}):
+        builds.resolve(each)
+    assert len(asked) == 6

@@ -109,6 +109,7 @@ class Builds:
         self.version = self.environment.get("SCM_VERSION", "")
         self.scratch = scratch
         self._hopeless = False
+        self._newest: dict[frozenset[str], list[lockfile.Pin]] = {}
         self._resolving = threading.RLock()
         self._doing: dict[str, threading.Lock] = {}
 
@@ -260,14 +261,24 @@ class Builds:
             return self.pinned[wanted]
 
     def resolve(self, requirements: set[str]) -> list[lockfile.Pin]:
-        """Pin a requirement set by the newest versions there are."""
+        """Pin a requirement set by the newest versions there are.
+
+        Most back ends ask for setuptools of some age or younger: that is resolved once.
+        """
         if not requirements:
             return []
+        names = unbounded(requirements)
+        known = self._newest.get(names, [])
+        if known and satisfied(requirements, known):
+            return known
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             wanted, output = Path(folder, "wanted.in"), Path(folder, "lock.txt")
             wanted.write_text("\n".join(sorted(requirements)) + "\n", encoding="utf-8")
             compile_lock(folder, [str(wanted)], output, self.environment)
-            return lockfile.pins(output.read_text(encoding="utf-8"))
+            found = lockfile.pins(output.read_text(encoding="utf-8"))
+        if names:
+            self._newest[names] = found
+        return found
 
     def virtualenv(
         self, requirements: set[str], within: tuple[str, ...] = ()
@@ -415,6 +426,33 @@ def extract(archive: Path, place: Path) -> None:
         ValueError,
     ) as problem:
         raise Failure(f"{archive.name} cannot be unpacked: {problem}") from None
+
+
+def unbounded(requirements: set[str]) -> frozenset[str]:
+    """Give the names in a requirement set that asks for nothing older; none when it may."""
+    from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
+
+    try:
+        asked = [Requirement(text) for text in requirements]
+    except InvalidRequirement:  # which is said when it is resolved
+        return frozenset()
+    for each in asked:
+        operators = {specifier.operator for specifier in each.specifier}
+        if each.extras or each.marker or each.url or operators - {">", ">=", "!="}:
+            return frozenset()
+    return frozenset(lockfile.normalize(each.name) for each in asked)
+
+
+def satisfied(requirements: set[str], pins: Sequence[lockfile.Pin]) -> bool:
+    """Say whether pins are what a requirement set asks for."""
+    from packaging.requirements import Requirement  # with pip-tools
+
+    versions = {pin.name: pin.version for pin in pins}
+    asked = map(Requirement, requirements)
+    return all(
+        each.specifier.contains(versions.get(lockfile.normalize(each.name), "0"), prereleases=True)
+        for each in asked
+    )
 
 
 def effort(archive: Path) -> float:
