@@ -111,7 +111,7 @@ CASES = (
 ON_PYPY = (
     "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq python-magic"
     " soundfile libarchive-c onigurumacffi pyenchant python-lzo pylibacl"
-    " pygobject dbus-python pylibmc pygresql berkeleydb xmlsec pyicu hunspell weasyprint"
+    " pygobject dbus-python pylibmc pygresql xmlsec pyicu hunspell weasyprint"
     " pdftotext tesserocr pygraphviz python-ldap pcapy-ng pyscard pysmbc pyproj"
     " pyalsaaudio systemd-python pycups"
 ).split()
