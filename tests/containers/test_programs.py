@@ -89,7 +89,7 @@ def test_what_stops_somebody_elses_application_is_told_with_the_setting(programs
     said = programs.make_fails("run", writes)
     assert "where it may not (kept): to /tmp it may" in said
     said = programs.make_fails("run", writes, "RUN_OPTIONS=--workdir /tmp")
-    assert "ended with status 0; HEALTH := ends is for a job" in said
+    assert "ended with status 0: a server must stay in the foreground; HEALTH := ends is" in said
     programs.make("run", writes, "RUN_OPTIONS=--workdir /tmp", "HEALTH=ends")
     said = programs.make_fails("run", "COMMAND=python -m http.server 9999", "HEALTH_TIMEOUT=6")
     assert "it listens on 9999: set PORT, or the port that COMMAND names" in said
