@@ -91,9 +91,10 @@ def fits(wheel: str, fitting: Container[str]) -> bool:
 
 def set_times(start: float) -> None:
     """Date what was written since start to one fixed time, so that layers can be equal."""
+    # these were touched before this was started, on a busy machine long before
     mounted = [] if "APPENV" in os.environ else [Path(name) for name in MOUNTED_IN]
     for path in (*mounted, APPENV, *APPENV.rglob("*")):
-        if os.path.lexists(path) and path.lstat().st_mtime >= start:
+        if os.path.lexists(path) and (path in mounted or path.lstat().st_mtime >= start):
             os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 
 
