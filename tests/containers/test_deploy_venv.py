@@ -112,18 +112,19 @@ def deployed(
     laptop: Laptop,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Service:
-    """An application with a dependency and a C library, which was deployed there once."""
+    """An application with a dependency, a C library and a plain file, deployed there once."""
     name = f"venv-{SESSION}"
     answers = {"app": "existing", "python": "CPython", "command": "odd", "port": str(odds.PORT)}
     project = generate(project=name, native_deps="yaml", **answers)
-    write(project.path, {**odds.APPLICATION, "requirements.in": "idna\n"})
+    write(project.path, {**odds.APPLICATION, "requirements.in": "idna\n", "page.txt": "a page\n"})
     workshop = Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), {})
+    workshop.edit("deploy/settings.mk", "FILES :=", "FILES := page.txt")
     made = Service(workshop, bare, name)
     made.release(VERSION="first")
     made.make("lock")
     commit(project, "Lock")
     said = made.make("deploy-venv")
-    assert "sends 2 of 2 wheels, and what installs them" in said
+    assert "sends 3 of 3 wheels, and what installs them" in said
     return dataclasses.replace(made, first=made.status["running"]["release"])
 
 
@@ -144,6 +145,7 @@ def test_application_answers_from_a_server_without_docker(service: Service) -> N
     packages = service.server.run("sh", "-c", f"ls {service.place}/current/lib/python3*/*")
     assert {"idna", "odd.py"} <= set(packages.split())
     assert not re.search(r"^(pip|setuptools)", packages, re.M)
+    assert service.server.run("cat", f"/proc/{service.show('MainPID')}/cwd/page.txt") == "a page\n"
     found = service.status
     assert found["matter"] == ""
     assert found["running"]["revision"]

@@ -386,6 +386,18 @@ def test_only_fetching_starts_no_back_end(bench: Bench) -> None:
     assert bench.noted() == []
 
 
+def test_without_a_compiler_what_starts_a_program_is_tried_once(bench: Bench) -> None:
+    """It may be one: the builder is asked for, in the next project before any back end starts."""
+    one = publish_source(bench.pages, "one", starts="")
+    for noted in (["asked one 1.0", "built one 1.0"], []):
+        builds = bench.builds()
+        builds.without_compiler = True
+        with pytest.raises(tools.NeedsCompiler):
+            builds.wheels([one])
+        assert bench.noted() == noted
+    assert [path.name for path in bench.builds().wheels([one])] == ["one-1.0-py3-none-any.whl"]
+
+
 def test_what_the_lock_does_not_pin_is_the_newest_and_said(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:

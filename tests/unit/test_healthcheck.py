@@ -71,6 +71,8 @@ def says() -> Iterator[Callable[[bytes | None, str], int]]:
 
     yield start
     for server in servers:
+        # closing alone leaves the thread waiting, for whoever gets that descriptor's number next
+        server.shutdown(socket.SHUT_RDWR)
         server.close()
 
 

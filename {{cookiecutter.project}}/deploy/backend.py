@@ -167,10 +167,17 @@ class Builds:
             with self._once(key), tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 found = self.store.built(key)
                 if found is None:
+                    takes = self.store.answer(digest("compiler", key))
+                    if self.without_compiler and takes.known:
+                        raise NeedsCompiler
                     say(f"building {name} from source")
                     reads = Path(folder, "reads") if self.without_compiler else None
-                    wheel = self.build(tree, Path(folder), needs, reads)
-                    if reads and (started_programs(reads) or not reads.is_file()):
+                    try:
+                        wheel = self.build(tree, Path(folder), needs, reads)
+                    finally:
+                        if reads and started_programs(reads):
+                            takes.remember(["yes"])  # so that nobody tries in vain again
+                    if reads and (takes.known or not reads.is_file()):
                         raise NeedsCompiler
                     found = self.store.add_built(key, wheel)
                 return found

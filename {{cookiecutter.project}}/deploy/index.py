@@ -40,6 +40,8 @@ class Index:
         self._complaints = Complaints()
         self._repositories: dict[tuple[str, ...], Any] = {}
         self._fetching = 0
+        # sysconfig, which that asks, gives the first of several threads less than there is
+        lockfile.system()
 
     def fetch(self, pins: Sequence[lockfile.Pin], options: Sequence[str] = ()) -> list[Path]:
         """Give the file of each pin, wheel or source distribution, in the order of pins.
