@@ -6,7 +6,6 @@ settings; then `make wheels image push deploy` brings it to a server, and it is 
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -21,8 +20,7 @@ from apps_table.report import page
 from tests import harness
 from tests.conftest import ROOT, Project
 from tests.containers.conftest import free_port
-from tests.harness.console import HarnessError
-from tests.tables import Table, baker
+from tests.tables import Table, baker, for_interpreter
 
 OUTPUT = ROOT / "docs" / "apps.json"
 CACHE = "apps-table"
@@ -122,20 +120,5 @@ def measure(python: str, names: Sequence[str], output: Path) -> None:
             laptop.end()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make the table; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m apps_table", description=__doc__)
-    parser.add_argument("--python", choices=("CPython", "PyPy"), default="CPython")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("names", nargs="*", help="applications to do again; none: those not done")
-    options = parser.parse_args(arguments)
-    try:
-        measure(options.python, options.names, options.output)
-    except HarnessError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(for_interpreter("apps_table", __doc__, OUTPUT, measure))

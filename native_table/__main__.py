@@ -7,7 +7,6 @@ The figures are written after each, so that a run which is cut off goes on where
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -21,8 +20,7 @@ from native_table.packages import CASES, PYPY_CASES, REFUSED, Case
 from native_table.report import page
 from tests import harness
 from tests.conftest import ROOT, Project
-from tests.harness.console import HarnessError
-from tests.tables import Table, baker
+from tests.tables import Table, baker, for_interpreter
 
 OUTPUT = ROOT / "docs" / "native.json"
 CACHE = "native-table"
@@ -128,20 +126,5 @@ def measure(python: str, names: Sequence[str], output: Path) -> None:
             bench.make("clean")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make the table; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m native_table", description=__doc__)
-    parser.add_argument("--python", choices=("CPython", "PyPy"), default="CPython")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("names", nargs="*", help="packages to do again; none: those not done yet")
-    options = parser.parse_args(arguments)
-    try:
-        measure(options.python, options.names, options.output)
-    except HarnessError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(for_interpreter("native_table", __doc__, OUTPUT, measure))

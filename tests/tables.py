@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tests.conftest import Baker, copy_template
-from tests.harness.console import say
+from tests.harness.console import HarnessError, say
 
 
 class Named(Protocol):
@@ -66,3 +68,27 @@ def baker(place: Path) -> Baker:
 def cell(text: str, longest: int = 160) -> str:
     """Give a text as a cell of a page's table takes it."""
     return text.strip().replace("|", "\\|")[:longest]
+
+
+def for_interpreter(
+    prog: str,
+    description: str | None,
+    output: Path,
+    measure: Callable[[str, Sequence[str], Path], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Read the command line of a table with a section for each interpreter, and make it.
+
+    Gives the exit status.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=description)
+    parser.add_argument("--python", choices=("CPython", "PyPy"), default="CPython")
+    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("names", nargs="*", help="rows to make again; none: those not made yet")
+    options = parser.parse_args(arguments)
+    try:
+        measure(options.python, options.names, options.output)
+    except HarnessError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
