@@ -38,6 +38,7 @@ bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and
 
 bench-blobs: $(VENV)/ready ## measure files in databases beside plain files and other ways, and write docs/blobs.*
 	@$(VENV)/bin/python -m bench.blobs
+
 native-table: $(VENV)/ready ## build packages that need a C library from source, and write docs/native.* (PYTHON=CPython too)
 	@$(VENV)/bin/python -m native_table --python '$(PYTHON)'
 
