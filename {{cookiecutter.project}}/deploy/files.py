@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lockfile
@@ -32,27 +32,26 @@ Tag: py3-none-any
 """
 
 
-def named(application: Path, names: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
     """Give the files that are named, and those in folders that are; Failure when one is not there.
 
-    The name of each is from the application's top, with slashes.
+    Paths are the application's files by their names from its top, with slashes.
     """
     wanted = [os.path.normpath(name) for name in names]
-    met = set()
-    for name, path in lockfile.files_of(application):
+    found, met = {}, set()
+    for name, path in paths.items():
         by = [each for each in wanted if each in (".", name) or name.startswith(f"{each}/")]
         met.update(by)
         if by and path.is_file():
-            yield name, path
+            found[name] = path
     missing = [name for name, each in zip(names, wanted) if each not in met]
     if missing:
         raise Failure(f"FILES in deploy/settings.mk names {', '.join(missing)}, which is not there")
+    return found
 
 
-def wheel_of(
-    application: Path, names: Sequence[str], project: str, version: str, place: Path
-) -> Path:
-    """Write the wheel of an application's files into a folder; gives its path.
+def wheel_of(paths: Mapping[str, Path], project: str, version: str, place: Path) -> Path:
+    """Write the wheel of some of an application's files into a folder; gives its path.
 
     The same files give the same bytes. A link becomes what it leads to.
     """
@@ -69,7 +68,7 @@ def wheel_of(
             entry.external_attr = (0o100000 | mode) << 16
             archive.writestr(entry, data)
 
-        for file, source in sorted(named(application, names)):
+        for file, source in sorted(paths.items()):
             mode = 0o755 if os.access(source, os.X_OK) else 0o644
             add(f"{name}-{version}.data/data/{FOLDER}/{file}", source.read_bytes(), mode)
         info = f"{name}-{version}.dist-info"

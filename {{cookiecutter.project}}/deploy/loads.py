@@ -45,7 +45,7 @@ def called(node: ast.Call) -> str:
 
 
 def given(tree: ast.AST) -> dict[str, list[ast.AST]]:
-    """Give what each name of a file is given: by assignment, by loops and by parameters."""
+    """Give what each name of a file is given: by assignment and by loops."""
     names: dict[str, list[ast.AST]] = {}
     for node in ast.walk(tree):
         targets: Iterable[ast.AST] = ()

@@ -140,9 +140,9 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
         if names:
             version = wheelhouse.name_of(wheel)[1] if wheel else plainfiles.VERSION
             project = builds.environment["PROJECT"]
-            made = plainfiles.wheel_of(source, names, project, version, new)
-            say(f"packed {made.name}")
-            matter |= {name for name, _ in plainfiles.named(source, names)}
+            found = plainfiles.named(paths, names)
+            say(f"packed {plainfiles.wheel_of(found, project, version, new).name}")
+            matter |= found.keys()
         wheelhouse.list_in(new, f"# {lockfile.system()}\n")
         store.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
 
