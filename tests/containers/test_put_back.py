@@ -52,7 +52,7 @@ BESIDE = {
     "crashes 2": "ended with status 9",
     "rots 2": "was healthy, and is not any more: unhealthy: GET / answers HTTP/1.0 500",
     "forks": "ended with status 0: a server must stay in the foreground",
-    "eats 2": "out of memory: raise MEMORY",
+    "eats 2": "out of memory, of which /tmp is a part: raise MEMORY",
 }
 
 

@@ -155,13 +155,14 @@ def test_health_none_is_never_unhealthy() -> None:
 
 
 def test_a_published_port_is_asked_for_at_the_address_that_it_leads_to() -> None:
-    """An application on 127.0.0.1 alone is told what to do; one on all addresses is fine."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(
-            OSError, match=r"listens on 127\.0\.0\.1 only: let it listen on 0\.0\.0\.0"
-        ):
-            healthcheck.check(port, "tcp", ("127.0.0.2",))
+    """An application on 127.0.0.1 or IPv6 alone is told what to do; on all addresses is fine."""
+    families = {"127.0.0.1": socket.AF_INET, "::": socket.AF_INET6}
+    for address, only in (("127.0.0.1", r"127\.0\.0\.1"), ("::", "IPv6")):
+        with socket.create_server((address, 0), family=families[address]) as server:
+            port = server.getsockname()[1]
+            told = rf"listens on {only} only: let it listen on 0\.0\.0\.0"
+            with pytest.raises(OSError, match=told):
+                healthcheck.check(port, "tcp", ("127.0.0.2",))
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         assert "accepts connections" in healthcheck.check(port, "tcp", ("127.0.0.2",))

@@ -73,22 +73,54 @@ def test_the_environment_is_kept_where_nobody_else_reads_it(
         ("sqlite3.OperationalError: unable to open database file", "where it may not: to /tmp"),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'git'", "FIND=bin/git\n"),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'config.json'", ""),
-        ("KeyError: 'PORT'", ""),
+        ("KeyError: 'SECRET_KEY'", "if SECRET_KEY is a variable"),
+        ("KeyError: 'name'", ""),
+        ("socket.gaierror: [Errno -2] Name or service not known", "RUN_OPTIONS := --network NAME"),
     ],
 )
 def test_what_a_log_misses_is_told_the_setting(program: Program, line: str, says: str) -> None:
-    """A place that it may write to, or a program's package."""
-    docker = program("docker", f"cat <<'END'\nstarts\n{line}\nEND")
+    """A place that it may write to, a program's package, a variable or a network."""
+    docker = program("docker", f"[ $1 = logs ] || exit 0\ncat <<'END'\nstarts\n{line}\nEND")
+    said = of_container(docker, "show_missed")
+    assert says in said
+    assert bool(said) == bool(says)
+    assert ("VOLUMES := shop-files:/files" in said) == ("may not" in says)
+
+
+@pytest.mark.parametrize(
+    ("may_write", "says"),
+    [("true", "sudo chown -R 10001:10001 /srv/its files"), ("false", "gives it /data to be read")],
+)
+def test_a_volume_that_may_not_be_written_to_is_told(
+    program: Program, may_write: str, says: str
+) -> None:
+    """Whose it is to be, or that it is read only."""
+    answers = f"*Mounts*) echo '{may_write} /data /srv/its files' ;; *User*) echo 10001:10001 ;;"
+    log = "logs*) echo \"PermissionError: [Errno 13] Permission denied: '/data/x'\" ;;"
+    said = of_container(program("docker", f'case "$*" in {answers} {log} esac'), "show_missed")
+    assert "where it may not (/data/x): " in said
+    assert says in said
+    assert "/files" not in said
+
+
+def test_a_log_without_line_ends_is_cut(program: Program) -> None:
+    """An application may say megabytes before it ends."""
+    docker = program("docker", "head -c 100000 /dev/zero | tr '\\0' x")
+    assert of_container(docker, "log_of", "50") == 500 * "x" + "\n"
+
+
+def of_container(docker: Path, *words: str) -> str:
+    """Give what a function of the script says of the container `shop`."""
+    function, *arguments = words
+    script = f". '{settings.DEPLOY}/server-container.sh'; {function} shop {' '.join(arguments)}"
     done = subprocess.run(
-        ["sh", "-c", f". '{settings.DEPLOY}/server-container.sh'; show_refused shop"],
+        ["sh", "-c", script],
         env={"PATH": "/usr/bin:/bin", "DOCKER": str(docker), "PROJECT": "shop"},
         text=True,
         stdout=subprocess.PIPE,
         check=True,
     )
-    assert says in done.stdout
-    assert bool(done.stdout) == bool(says)
-    assert ("VOLUMES := shop-files:/files" in done.stdout) == ("may not" in says)
+    return done.stdout
 
 
 class Application(BaseHTTPRequestHandler):

@@ -39,8 +39,9 @@ def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
         except OSError as refused:
             problem = refused
     if addresses != LOOPBACK:
-        connect(port).close()
-        raise OSError(f"port {port} listens on 127.0.0.1 only: let it listen on 0.0.0.0")
+        with connect(port) as inside:
+            only = "IPv6" if ":" in inside.getpeername()[0] else "127.0.0.1"
+        raise OSError(f"port {port} listens on {only} only: let it listen on 0.0.0.0")
     raise problem
 
 

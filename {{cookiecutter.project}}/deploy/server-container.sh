@@ -69,29 +69,54 @@ clock() {
     fi
 }
 
-# show_refused CONTAINER: what to set for a program that its log misses, or a place that it may not
-# write to
-show_refused() {
-    program=$(docker logs --tail 200 "$1" 2>&1 |
-        sed -nE "s/.*No such file or directory: '([a-z][a-z0-9_-]+)'.*/\1/p" | tail -n 1)
+# log_of CONTAINER LINES: the last ones of its log, of an endless line its beginning
+log_of() {
+    docker logs --tail "$2" "$1" 2>&1 | cut -c 1-500
+}
+
+# last_of TEXT SCRIPT: the last line that sed makes of it
+last_of() {
+    printf '%s\n' "$1" | sed -nE "$2" | tail -n 1
+}
+
+# show_missed CONTAINER: what to set for a program, a variable or a host that its log misses, or a
+# place that it may not write to
+show_missed() {
+    log=$(log_of "$1" 200)
+    program=$(last_of "$log" "s/.*No such file or directory: '([a-z][a-z0-9_-]+)'.*/\1/p")
     [ -z "$program" ] ||
         echo "if $program is a program that it wants to run, this names its package for NATIVE: make native FIND=bin/$program"
-    refused=$(docker logs --tail 200 "$1" 2>&1 |
+    variable=$(last_of "$log" "s/^KeyError: '([A-Z][A-Z0-9_]+)'\$/\1/p")
+    [ -z "$variable" ] ||
+        echo "if $variable is a variable that it wants in its environment, deploy/run.env gives it one"
+    ! printf '%s\n' "$log" | grep -qE 'Name or service not known|Temporary failure in name resolution|could not translate host name|Unknown .*server host|getaddrinfo failed|ENOTFOUND' ||
+        echo "a host that it asks for is unknown there: the name of another container is known in a network that both are in, as RUN_OPTIONS := --network NAME says"
+    refused=$(printf '%s\n' "$log" |
         grep -E 'Read-only file system|Permission denied|unable to open database file|readonly database|not writable' |
         tail -n 1)
     [ -n "$refused" ] || return 0
-    place=$(printf '%s\n' "$refused" | sed -nE "s/.*[\"']([^\"' ]+)[\"'].*/ (\1)/p")
-    echo "it wants to write where it may not$place: to /tmp it may, and to what VOLUMES names; VOLUMES := $PROJECT-files:/files in deploy/settings.mk gives it /files, to be named in COMMAND or run.env; RUN_OPTIONS := --workdir /tmp lets it write to its working directory"
+    place=$(last_of "$refused" "s/.*[\"']([^\"' ]+)[\"'].*/\1/p")
+    owner=$(field '{{or .Config.User "0:0"}}' "$1")
+    given=$(field '{{range .Mounts}}{{println .RW .Destination .Source}}{{end}}' "$1" |
+        while read -r may inside outside; do
+            case $place/ in "$inside"/*) ;; *) continue ;; esac
+            case $may in
+            true) echo "$inside is $outside there, whose owner is another one: sudo chown -R $owner $outside" ;;
+            false) echo "VOLUMES gives it $inside to be read only" ;;
+            esac
+        done)
+    [ -n "$given" ] || given="to /tmp it may, and to what VOLUMES names; VOLUMES := $PROJECT-files:/files in deploy/settings.mk gives it /files, to be named in COMMAND or run.env; RUN_OPTIONS := --workdir /tmp lets it write to its working directory"
+    echo "it wants to write where it may not${place:+ ($place)}: $given"
 }
 
 show_why() {
     {
-        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory: raise MEMORY{{else if eq .State.ExitCode 0}}: a server must stay in the foreground; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory, of which /tmp is a part: raise MEMORY{{else if eq .State.ExitCode 0}}: a server must stay in the foreground; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
         echo "the last lines of its log:"
-        docker logs --tail 50 "$1" 2>&1 | sed 's/^/    /'
+        log_of "$1" 50 | sed 's/^/    /'
         field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
             sed -n '/./s/^/    health: /p' | tail -n 3
-        show_refused "$1"
+        show_missed "$1"
     } >&2 || true
 }
 

@@ -402,7 +402,7 @@ ended() {
             [ "$before" != true ] || after="$(label "$PROJECT" release) runs as before"
             stands "$PROJECT" || after="$(label "$PROJECT" release) was put back, and is not healthy either"
         fi
-        ! exists "$PROJECT-failed" || after="$after; the failed one is kept stopped as $PROJECT-failed"
+        [ "$(label "$PROJECT-failed" release)" != "${RELEASE:-none}" ] || after="$after; the failed one is kept stopped as $PROJECT-failed"
         record "$JOB ${RELEASE:-previous} by $BY: failed: $reason; $after"
         printf '%s\n' "$JOB failed: ${RELEASE:-the previous release}: $reason; $after" >&2 || true
     fi
