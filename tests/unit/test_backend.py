@@ -471,6 +471,25 @@ def test_what_a_source_states_that_it_needs(tree: Callable[..., Path]) -> None:
         assert asked.startswith("setuptools")
 
 
+@pytest.mark.parametrize(
+    ("stated", "text", "wanted"),
+    [
+        ("setuptools >=61", "import os, pkg_resources", {"setuptools >=61", "setuptools<81"}),
+        ("setuptools", "try:\n    from pkg_resources import x", {"setuptools", "setuptools<81"}),
+        ("setuptools >=82", "import pkg_resources", {"setuptools >=82"}),
+        ("setuptools <70", "import pkg_resources", {"setuptools <70"}),
+        ("flit_core", "import pkg_resources", {"flit_core"}),
+        ("setuptools", "# import pkg_resources", {"setuptools"}),
+    ],
+)
+def test_what_setup_py_imports_of_an_older_setuptools_is_asked_for(
+    tree: Callable[..., Path], stated: str, text: str, wanted: set[str]
+) -> None:
+    """Where the source leaves open which setuptools it is."""
+    source = tree(pyproject_toml=pyproject(stated), setup_py=text)
+    assert backend.build_requirements(source) == wanted
+
+
 def test_a_source_is_known_by_what_says_how_it_is_built(tree: Callable[..., Path]) -> None:
     """Its modules may change as they like."""
     known = {backend.configuration_of(tree(main_py="1"))}

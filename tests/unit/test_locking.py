@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -239,6 +240,25 @@ def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
     monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
     with pytest.raises(tools.Failure, match=r"^pyarrow does not work on PyPy: write PYTHON"):
         lock_without_compiler()
+
+
+def test_back_end_that_imports_pkg_resources_gets_a_setuptools_that_has_it(
+    bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When pip has asked it in vain, and not before."""
+    limits = []
+
+    def compile_lock(_: Path, wanted: object, output: Path, environment: Mapping[str, str]) -> None:
+        limit = environment.get("PIP_BUILD_CONSTRAINT")
+        limits.append(Path(limit).read_text(encoding="utf-8") if limit else "")
+        if not limit:
+            raise tools.Failure("no lock", ["ModuleNotFoundError: No module named 'pkg_resources'"])
+        output.write_text("", encoding="utf-8")
+
+    monkeypatch.setattr(backend, "compile_lock", compile_lock)
+    write(application, requirements_in="ssdeep\n")
+    assert locking.make(application, "", False, bench.builds(locking=True)).startswith("# ")
+    assert limits == ["", "setuptools<81\n"]
 
 
 @pytest.fixture

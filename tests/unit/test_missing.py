@@ -58,6 +58,7 @@ COMPLAINTS = [
     ),
     ("pyicu", "Package icu-i18n was not found in the pkg-config search path.", "icu"),
     ("pycups", "Package 'cups', required by 'virtual:world', not found", "cups"),
+    ("hidapi", "Exception: pkg-config package 'libusb-1.0 >= 1.0.9' not found", "usb"),
     ("m2crypto", "error: command 'swig' failed: No such file or directory", "swig"),
     ("orjson", "error: can't find Rust compiler", "rust"),
     ("orjson", "Cargo, the Rust package manager, is not installed or is not on PATH.", "rust"),

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import operator
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,10 @@ Env = Mapping[str, str]
 
 # What else a back end may say its requirements by.
 CONFIGURATION = ("pyproject.toml", "setup.py", "setup.cfg")
+
+# What setup.py may import of setuptools, and the setuptools that has it.
+PKG_RESOURCES = re.compile(r"^\s*(?:import .*\bpkg_resources|from pkg_resources)\b", re.M)
+WITH_PKG_RESOURCES = "setuptools<81"
 
 # Part of every built wheel's key: raise it when the way of building changes.
 RECIPE = 1
@@ -229,7 +234,7 @@ class Builds:
         Each is asked once for an identity of the tree; the back end never with only_known, which
         gives None instead. Reads is that of build.
         """
-        stated = self.store.answer(digest("stated", tree.identity))
+        stated = self.store.answer(digest("stated needs", tree.identity))
         if stated.known is None:
             with tree.opened() as source:
                 stated.remember(sorted(build_requirements(source)))
@@ -401,8 +406,27 @@ def noted(reads: Path) -> set[str]:
 
 
 def build_requirements(source: Path) -> set[str]:
-    """Read what a source tree's pyproject.toml states that its build needs (PEP 518)."""
-    return set(call(lambda tree: tree.build_system_requires, source, sys.executable, {}))
+    """Read what a source tree's pyproject.toml states that its build needs (PEP 518).
+
+    And an older setuptools, where setup.py imports what the present one has no more.
+    """
+    stated = set(call(lambda tree: tree.build_system_requires, source, sys.executable, {}))
+    setup = source / "setup.py"
+    text = setup.read_text(encoding="utf-8", errors="replace") if setup.is_file() else ""
+    return stated | {WITH_PKG_RESOURCES} if takes_pkg_resources(text, stated) else stated
+
+
+def takes_pkg_resources(setup: str, stated: Iterable[str]) -> bool:
+    """Say whether setup.py's text imports it, and what is stated leaves open which setuptools."""
+    from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
+
+    if not PKG_RESOURCES.search(setup):
+        return False
+    try:
+        asked = [each.specifier for each in map(Requirement, stated) if each.name == "setuptools"]
+    except InvalidRequirement:  # which is said when it is resolved
+        return False
+    return bool(asked) and all(each.contains(v) for each in asked for v in ("80.9.0", "999"))
 
 
 def configuration_of(source: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ BUILD_FAILED = re.compile(
     "subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|Failed to build"
     "|BackendException|returned non-zero exit status"
 )
+
+NO_PKG_RESOURCES = re.compile("No module named '?pkg_resources")
 
 # Which one that was, in the words of pip and of its resolver.
 UNBUILT = re.compile(r"Failed to build '([\w.-]+)'|Could not build wheels for ([\w.-]+)")
@@ -76,7 +78,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     options = ("--upgrade",) if upgrade else ()
     environment = {**builds.environment, **scm.variables(builds.version)}
     try:
-        backend.compile_lock(source, wanted, output, environment, *options)
+        compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
         refuse_on_pypy(collected(problem.output))
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
@@ -91,6 +93,25 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
     text = otherlocks.noted(text, other)
     return header + text
+
+
+def compile_lock(
+    source: Path, wanted: Sequence[str], output: Path, environment: Mapping[str, str], *options: str
+) -> None:
+    """Have pip-compile write the lock; pip asks back ends for it, with the newest setuptools.
+
+    Once more with an older one, where one of them imports what that has no more.
+    """
+    try:
+        backend.compile_lock(source, wanted, output, environment, *options)
+    except Failure as problem:
+        name = "PIP_BUILD_CONSTRAINT"
+        if name in environment or not any(map(NO_PKG_RESOURCES.search, problem.output)):
+            raise
+        limits = output.with_name("build-constraints.txt")
+        limits.write_text(f"{backend.WITH_PKG_RESOURCES}\n", encoding="utf-8")
+        older = {**environment, name: str(limits)}
+        backend.compile_lock(source, wanted, output, older, *options)
 
 
 def name_of(requirement: Any) -> str:

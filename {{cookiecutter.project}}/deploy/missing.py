@@ -59,6 +59,7 @@ TRIED = (
     (MODULE, rf"Package {NAME},? (?:was )?not found"),
     (MODULE, rf"Package {NAME}, required by .*, not found"),
     (MODULE, rf"No package {NAME} found"),
+    (MODULE, rf"pkg-config (?:package|module) {NAME}(?: ?[<>=]+ ?[\w.]+\W?)? (?:was )?not found"),
     (
         MODULE,
         rf"pkg-config[\"'`]?(?: [\"'`]?--[\w=-]+[\"'`]?)* {NAME}"
