@@ -330,6 +330,17 @@ def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.Monke
     assert missing.searched_in(answer) == ["z"]
 
 
+def test_library_that_is_there_in_another_version_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As python-gammu says it; where it is not there, it is what is missing."""
+    said = ["Can not find supported Gammu version using pkg-config!"]
+    assert missing.words_in(missing.explain("python-gammu", "", said)) == ["gammu"]
+    monkeypatch.setattr(missing, "is_here", lambda library: True)
+    answer = missing.explain("python-gammu", "", said)
+    assert answer.startswith("python-gammu needs another version of gammu than this release has:")
+
+
 @pytest.mark.parametrize(
     ("said", "name"),
     [

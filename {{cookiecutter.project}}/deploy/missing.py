@@ -100,6 +100,9 @@ LOOKED_FOR = (
     (PROGRAM, rf"checking for {NAME}\.\.\. (?:no|not found)$"),
 )
 
+# What is there, and not as it is wanted.
+UNFIT = re.compile(rf"(?:supported|suitable|compatible) (?:version of )?{NAME} (?:version|library)")
+
 # English, where a sentence has it and not a list; each is a library's name as well.
 ENGLISH = frozenset("attr cap event file form git ice magic menu raw secret tag test".split())
 
@@ -247,7 +250,10 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
     found, unknown = answers(name, lines)
     ends = any(is_missing(library_of(each)) for each in said_by(FATAL, lines))
     old = next(filter(None, map(outdated.old_rust, lines)), "")
-    if old := old or ("" if ends else next(filter(None, map(outdated.old_other, lines)), "")):
+    old = old or ("" if ends else next(filter(None, map(outdated.old_other, lines)), ""))
+    if not old and not found:
+        old = unfit(lines)
+    if old:
         return (
             f"{who} needs {old}: ask for an older {name} in the requirements, or leave it out of"
             " --no-binary, or take a later release for BASE_IMAGE in deploy/settings.mk"
@@ -284,6 +290,15 @@ def explain(name: str, version: str, lines: Sequence[str]) -> str:
             f"{who} needs {first.name}, which the catalogue does not know: make wheels NATIVE=auto"
             f" adds its Debian package, or find its Debian package with: make native FIND={where}"
         )
+    return ""
+
+
+def unfit(lines: Sequence[str]) -> str:
+    """Say that a library is here in a version that will not do; empty when that is not said."""
+    for match in filter(None, map(UNFIT.search, lines)):
+        library = native.catalogue().find(match.group(1))
+        if library is not None and is_here(library):
+            return f"another version of {library.name} than this release has"
     return ""
 
 
