@@ -318,6 +318,27 @@ def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says:
     assert bool(said) == bool(says)
 
 
+def test_package_without_a_source_is_no_misspelled_one(application: Path) -> None:
+    """Where --no-binary is what hides its wheels."""
+    write(application, requirements_in="pyzbar\nlxml\n--no-binary PyZBar,lxml\n")
+    names = locking.from_source(application, ["requirements.in"])
+    assert names == {"pyzbar", "lxml"}
+    said = locking.why_not_found([HAS.format("pyzbar>=0.1", "none")], names)
+    assert said.startswith("the index has no source distribution of pyzbar>=0.1, which --no-binary")
+    assert "leave pyzbar out of --no-binary" in said
+
+
+def test_index_that_is_lost_while_a_back_end_is_fetched_is_no_failed_build() -> None:
+    """What pip says at the end is that it could not build."""
+    said = [
+        "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by\n",
+        "FailedToPrepareCandidate: Failed to build 'x' when installing build dependencies for x\n",
+    ]
+    assert (
+        locking.why_not_built(said) == "the index could not be reached to the end: run this again"
+    )
+
+
 def test_what_works_on_a_newer_pypy_is_refused_on_older_ones_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

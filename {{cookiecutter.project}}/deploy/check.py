@@ -52,8 +52,11 @@ answers.flush()
 """
 # Parts of CPython that Debian has in packages of their own.
 OF_PYTHON = {"_tkinter": "apt:python3-tk", "tkinter": "apt:python3-tk", "_gdbm": "apt:python3-gdbm"}
-# What modules say that start a program when they are imported, and its package.
-STARTED = {"Bad git executable": "apt:git"}
+# What modules say that look for a program or a file when they are imported, and its package.
+STARTED = {
+    "Bad git executable": "apt:git",
+    "invalid argument: 'file || path'": "apt:ca-certificates",  # pygit2's word for it
+}
 # What Python had, or a virtualenv, and has no more, and the distribution that brings it.
 GONE = {
     "pkg_resources": "setuptools<81",

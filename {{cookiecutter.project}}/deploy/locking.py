@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ NOT_FOUND = re.compile(
 )
 IGNORED = re.compile(r"([\w.!+]+) Requires-Python ([^;\n]+)")
 LOST = re.compile(r"^pip\S*\.(?:Connection\w+|ReadTimeout\w*|NetworkConnectionError)")
+CUT_OFF = "the index could not be reached to the end: run this again"
+UNPREPARED = re.compile("when installing build dependencies")
 UNREACHED = re.compile(r"Retrying \(|ConnectionError|SSLError|ProxyError|timed out")
 
 # Which one it has begun with last, where it does not say.
@@ -84,7 +87,8 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             refuse_on_pypy(name_of(each) for each in brought(asked, builds.index))
             raise NeedsCompiler from None
-        answer = why_not_found(problem.output) or why_not_built(problem.output)
+        answer = why_not_found(problem.output, from_source(source, wanted))
+        answer = answer or why_not_built(problem.output)
         raise (Failure(answer) if answer else problem) from None
     # pip-compile leaves no file when nothing is asked for
     text = output.read_text(encoding="utf-8") if output.exists() else ""
@@ -179,10 +183,23 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
             )
 
 
-def why_not_found(output: list[str]) -> str:
-    """Say why no version of a package will do; empty when that is not known to be so."""
+def from_source(source: Path, wanted: Iterable[str]) -> set[str]:
+    """Give the names that requirement files want no wheel of."""
+    files = (source / name for name in wanted if not name.endswith(".toml"))
+    options = [each for file in files for each in lockfile.options(lockfile.read(file))]
+    refused = (b for a, b in zip(options[::2], options[1::2]) if a == "--no-binary")
+    return {
+        name if ":" in name else lockfile.normalize(name) for b in refused for name in b.split(",")
+    }
+
+
+def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> str:
+    """Say why no version of a package will do; empty when that is not known to be so.
+
+    Built are those of which no wheel is wanted.
+    """
     if any(LOST.search(line) for line in output[-2:]):
-        return "the index could not be reached to the end: run this again"
+        return CUT_OFF
     text = "".join(output)
     match = NOT_FOUND.search(text)
     if not match or UNREACHED.search(text):
@@ -197,6 +214,12 @@ def why_not_found(output: list[str]) -> str:
             " version of it, or write a release with such a Python into BASE_IMAGE of"
             " deploy/settings.mk (debian:bookworm-slim has 3.11)"
         )
+    name = lockfile.normalize(re.split(r"[^\w.-]", wanted)[0])
+    if there == "none" and built.intersection((name, ":all:")):
+        return (
+            f"the index has no source distribution of {wanted}, which --no-binary asks for: leave"
+            f" {name} out of --no-binary"
+        )
     if there == "none":
         return (
             f"the index has no {wanted} for {lockfile.interpreter()}, neither a wheel nor a source:"
@@ -209,6 +232,8 @@ def why_not_built(output: list[str]) -> str:
     """Say what the package needs that pip could not build; empty when its output does not say."""
     if not any(BUILD_FAILED.search(line) for line in output):
         return ""  # the index was not reached, or has nothing that fits
+    if any(UNPREPARED.search(line) for line in output[-2:]) and any(map(UNREACHED.search, output)):
+        return CUT_OFF
     names = [match.group(1) or match.group(2) for match in map(UNBUILT.search, output) if match]
     names = [lockfile.normalize(name) for name in names] or collected(output)
     return missing.explain(names[-1], "", output) if names else ""
