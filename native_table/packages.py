@@ -50,6 +50,8 @@ CASES = (
     Case("berkeleydb", "import berkeleydb; assert berkeleydb.db.version()"),
     Case("pylibmc", "import pylibmc; assert pylibmc.libmemcached_version"),
     Case("pymssql", "import pymssql; assert pymssql.version_info()"),
+    Case("mariadb", "import mariadb; assert mariadb.mariadbapi_version"),
+    Case("firebird-driver", "from firebird.driver import fbapi; assert fbapi.load_api() is None"),
     Case(
         "sqlcipher3",
         "import sqlcipher3; assert sqlcipher3.connect(':memory:').execute('select 1').fetchone()",
@@ -60,6 +62,7 @@ CASES = (
     Case("pyicu", "import icu; assert icu.Transliterator.createInstance('Any-Latin')"),
     Case("onigurumacffi", "import onigurumacffi as o; assert o.compile('a+').match('aa')"),
     Case("hunspell", "import hunspell; assert hunspell.HunSpell"),
+    Case("ssdeep", "import ssdeep; assert ssdeep.hash('x' * 9999)"),
     Case("pyenchant", "import enchant; assert enchant.get_enchant_version()"),
     # images, drawing and pages
     Case(
@@ -73,6 +76,9 @@ CASES = (
     Case("pdftotext", "import pdftotext; assert pdftotext.PDF"),
     Case("tesserocr", "import tesserocr; assert tesserocr.tesseract_version()"),
     Case("pygraphviz", "import pygraphviz; assert pygraphviz.AGraph('graph { a -- b }').nodes()"),
+    Case("openslide-python", "import openslide; assert openslide.__library_version__"),
+    Case("py3exiv2", "import pyexiv2; assert pyexiv2.__exiv2_version__"),
+    Case("python-sane", "import sane; assert sane.init()"),
     # network and security
     Case("pycurl", "import pycurl; assert 'libcurl' in pycurl.version"),
     Case("pyzmq", "import zmq; assert zmq.Context().socket(zmq.PUB)"),
@@ -83,6 +89,10 @@ CASES = (
     Case("netfilterqueue", "import netfilterqueue; assert netfilterqueue.NetfilterQueue"),
     Case("pyscard", "import smartcard.scard as s; assert s.SCARD_SCOPE_USER == 0"),
     Case("pysmbc", "import smbc; assert smbc.Context()"),
+    Case("pygit2", "import pygit2; assert pygit2.LIBGIT2_VERSION"),
+    Case("krb5", "import krb5; assert krb5.init_context()"),
+    Case("pysctp", "import sctp; assert sctp.sctpsocket_tcp"),
+    Case("libvirt-python", "import libvirt; assert libvirt.getVersion()"),
     # numbers and geography
     Case("gmpy2", "import gmpy2; assert gmpy2.is_prime(97) and gmpy2.mpfr_version()"),
     Case("shapely", "import shapely; assert shapely.geos_version"),
@@ -91,6 +101,7 @@ CASES = (
     Case("pyaudio", "import pyaudio; assert pyaudio.get_portaudio_version()"),
     Case("pyalsaaudio", "import alsaaudio; assert alsaaudio.asoundlib_version()"),
     Case("soundfile", "import soundfile; assert soundfile.__libsndfile_version__"),
+    Case("python-rtmidi", "import rtmidi; assert rtmidi.get_compiled_api()"),
     # the system
     Case(
         "cffi",
@@ -104,6 +115,10 @@ CASES = (
     Case("pylibacl", "import posix1e; assert posix1e.ACL(text='u::rw,g::r,o::-').valid()"),
     Case("pycups", "import cups; cups.setServer('127.0.0.1')"),
     Case("python-prctl", "import prctl; assert prctl.get_name()"),
+    Case("hidapi", "import hid; assert hid.enumerate() is not None"),
+    Case("pyparted", "import parted; assert parted.version()"),
+    Case("pyfuse3", "import pyfuse3; assert pyfuse3.ROOT_INODE"),
+    Case("mod-wsgi", "from mod_wsgi.server import apxs_config; assert apxs_config"),
     Case("rrdtool", "import rrdtool; assert rrdtool.lib_version()"),
 )
 
@@ -117,6 +132,7 @@ ON_PYPY = (
 ).split()
 NOT_ON_PYPY = (
     "psycopg2 psycopg-c plyvel pycurl gssapi pyodbc gmpy2 pyaudio pysqlite3 python-prctl m2crypto"
+    " berkeleydb"
 ).split()
 PYPY_CASES = (
     Case("psycopg2cffi", "import psycopg2cffi; assert psycopg2cffi.extensions"),
