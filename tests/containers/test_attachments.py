@@ -321,7 +321,7 @@ def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
     variables = there.project.path / "deploy" / "run.env"
     variables.write_text("MAX_FILES=7\n")
     greeting = "/home/sudoer/.bashrc"
-    there.laptop.server.run("sed", "-i", "1i echo Welcome", greeting)
+    there.laptop.server.run("sed", "-i", r"1i printf 'Welcome\\nto '", greeting)
     try:
         there.make("push", "deploy")
         for number in range(3):

@@ -97,7 +97,7 @@ def test_port_that_something_else_has_is_said_before_anything_stops(odd: Odd) ->
 def test_several_servers_stop_at_the_first_that_fails(
     odd: Odd, engine: harness.Engine, tmp_path: Path
 ) -> None:
-    """One after the other, or several at a time; it is said which has what."""
+    """One after the other, or several at a time; it is said which has what, and lacks what."""
     with (
         harness.Server(engine, user="deployer", ports=[PORT]) as second,
         harness.Server(engine, user="sudoer", ports=[PORT]) as third,
@@ -115,6 +115,9 @@ def test_several_servers_stop_at_the_first_that_fails(
         assert "deploy: server: done" in lines
         assert "deploy: second: failed; see above" in lines
         assert "deploy: third: not begun" in lines
+        third.run("chmod", "755", "/tmp")
+        assert "sudo chmod 1777 /tmp" in odd.fails(SSH=ssh, DEPLOY_HOST="third")
+        third.run("chmod", "1777", "/tmp")
         second.start_engine()
         said = odd.succeeds(SSH=ssh, DEPLOY_HOST="server second third", PARALLEL="3")
         assert "server: nothing to do" in said

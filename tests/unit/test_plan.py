@@ -106,6 +106,9 @@ def test_only_layers_that_are_not_there_are_sent() -> None:
         ([said(name="/web", labels={})], {}, "port 8081 is taken there by the container web"),
         (["listens 00000000:1F91"], {}, "port 8081 is taken there by another program: set PORT"),
         (["free x 1 1 40 1% /"], {}, "it has 41 kB free and the image may need 50.5 MB"),
+        (["locked /home"], {}, "may not write in /home there, and a deploy keeps what it needs in"),
+        (["full /home"], {}, "the disk of /home is full there: sudo du -xh /home"),
+        (["locked /tmp"], {}, "may not write in /tmp there: sudo chmod 1777 /tmp"),
     ],
 )
 def test_what_cannot_come_to_a_good_end_is_said_before(

@@ -84,8 +84,8 @@ def test_a_server_without_a_working_docker_is_told_apart(
 
 
 def test_what_a_login_script_prints_is_no_answer() -> None:
-    """A greeting in .bashrc, whose line may have no end."""
-    facts = server.parse("Dear me: slipway docker docker\nmind slipway docker\nslipway gzip\n")
+    """Whatever it says."""
+    facts = server.parse("mind slipway docker\nslipway docker docker\n slipway \nslipway gzip\n")
     assert (facts.docker, facts.has_gzip) == ("docker", True)
 
 
@@ -103,6 +103,7 @@ def test_everything_that_is_told_is_understood() -> None:
         "lock alive 17 3 b me@here 2026-01-02T03:04:05Z abc-1",
         "log one",
         "log two",
+        "locked /home",
     )
     assert (facts.docker, facts.version, facts.architecture) == (
         "sudo -n docker",
@@ -115,6 +116,7 @@ def test_everything_that_is_told_is_understood() -> None:
     assert facts.listening == {8081, 22}
     assert facts.lock_is_alive
     assert facts.log == ["one", "two"]
+    assert "may not write in /home there" in facts.closed
     assert server.describe_lock(facts.lock) == (
         "me@here, since 2026-01-02T03:04:05Z, for abc-1 (process 17 on the server)"
     )
@@ -157,3 +159,14 @@ def test_releases_are_in_the_order_of_a_report() -> None:
         "shop-failed",
         "shop-next",
     ]
+
+
+def test_a_disk_without_room_is_told(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a home directory that is not there the first folder above it counts."""
+    monkeypatch.setenv("HOME", "/proc/no/home")
+    text = server.script("server-lock.sh", "server-survey.sh")
+    variables = ssh.assignments({"PROJECT": "shop", "BY": "me"})
+    said = here.ask_script(f"{variables}{text}\nset +eu\nsurvey_machine\n").stdout
+    assert "slipway full /tmp\n" not in said
+    # a disk of no size
+    assert "slipway full /proc\n" in said

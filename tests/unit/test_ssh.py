@@ -109,6 +109,23 @@ def test_a_host_is_never_an_option(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("reads", ["read -r line", "head -c 2 >/dev/null"])
+def test_a_login_script_that_reads_what_is_sent_is_said(program: Program, reads: str) -> None:
+    """It would take the beginning of a script, and the rest of that would do something else."""
+    fake = program("ssh", f'{reads}\nfor last; do :; done\nexec sh -c "$last"')
+    said = refusal(str(fake), "server")
+    assert said.startswith("server: a login script of this account, as ~/.bashrc, reads what")
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "[2001:db8::1]")]
+)
+def test_an_address_is_as_a_url_has_it(program: Program, name: str, url: str) -> None:
+    """IPv6 in brackets."""
+    fake = program("ssh", f"echo user me; echo hostname {name}")
+    assert ssh.Connection(str(fake), "server").address() == url
+
+
 def test_nothing_of_a_connection_is_left(listener: Callable[[bytes], int]) -> None:
     """No socket, no folder, no process, whether it worked or not."""
     connection = ssh.Connection(f"{SSH} -p {listener(b'')}", "127.0.0.1")

@@ -149,7 +149,13 @@ class Plan:
 
     def check(self) -> None:
         """Raise ConnectionFailed when this cannot come to a good end; nothing was changed."""
-        for problem in (self._architecture(), self._names(), self._ports(), self._room()):
+        for problem in (
+            self._architecture(),
+            self._names(),
+            self._ports(),
+            self._room(),
+            self.facts.closed,
+        ):
             if problem:
                 raise ConnectionFailed(f"{self.host}: {problem}")
 

@@ -2,7 +2,7 @@
 # server-survey.sh: what a server has, for a plan and for reports; changes nothing.
 #
 # server.py sends it behind server-lock.sh, and reads the lines that begin with `slipway`: a login
-# script may print others.
+# script may print others, the last one without an end.
 
 tell() {
     printf 'slipway %s\n' "$*"
@@ -10,6 +10,15 @@ tell() {
 
 # survey_machine: what does not depend on Docker
 survey_machine() {
+    kept=$FOLDER
+    until [ -e "$kept" ]; do kept=$(dirname "$kept"); done
+    for place in "$kept" /tmp; do
+        [ -w "$place" ] || tell locked "$place"
+    done
+    # kilobytes; the header says Available there
+    df -Pk "$kept" /tmp 2>/dev/null | while read -r _ _ _ free _ disk; do
+        case $free in [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) tell full "$disk" ;; esac
+    done
     ! command -v gzip >/dev/null || tell gzip
     # 0A is LISTEN, see the kernel's include/net/tcp_states.h
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _; do
@@ -25,6 +34,7 @@ survey_machine() {
 survey() {
     # what can be told is told
     set +eu
+    echo
     case $(docker --version 2>/dev/null) in podman*) tell podman ;; esac
     said=
     for docker in docker 'sudo -n docker' ''; do

@@ -58,6 +58,24 @@ class Machine:
     lock: str = ""
     lock_is_alive: bool = False
     log: list[str] = field(default_factory=list)
+    locked: str = ""  # a folder that a deploy needs, where the account may not write
+    full: str = ""  # the same, of a disk that has no room
+
+    @property
+    def closed(self) -> str:
+        """Say what to do about these; empty when there is none."""
+        if self.full:
+            return (
+                f"the disk of {self.full} is full there: sudo du -xh {self.full} | sort -h | tail"
+            )
+        if not self.locked:
+            return ""
+        if self.locked == "/tmp":
+            return "this account may not write in /tmp there: sudo chmod 1777 /tmp"
+        return (
+            f"this account may not write in {self.locked} there, and a deploy keeps what it needs"
+            " in ~/.slipway: give it a home directory of its own"
+        )
 
     def take(self, word: str, value: str) -> None:
         """Take one line of a survey; what it does not know is nothing."""
@@ -75,6 +93,8 @@ class Machine:
             self.lock_is_alive = state == "alive"
         elif word == "log":
             self.log.append(value)
+        elif word in ("locked", "full"):
+            setattr(self, word, value)
 
 
 @dataclass
@@ -162,9 +182,8 @@ def told(said: str) -> Iterator[tuple[str, str, str]]:
     """
     lines = said.splitlines()
     for number, line in enumerate(lines):
-        # a greeting may have no end
-        before, sign, rest = line.partition("slipway ")
-        if sign and not (before and number):
+        sign, _, rest = line.partition(" ")
+        if sign == "slipway":
             word, _, value = rest.partition(" ")
             yield word, value, "\n".join(lines[number + 1 :])
 

@@ -44,6 +44,7 @@ which_unit() {
 
 survey_venv() {
     set +eu
+    echo
     tell account "${SUDO_USER:-$(id -un)}"
     [ "$(id -u)" != 0 ] || tell root
     tell place "$PLACE"

@@ -255,6 +255,7 @@ class Plan:
             self._unit(),
             self._port(),
             self._room(),
+            self.facts.closed,
         ):
             if problem:
                 raise ConnectionFailed(f"{self.host}: {problem}")

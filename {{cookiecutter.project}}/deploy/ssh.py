@@ -57,9 +57,10 @@ SSH_ADVICE = (
 
 # What the connection itself runs: it ends when this side ends, and when this side is silent it ends
 # sshd's process with all its tunnels, which would else wait for a vanished laptop for hours. (A
-# login script may have printed something before, and not ended its line.)
+# login script may have printed something before, and not ended its line, or read what is sent.)
 KEEP = (
-    "exec sh -c 'echo; echo ready; command -v timeout >/dev/null || exec cat >/dev/null;"
+    "exec sh -c 'read -r first; echo; echo ready $first;"
+    " command -v timeout >/dev/null || exec cat >/dev/null;"
     f' while line=$(timeout {SILENCE} head -n 1); do [ -n "$line" ] || exit 0; done; kill $PPID\''
 )
 
@@ -115,18 +116,26 @@ class Connection:
             raise ConnectionFailed(
                 f"{self.ssh[0]} is not installed: install OpenSSH's client, or set SSH"
             ) from None
+        threading.Thread(target=self._beat, daemon=True).start()
         assert self.master.stdout
-        if not any(line.strip() == b"ready" for line in iter(self.master.stdout.readline, b"")):
+        lines = iter(self.master.stdout.readline, b"")
+        answer = next((line.strip() for line in lines if line.startswith(b"ready ")), None)
+        if answer is None:
             self.master.wait()
             raise ConnectionFailed(
                 advice(self.host, log.read_text(encoding="utf-8", errors="replace"))
             )
-
-        threading.Thread(target=self._beat, daemon=True).start()
+        if answer != b"ready first":
+            raise ConnectionFailed(
+                f"{self.host}: a login script of this account, as ~/.bashrc, reads what is meant"
+                " for what it starts: let it do so where there is a terminal only"
+            )
 
     def _beat(self) -> None:
         assert self.master and self.master.stdin
         with contextlib.suppress(OSError, ValueError):  # it has ended
+            self.master.stdin.write(b"first\nsecond\n")
+            self.master.stdin.flush()
             while not self._closing.wait(BEAT):
                 self.master.stdin.write(b"alive\n")
                 self.master.stdin.flush()
@@ -164,12 +173,13 @@ class Connection:
         return int(done.stdout)
 
     def address(self) -> str:
-        """Give the server's own name, as OpenSSH's configuration has it for this host."""
+        """Give the server's own name for a URL, as OpenSSH's configuration has it for this host."""
         done = subprocess.run(
             [*self.ssh, "-G", "--", self.host], capture_output=True, text=True, check=False
         )
         found = [line[9:] for line in done.stdout.splitlines() if line.startswith("hostname ")]
-        return found[0] if found else self.host.rpartition("@")[2]
+        address = found[0] if found else self.host.rpartition("@")[2]
+        return f"[{address}]" if ":" in address else address
 
     def argv(self, remote: str, *options: str) -> list[str]:
         """Give the command line that runs one command on the server."""
