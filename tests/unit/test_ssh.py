@@ -123,7 +123,9 @@ def test_a_login_script_that_reads_what_is_sent_is_said(program: Program, reads:
 def test_an_address_is_as_a_url_has_it(program: Program, name: str, url: str) -> None:
     """IPv6 in brackets."""
     fake = program("ssh", f"echo user me; echo hostname {name}")
-    assert ssh.Connection(str(fake), "server").address() == url
+    connection = ssh.Connection(str(fake), "server")
+    assert connection.address() == url
+    connection.close()
 
 
 def test_nothing_of_a_connection_is_left(listener: Callable[[bytes], int]) -> None:

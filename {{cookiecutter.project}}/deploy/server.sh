@@ -393,7 +393,7 @@ ended() {
     set +e
     wait
     if [ "$status" != 0 ]; then
-        [ -n "$reason" ] || reason="it was interrupted"
+        [ -n "$reason" ] || reason="what it asked of docker failed; see above"
         after="nothing else was here to put back"
         before=$(field '{{.State.Running}}' "$PROJECT")
         [ -n "$settled" ] || settle
