@@ -302,6 +302,7 @@ def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
         ),
         ("a.c:1:10: fatal error: longintrepr.h: No such file or directory", PYTHON),
         ("a.c:1: fatal error: internal/pycore_frame.h: No such file or directory", PYTHON),
+        ("  djvu/a.pyx:9:19: 'is_string' is not a constant", "today's Cython ('is_string' is not"),
     ],
 )
 def test_another_interface_is_no_missing_library(said: str, what: str) -> None:

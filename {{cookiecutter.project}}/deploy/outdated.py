@@ -50,6 +50,8 @@ NO_NAME = re.compile(
     r"|fatal error: (?P<header>[\w/.]+): No such file"
 )
 C_ERROR = re.compile(r"\.(?:c|cc|cpp|cxx|h|hpp|pyx):\d+(?::\d+)?: error: (.{,80})")
+# What Cython says of code that an older one took.
+CYTHON_ERROR = re.compile(r"^\s*[\w/.-]+\.(?:pyx|pxd|pxi):\d+:\d+: (?!.*not found)(.{,80})")
 # Headers that CPython alone has or had.
 OF_PYTHON = r"(?:longintrepr|code|frameobject|pyframe|internal/pycore_\w+)\.h$"
 # What a build fetches by itself is in no index of packages.
@@ -91,6 +93,8 @@ def old_other(line: str) -> str:
 def gone_name(line: str) -> str:
     """Say by a compiler's line what has another interface than a package was written for."""
     which = f"{platform.python_implementation()} {platform.python_version()}"
+    if cython := CYTHON_ERROR.search(line):
+        return f"today's Cython ({cython[1]})"
     found = NO_NAME.search(line)
     if not found:
         # of C that is right for CPython, PyPy's headers refuse more than names
