@@ -95,7 +95,7 @@ def survey(
             "PACKAGES": " ".join(wanted.packages if wanted else ()),
         }
     )
-    text = f"{variables}{script(*kits.SHELL)}"
+    text = f"{variables}{script(*kits.SURVEY)}"
     done = connection.ask_script(AS_ROOT.format(arguments="survey", text=text))
     facts = plans.parse(done.stdout)
     if not facts.place:

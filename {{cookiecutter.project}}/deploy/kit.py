@@ -19,7 +19,8 @@ import engine
 from server import script
 from settings import DEPLOY
 
-SHELL = ("server-lock.sh", "server-survey.sh", "server-guard.sh", "service.sh")
+SURVEY = ("server-lock.sh", "server-survey.sh", "service.sh")
+SHELL = ("server-guard.sh", *SURVEY)
 MODULES = (
     *("bytecode.py", "healthcheck.py", "install.py", "lockfile.py", "service.py", "store.py"),
     *("systemd.py", "tools.py", "unpack.py"),

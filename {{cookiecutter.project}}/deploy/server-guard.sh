@@ -3,7 +3,7 @@
 #
 #   again JOB    become a process of this file in a session of its own
 #   guard        do JOB by `work`, and once more as `settle` when that is killed
-# Sent to a server behind server-lock.sh, in front of what has `work`.
+# Sent to a server beside server-lock.sh, in front of what has `work`.
 #
 # shellcheck disable=SC2153,SC2154 # variables and functions come in front of this file
 set -eu

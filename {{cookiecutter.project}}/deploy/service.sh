@@ -1,7 +1,7 @@
 #!/bin/sh
 # service.sh JOB: the part of make deploy-venv that runs on a server; needs sh, systemd and Python.
 #
-# appenv.py sends it behind server-lock.sh, server-survey.sh and server-guard.sh, with its variables
+# appenv.py sends it behind server-guard.sh, server-lock.sh and server-survey.sh, with its variables
 # set.
 #   guard           do JOB in a process of its own, and settle what it leaves when that is killed
 #   work            do JOB: deploy, rollback or settle, which service.py does
