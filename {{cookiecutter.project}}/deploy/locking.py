@@ -215,7 +215,7 @@ def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> s
             " deploy/settings.mk (debian:bookworm-slim has 3.11)"
         )
     name = lockfile.normalize(re.split(r"[^\w.-]", wanted)[0])
-    if there == "none" and built.intersection((name, ":all:")):
+    if there == "none" and built & {name, ":all:"}:
         return (
             f"the index has no source distribution of {wanted}, which --no-binary asks for: leave"
             f" {name} out of --no-binary"
