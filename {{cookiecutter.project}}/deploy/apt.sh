@@ -179,29 +179,28 @@ fi
 # shellcheck disable=SC2086 # names of packages have no blanks
 set -- $packages
 
-install() {
+# get_packages JOB OPTION… PACKAGE…: apt-get's install, or its upgrade with more packages
+get_packages() {
     # shellcheck disable=SC2086
-    apt-get $options install -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends "$@" >/dev/null
+    apt-get $options "$@" -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends >/dev/null
 }
 
 case $role in
 run)
-    # what was mended since the base image was made
-    # shellcheck disable=SC2086
-    apt-get $options upgrade -qq --yes --no-install-recommends >/dev/null
-    install -o Dpkg::Options::=--path-exclude='*.h' "$@"
+    # with what was mended since the base image was made
+    get_packages upgrade -o Dpkg::Options::=--path-exclude='*.h' "$@"
     # what was asked for is no part of what slim.py removes
     echo "$@" >/var/lib/dpkg/asked
     ;;
 build)
     # packages that are here already and should have headers
     hollow=$(grep -l '\.h$' /var/lib/dpkg/info/*.list | sed 's|.*/||; s|\.list$||')
-    install "$@"
+    get_packages install "$@"
     # shellcheck disable=SC2086 # names of packages and headers have no blanks
     [ -z "$hollow" ] || without=$(dpkg --verify $hollow | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
     if [ -n "${without:-}" ]; then
         # shellcheck disable=SC2046,SC2086
-        install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
+        get_packages install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
     fi
     ;;
 unpack)

@@ -64,6 +64,7 @@ build() {
     fi
     # while what was made is recorded
     docker image prune --force --filter "label=org.opencontainers.image.title=$title" >/dev/null 2>&1 9>&- &
+    pruning=$!
 }
 
 base() {
@@ -95,6 +96,7 @@ build_tools() {
 tools() {
     say "tools: the base with pip, to fetch wheels and install them"
     builder_options
+    slim_ahead
     build_tools
 }
 
@@ -125,10 +127,36 @@ builder() {
 ahead() {
     log=$ROOT/.deploy/ahead-build.log
     build_tools
-    case " ${DEPLOY_GOALS:-} " in *" wheels "* | *" image "* | *" run "* | *" push "* | *" deploy "*) ;; *) return 0 ;; esac
+    goes_on_to wheels || return 0
     BUILDER=$IMAGES-builder:tools run_builder fetch --locked || return 0
-    case " $DEPLOY_GOALS " in *" image "* | *" run "* | *" push "* | *" deploy "*) ;; *) return 0 ;; esac
+    goes_on_to image || return 0
     run_image --target dependencies
+}
+
+# slim_ahead: begin with the run image's first layer, which takes nothing but the base
+slim_ahead() {
+    goes_on_to image || return 0
+    (log=$ROOT/.deploy/ahead-slim.log run_image --target slim) >/dev/null 2>&1 9>&- &
+}
+
+# goes_on_to wheels|image: whether to begin with that early: make was told to do it as well, or what
+# takes it (podman makes each stage of a dockerfile, needed or not)
+goes_on_to() {
+    case " ${DEPLOY_GOALS:-} " in *" $1 "* | *" image "* | *" run "* | *" push "* | *" deploy "*) ;; *) return 1 ;; esac
+    [ -z "${DEPLOY_NO_CACHE:-}" ] && ! is_podman
+}
+
+# make_wheels OPTION…: have them made, and once the dependencies are there, their layer
+make_wheels() {
+    run_builder wheels --locked "$@" | layer_ahead
+    return "${PIPESTATUS[0]}"
+}
+
+layer_ahead() {
+    read -r || return 0
+    if goes_on_to image; then
+        (log=$ROOT/.deploy/ahead-build.log run_image --target dependencies) >/dev/null 2>&1 || true
+    fi
 }
 
 # The tools alone make the wheels, as long as nothing has to be compiled; else the builder does, this
@@ -136,16 +164,12 @@ ahead() {
 wheels() {
     local status locked=''
     say "wheels: into $WHEELHOUSE"
-    if [ -z "${DEPLOY_NO_CACHE:-}" ] && [ ! -e "$ROOT/.deploy/run.docker" ]; then
-        # the first image will want it, and this step mostly waits for the network
-        (log=$ROOT/.deploy/ahead-build.log run_image --target slim) >/dev/null 2>&1 9>&- &
-    fi
     while true; do
         status=0
         if [ "$by" = builder ]; then
-            run_builder wheels --locked || status=$?
+            make_wheels || status=$?
         else
-            BUILDER=$IMAGES-builder:tools run_builder wheels --locked --without-compiler || status=$?
+            BUILDER=$IMAGES-builder:tools make_wheels --without-compiler || status=$?
         fi
         if [ "$status" -eq 3 ] && [ -z "$locked" ]; then # there is no lock for this interpreter yet
             "$DEPLOY/lock.sh"
@@ -166,6 +190,7 @@ wheels() {
 run_image() {
     local file=$ROOT/.deploy/run.docker
     own_folder "$ROOT/.deploy"
+    wheelhouse_folder
     # shellcheck disable=SC2154 # base_environment comes with the plan
     {
         # podman's dockerfiles have no --start-interval
@@ -175,7 +200,8 @@ run_image() {
         [ -z "$FILES" ] || echo 'WORKDIR /appenv/app'
     } >"$file"
     build "$PROJECT" --file "$file" --build-arg BASE="$IMAGES-base" \
-        --build-arg TOOLS="$IMAGES-builder:tools" "$@" "$ROOT/$WHEELHOUSE"
+        --build-arg TOOLS="$IMAGES-builder:tools" --build-context deploy="$DEPLOY" \
+        "$@" "$ROOT/$WHEELHOUSE"
 }
 
 image() {
@@ -208,6 +234,7 @@ check() {
 
 # What was named is done in that order, up to the goal at hand.
 worked=
+pruning=
 # shellcheck disable=SC2154 # step, goal, by and what is said of the base image come with the settings
 while true; do
     while [ $# -gt 0 ] && [ "$1" != "$goal" ]; do
@@ -218,7 +245,8 @@ while true; do
     "$step"
     did=$step worked=$goal
     next=$(python3 -S "$DEPLOY/state.py" "done" "$did" "$by" "$@")
-    wait
+    [ -z "$pruning" ] || wait "$pruning" || true
+    pruning=
     read -r step goal <<<"$next"
     base_environment=$(sed 1d <<<"$next")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"

@@ -42,12 +42,18 @@ files = {
     for each in importlib.metadata.distributions(path=[site])
 }
 import linked, loads, imports
-found = linked.report(files, site)
 plain = {re.sub("[-_.]+", "-", name).lower(): files[name] for name in files}
 asked = {name: plain[name] for name in given["names"] if name in plain}
-found["loads"] = loads.report(asked, site)
-found["problems"] = imports.report(asked)
-json.dump(found, answers)
+# files are read by a process of their own while this one imports
+read, write = os.pipe()
+if not os.fork():
+    with os.fdopen(write, "w") as out:
+        json.dump({**linked.report(files, site), "loads": loads.report(asked, site)}, out)
+    os._exit(0)
+os.close(write)
+problems = imports.report(asked)
+with os.fdopen(read) as found:
+    json.dump({**json.load(found), "problems": problems}, answers)
 answers.flush()
 """
 # Parts of CPython that Debian has in packages of their own.

@@ -8,6 +8,7 @@
 #   is_podman            whether it is
 #   own_folder PATH      make a folder of ours, which git does not see
 #   mount_of PATH DIR    a --mount value that binds PATH at DIR, whatever characters PATH has
+#   wheelhouse_folder    make the folder of the wheelhouse
 #   run_builder JOB      the builder image with this application; see wheels.py for the jobs
 #                        (BUILDER is another image that can do it)
 # DEPLOY_DEBUG=1 traces every command.
@@ -78,6 +79,11 @@ mount_of() {
     printf 'type=bind,"source=%s",target=%s' "${1//\"/\"\"}" "$2"
 }
 
+wheelhouse_folder() {
+    own_folder "$ROOT/wheelhouse"
+    mkdir -p "$ROOT/$WHEELHOUSE"
+}
+
 run_builder() {
     local environment=() name
     # by name only: a password in an index's address shows in no process list
@@ -85,8 +91,7 @@ run_builder() {
     for name in $(passed "${PROXIES[@]}" $PIP_NAMES VERBOSE SCM_VERSION PROJECT FILES); do
         environment+=(--env "$name")
     done
-    own_folder "$ROOT/wheelhouse"
-    mkdir -p "$ROOT/$WHEELHOUSE"
+    wheelhouse_folder
     # label=disable: where SELinux is on, a bind mount is not readable otherwise
     docker run --rm ${platform[@]+"${platform[@]}"} ${environment[@]+"${environment[@]}"} \
         --security-opt label=disable \

@@ -72,7 +72,7 @@ sums="$(python3 "$DEPLOY/state.py" sources) $who${FILES:+ $FILES}"
 if [ "$(cat "$appenv/.made" 2>/dev/null)" = "$sums" ]; then
     [ "${1:-venv}" != venv ] || say "venv: nothing to do"
 else
-    build wheels || die "the wheels could not be built; see above"
+    build wheels >/dev/null || die "the wheels could not be built; see above"
     install
     printf '%s\n' "$sums" >"$appenv/.made"
     settle

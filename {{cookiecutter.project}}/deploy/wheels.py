@@ -14,7 +14,8 @@ is the volume /wheelhouse:
     /wheelhouse/unread.json                     which of its files the application's wheel is not of
 
 Without a lock for this interpreter `wheels` makes one in the wheelhouse, or with --locked says so
-by status 3. `make venv` runs the same file on the host with other folders.
+by status 3. Once the dependencies are there anew, and the application is what is left, it prints
+`dependencies`. `make venv` runs the same file on the host with other folders.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool 
             shutil.copyfile(wheel, new / wheel.name)
         built = any(builds.store.is_built(wheel) for wheel in wheels)
         wheelhouse.list_in(new, header + (libraries if built else ""))
+    if not only_fetch:
+        print("dependencies", flush=True)
     return True
 
 
