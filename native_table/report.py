@@ -17,7 +17,8 @@ Made by `make native-table`, on debian:trixie-slim. Each package is asked for al
 distribution, with an empty `NATIVE`, and made by `make image NATIVE=auto`. *Added* is what that
 wrote into the settings by itself, *typed* what somebody had to. *Used* is one line of Python in
 the run image, which has no compiler and no headers: [the lines](../native_table/packages.py).
-A package of that list which has no row here is one that the command has not come to yet.
+A package of that list which has no row here is one that the command has not come to yet. Seconds
+count whatever else the machine did at the time, and say little.
 """
 
 
@@ -54,4 +55,4 @@ def section(python: str, rows: dict[str, Any]) -> str:
 def brief(row: dict[str, Any]) -> str:
     """Give the last line of what went wrong that says more than that it did."""
     lines = [line for line in str(row["error"]).splitlines() if not re.match(NOTHING_SAID, line)]
-    return cell(lines[-1]) if lines else ""
+    return cell(lines[-1], 400) if lines else ""
