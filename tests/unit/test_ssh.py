@@ -109,6 +109,21 @@ def test_a_host_is_never_an_option(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_tunnel_that_is_cut_off_is_not_called_forbidden(program: Program) -> None:
+    """When the connection is there it is sshd that refuses."""
+    fake = program(
+        "ssh",
+        'for last; do :; done\n[ "$last" = server ] && exit 255\n'
+        'echo ready first; [ "$CUT" ] || sleep 5',
+    )
+    for cut, says in (("yes", "the connection was lost"), ("", "sshd refuses the tunnel")):
+        with (
+            ssh.connected(f"env CUT={cut} {fake}", "server") as connection,
+            pytest.raises(ssh.ConnectionFailed, match=says),
+        ):
+            connection.forward(5051)
+
+
 @pytest.mark.parametrize("reads", ["read -r line", "head -c 2 >/dev/null"])
 def test_a_login_script_that_reads_what_is_sent_is_said(program: Program, reads: str) -> None:
     """It would take the beginning of a script, and the rest of that would do something else."""

@@ -166,11 +166,20 @@ class Connection:
         """Let the server see this machine's loopback port; gives the port that it chose."""
         done = self._control("forward", "-R", f"127.0.0.1:0:127.0.0.1:{port}")
         if done.returncode or not done.stdout.strip().isdigit():
+            self._must_last()
             raise ConnectionFailed(
                 f"{self.host}: sshd refuses the tunnel: set AllowTcpForwarding yes in its"
                 " /etc/ssh/sshd_config"
             )
         return int(done.stdout)
+
+    def _must_last(self) -> None:
+        # one that was just cut off ends in a moment
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self.master and self.master.wait(timeout=1) is not None:
+                raise ConnectionFailed(
+                    f"{self.host}: the connection was lost; nothing was changed: run it again"
+                )
 
     def address(self) -> str:
         """Give the server's own name for a URL, as OpenSSH's configuration has it for this host."""
