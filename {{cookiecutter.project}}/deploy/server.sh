@@ -277,10 +277,9 @@ deploy() {
             quietly docker rename "$PROJECT-try" "$PROJECT-next" || give_up "the Docker engine went away"
             give_up "it is not healthy, beside the running one (CANDIDATE=no if it must not run twice)"
         fi
-        # while the running one stops
-        remove "$PROJECT-try" &
         switch "$PROJECT-next" 0
-        wait
+        # not before, which would take its time from the application's start
+        remove "$PROJECT-try"
     else
         switch "$PROJECT-next" "$STEADY"
     fi
