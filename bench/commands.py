@@ -12,8 +12,12 @@ from pathlib import Path
 
 from tests.harness.console import HarnessError, last_lines
 
-# What would make one command read another's settings: a make above us, this machine's pip and uv.
-FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "VIRTUAL_ENV")
+# What would make one command read another's settings: a make above us, this machine's pip and uv;
+# and what this repository's Makefile sets.
+FOREIGN = (
+    *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "VIRTUAL_ENV"),
+    "PYTHONDONTWRITEBYTECODE",
+)
 FOREIGN_PREFIXES = ("PIP_", "UV_", "DEPLOY_")
 
 

@@ -157,7 +157,7 @@ class Daemon:
     @staticmethod
     def _open_bridge(before: Before) -> None:
         first = IPv4Network(before.addresses)[1]
-        # With none of its own a bridge has an address of its ports', another one whenever a container
+        # With none of its own a bridge has one of its ports', another one whenever a container
         # comes or goes: the others lose their gateway for half a minute. Docker's has this one too.
         address = ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *first.packed))
         link = ["ip", "link", "add", "name", before.bridge, "address", address, "type", "bridge"]
