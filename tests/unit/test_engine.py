@@ -106,6 +106,20 @@ def test_images_that_are_not_there_are_none(program: Program, complaint: str) ->
     assert engine.inspect_images(str(stub), ["gone"]) == [None]
 
 
+def test_docker_is_asked_once_for_several_images(program: Program, tmp_path: Path) -> None:
+    """It gives those that are there, and names the others; each question takes a process."""
+    stub = program(
+        "docker",
+        f'echo >>\'{tmp_path}/asked\'; echo \'[{{"Id": "b"}}, {{"Id": "d:1"}}]\'\n'
+        "cat >&2 <<'END'\n"
+        + ABSENT.format(name="a")
+        + "Error response from daemon: No such image: c:1\nEND\nexit 1",
+    )
+    found = engine.inspect_images(str(stub), ["a", "b", "c:1", "d:1"])
+    assert found == [None, {"Id": "b"}, None, {"Id": "d:1"}]
+    assert (tmp_path / "asked").read_text() == "\n"
+
+
 def test_a_stopped_engine_is_not_taken_for_a_missing_image(program: Program) -> None:
     """Otherwise everything would be built again."""
     stub = program("docker", f"cat >&2 <<'END'\n{STOPPED}END\nexit 1")

@@ -62,6 +62,15 @@ def test_the_wheels_are_installed_and_the_command_becomes_the_start(
     assert list(appenv.glob("lib/*/site-packages/__pycache__/shop.*.pyc"))
 
 
+def test_tools_for_another_python_are_told_from_a_fault(tmp_path: Path) -> None:
+    """Their libraries are in a folder that this one does not look into."""
+    command = [sys.executable, "-S", str(DEPLOY / "install.py"), str(tmp_path)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("install: the tools are for another Python than 3.")
+    assert done.stderr.endswith("remove the base image, then run this again\n")
+
+
 def test_a_wheel_with_another_sum_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
     """Somebody changed a wheel after it was built."""
     more = ENTRY_POINT + "more = shop:main\n"

@@ -129,8 +129,7 @@ INDEXES = {
 def test_pip_reads_from_the_file_what_the_environment_said(tmp_path: Path) -> None:
     """A build mounts the file; pip itself finds the same settings in it."""
     environment = {**os.environ, **INDEXES, "PIP_CERT": "/here/only", "PIP_FIND_LINKS": "/here"}
-    command = [sys.executable, str(DEPLOY / "network.py"), "pip-conf"]
-    text = subprocess.check_output(command, env=environment, text=True)
+    text = network.pip_conf(environment)
     (tmp_path / "pip.conf").write_text(text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     said = subprocess.check_output(

@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,13 @@ esac
 """
 
 
+def told(lines: str) -> dict[str, str]:
+    """Read variables as a shell would."""
+    words = shlex.split(lines)
+    assert words[::2] == ["export"] * (len(words) // 2)
+    return dict(word.split("=", 1) for word in words[1::2])
+
+
 class Build:
     """A project whose images are files, each with what the engine says of it."""
 
@@ -81,7 +89,8 @@ class Build:
         self.unread: list[str] | None = None
         self.by = "tools"
         stub = shell_script(folder / "docker", DOCKER.format(images=self.images))
-        self.write("deploy/settings.mk", f"{SETTINGS}CHECK_IMAGE := no\nDOCKER := {stub}\n")
+        self.settings = f"{SETTINGS}CHECK_IMAGE := no\nDOCKER := {stub}\n"
+        self.write("deploy/settings.mk", self.settings)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the project."""
@@ -136,9 +145,9 @@ class Build:
 
     def done(self, step: str, *goals: str, **environment: str) -> str:
         """Record a step as done on the way to goals; gives the next one."""
-        found, _, goal = self.ask("done", step, self.by, *goals, **environment).partition(" ")
-        assert goal in (goals if found else ("",))
-        return found
+        found = told(self.ask("done", step, self.by, *goals, **environment))
+        assert found["goal"] in (goals if found["step"] else ("",))
+        return found["step"]
 
     def make(self, step: str, **environment: str) -> None:
         """Make what a step makes."""
@@ -360,7 +369,7 @@ def test_a_name_that_is_no_text_is_a_name(done: Build) -> None:
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("shop-base", STEPS),
+        ("shop-base", ("base", "image")),
         ("shop-builder:tools", STEPS[1:3]),
         ("shop-run", STEPS[3:]),
     ],
@@ -616,15 +625,20 @@ def test_of_several_goals_the_first_one_with_a_step_to_do_is_named(
 ) -> None:
     """make's words, in their order; one script does all of them."""
     goals = ("base", "wheels", "image")
+
+    def said(step: str) -> tuple[str, str]:
+        found = told(build.ask("done", step, "tools", *goals))
+        return found["step"], found["goal"]
+
     assert {"export step=base", "export goal=base"} < {*build.ask("plan", *goals).splitlines()}
     build.make("base")
-    assert build.ask("done", "base", "tools", *goals) == "tools wheels"
+    assert said("base") == ("tools", "wheels")
     build.make("tools")
-    assert build.ask("done", "tools", "tools", *goals) == "wheels wheels"
+    assert said("tools") == ("wheels", "wheels")
     build.make("wheels")
-    assert build.ask("done", "wheels", "tools", *goals) == "image image"
+    assert said("wheels") == ("image", "image")
     build.make("image")
-    assert build.ask("done", "image", "tools", *goals) == ""
+    assert said("image") == ("", "")
     assert {"export step=''", "export goal=''"} < {*done.ask("plan", *goals).splitlines()}
 
 
@@ -633,11 +647,62 @@ def test_the_run_image_gets_the_base_images_environment(done: Build) -> None:
     said = ["PATH=/appenv/bin:/bin", 'QUOTED=a "b" $c', "EMPTY="]
     done.image("shop-base", "with an environment", Config={"Env": said})
     done.ask("start", "tools")
-    assert done.ask("done", "tools", "tools", "image").splitlines()[1:] == [
+    lines = told(done.ask("done", "tools", "tools", "image"))["base_environment"].splitlines()
+    assert lines == [
         'ENV PATH="/appenv/bin:/bin"',
         'ENV QUOTED="a \\"b\\" \\$c"',
         'ENV EMPTY=""',
     ]
+
+
+def test_a_step_that_is_built_hears_what_it_takes(build: Build) -> None:
+    """Packages to run and to build with, and pip's settings; an index's password is one of them."""
+    index = "https://me:secret@pypi.example.org/simple"
+    build.write("deploy/settings.mk", f"{build.settings}NATIVE := openssl build:libx-dev\n")
+    build.ask("start", "base")
+    build.make("base")
+    found = told(build.ask("done", "base", "tools", "image", PIP_INDEX_URL=index))
+    assert found["step"] == "tools"
+    assert found["tools_too"] == "yes"
+    assert "libssl3" in found["run_packages"] and "libx-dev" not in found["run_packages"]
+    assert {"libssl-dev", "libx-dev"} <= {*found["build_packages"].split()}
+    assert index in found["PIP_CONF"]
+    build.make("tools")
+    assert "PIP_CONF" not in told(build.ask("done", "tools", "tools", "image", PIP_INDEX_URL=index))
+
+
+@pytest.mark.parametrize(
+    ("goals", "too"),
+    [(["base"], ""), (["base", "builder"], "yes"), (["wheels"], "yes"), (["base", "image"], "yes")],
+)
+def test_tools_are_made_beside_the_base_where_they_are_wanted(
+    build: Build, goals: list[str], too: str
+) -> None:
+    """Not by `make base` alone, nor when they are there."""
+    assert told(build.ask("plan", *goals).split("\nfrom=")[0])["tools_too"] == too
+
+
+def test_tools_that_are_there_are_not_made_again_beside_the_base(done: Build) -> None:
+    """They are not made of it."""
+    (done.images / "shop-base").unlink()
+    plan = told(done.ask("plan", "image").split("\nfrom=")[0])
+    assert (plan["step"], plan["tools_too"]) == ("base", "")
+
+
+def test_a_pin_is_looked_after_where_the_image_is_not_the_one(build: Build) -> None:
+    """By pin.py, which pins, pulls or refuses; an image that is here as pinned needs no look."""
+
+    def is_pinned(**environment: str) -> str:
+        plan = build.ask("plan", "base", PLATFORM="linux/amd64", **environment)
+        return next(line for line in plan.splitlines() if line.startswith("export is_pinned="))
+
+    assert is_pinned() == "export is_pinned=''"
+    pinned(build, f"sha256:{'1' * 64}", "linux/amd64")
+    assert is_pinned() == "export is_pinned=''"
+    build.image(BASE, f"sha256:{'1' * 64}")
+    assert is_pinned() == "export is_pinned=yes"
+    build.image(BASE, f"sha256:{'1' * 64}", Architecture="arm64")
+    assert is_pinned() == "export is_pinned=''"
 
 
 def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build) -> None:

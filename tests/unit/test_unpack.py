@@ -184,8 +184,13 @@ def test_where_a_file_comes_to_lie_is_known_from_its_name(path: str, expected: s
     assert unpack.place_of(path, schemes) == Path(expected)
 
 
-def test_a_later_wheels_file_replaces_an_earlier_ones(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [1, 150])
+def test_a_later_wheels_file_replaces_an_earlier_ones(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int
+) -> None:
     """As pip has it, bytecode included; what an earlier link points to is left alone."""
+    # with shares of one module the first one's is compiled while the second one is installed
+    monkeypatch.setattr(unpack.bytecode, "SHARE", share)
     first = pack(tmp_path, "one", "1.0", {"shared.py": "WHO = 'one'\n", "own.py": ""})
     second = pack(
         tmp_path,

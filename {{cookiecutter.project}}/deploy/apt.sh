@@ -1,14 +1,18 @@
 #!/bin/sh
-# apt.sh run|build PACKAGE[|ALTERNATIVE]…: install Debian packages while an image is built.
-# apt.sh unpack FOLDER PACKAGE…: only unpack them there, without what they depend on.
+# apt.sh fetch FOLDER PACKAGE…: download what it takes to run packages, and what was mended since the
+# base image was made.
+# apt.sh install FOLDER: install what was fetched.
+# apt.sh build PACKAGE…: install packages to build with.
+# apt.sh download FOLDER PACKAGE…: download packages without what they depend on.
+# apt.sh unpack FOLDER…: unpack what was downloaded over the system, and set up nothing.
 # apt.sh find PATTERN: print the lines of the release's lists of contents whose path fits the pattern.
 # apt.sh date: date all that was written since to SOURCE_DATE_EPOCH, so that two builds are equal.
 #
-# `run` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
+# `install` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
 # Of alternatives the first that this release has is taken (libssl3t64|libssl3); for:PACKAGE is what
 # it takes to run what was built with PACKAGE, which may be nothing. Recommended
 # packages are left out: a virtualenv recommends a whole C toolchain. Lists and downloads are in
-# cache mounts, so that the image gets neither them nor the traces of their removal.
+# mounts, so that the image gets neither them nor the traces of their removal.
 set -eu
 
 fail() {
@@ -27,12 +31,18 @@ if [ "$role" = date ]; then
     find / -xdev -newer "$began" '(' -type l -o -writable ')' -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     exit
 fi
-touch --date='3 seconds ago' "$began"
 
 if [ "$role" = unpack ]; then
-    folder=$1
-    shift
+    # /lib and its like stay the links that they are
+    # shellcheck disable=SC2016 # the inner shell expands it
+    find "$@" -name '*.deb' -print0 | xargs -0 -n 1 -P 2 sh -c \
+        'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory=/ --keep-directory-symlink \
+            --exclude=./usr/share/doc --exclude=./usr/share/man' unpack
+    ldconfig
+    exit
 fi
+
+touch --date='3 seconds ago' "$began"
 
 # What Debian's pypy3compile writes is different every time; base.docker has bytecode.py do it.
 mkdir -p /var/log/bin
@@ -44,6 +54,25 @@ PATH=/var/log/bin:$PATH
 export APT_CONFIG=/mnt/apt.conf
 export DEBIAN_FRONTEND=noninteractive
 export PYTHONHASHSEED=0
+
+if [ "$role" = install ]; then
+    # all that they depend on is among them, or installed: no lists are read, which takes a second
+    if ls "$1"/*.deb >/dev/null 2>&1; then
+        apt-get install -qq --yes --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
+            -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb >/dev/null
+    fi
+    # what was asked for is no part of what slim.py removes
+    cp "$1/asked" /var/lib/dpkg
+    exit
+fi
+
+case $role in
+fetch | download)
+    folder=$1
+    shift
+    mkdir "$folder"
+    ;;
+esac
 
 if ls /mnt/ca/*.crt >/dev/null 2>&1; then
     bundle=$(mktemp)
@@ -162,11 +191,11 @@ if [ "$role" = find ]; then
     exit
 fi
 
-# The builder takes the lists that the base was made with, just now: asking again takes a second. The
+# The lists that were fetched just now do for what is made with them: asking again takes a second. The
 # folder is that of all releases, whose lists may push each other out.
 stamp=/var/cache/apt/updated-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")-$(dpkg --print-architecture)
 missing=unknown
-if [ "$role" != run ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
+if [ "$role" != fetch ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
     find_packages "$@"
 fi
 if [ -n "$missing" ]; then
@@ -179,36 +208,41 @@ fi
 # shellcheck disable=SC2086 # names of packages have no blanks
 set -- $packages
 
-# get_packages JOB OPTION… PACKAGE…: apt-get's install, or its upgrade with more packages
+# get_packages OPTION… PACKAGE…: apt-get install
 get_packages() {
     # shellcheck disable=SC2086
-    apt-get $options "$@" -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends >/dev/null
+    apt-get $options install "$@" -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends >/dev/null
 }
 
 case $role in
-run)
-    # with what was mended since the base image was made
-    get_packages upgrade -o Dpkg::Options::=--path-exclude='*.h' "$@"
-    # what was asked for is no part of what slim.py removes
-    echo "$@" >/var/lib/dpkg/asked
-    ;;
 build)
     # packages that are here already and should have headers
     hollow=$(grep -l '\.h$' /var/lib/dpkg/info/*.list | sed 's|.*/||; s|\.list$||')
-    get_packages install "$@"
+    get_packages "$@"
     # shellcheck disable=SC2086 # names of packages and headers have no blanks
     [ -z "$hollow" ] || without=$(dpkg --verify $hollow | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
     if [ -n "${without:-}" ]; then
         # shellcheck disable=SC2046,SC2086
-        get_packages install --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
+        get_packages --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
     fi
     ;;
-unpack)
-    mkdir "$folder"
+fetch)
+    echo "$@" >"$folder/asked"
+    # it names what it chose, and downloads of that what is not in the cache
+    # shellcheck disable=SC2086
+    apt-get $options upgrade -q --yes --download-only --no-install-recommends --verbose-versions "$@" >/var/log/chosen
+    # as in `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in a file's name a colon is %3a
+    awk '
+        /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
+        taken && /^   / { sub(/:.*/, "", $1); gsub(/[()]/, "", $NF); gsub(/:/, "%3a", $NF); print $1 "_" $NF }
+    ' /var/log/chosen | while read -r file; do
+        cp /var/cache/apt/archives/"$file"_*.deb "$folder"
+    done
+    ;;
+download)
     cd "$folder"
     # shellcheck disable=SC2086
     apt-get $options download -qq -o APT::Sandbox::User=root "$@"
-    for package in *.deb; do dpkg-deb --extract "$package" .; done
     ;;
 *) fail "there is no role $role" ;;
 esac

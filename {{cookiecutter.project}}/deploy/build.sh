@@ -31,6 +31,12 @@ need_buildx() {
         die "$DOCKER has no buildx: install it (Debian: docker-buildx, elsewhere docker-buildx-plugin)"
 }
 
+# put FILE: write standard input to a file, which another build may be reading
+put() {
+    local new=$1.$BASHPID
+    cat >"$new" && mv "$new" "$1"
+}
+
 # build TITLE ARGUMENT…: docker build, which leaves the image that had TITLE before without a name;
 # that one is removed
 build() {
@@ -62,58 +68,74 @@ build() {
             die "$step: the image could not be built; see above, and all of it in .deploy/build.log"
         }
     fi
-    # while what was made is recorded
+    # while what was made is recorded; what has no name is of use for a moment still
+    case " $* " in *" --tag "*) ;; *) return 0 ;; esac
     docker image prune --force --filter "label=org.opencontainers.image.title=$title" >/dev/null 2>&1 9>&- &
     pruning=$!
 }
 
 base() {
-    local packages pinned
-    # shellcheck disable=SC2086 # NATIVE is words
-    packages=$(python3 "$DEPLOY/native.py" run $NATIVE)
+    local pinned
     say "base: $PYTHON on $BASE_IMAGE${NATIVE:+, with $NATIVE}"
-    pinned=$(python3 "$DEPLOY/pin.py") || exit 1
-    eval "$pinned"
-    python3 "$DEPLOY/state.py" start base # the pin, if it is new, is one of the inputs
-    # shellcheck disable=SC2154 # what is said of the base image comes from pin.py
-    build "$PROJECT-base" --tag "$IMAGES-base" --file "$DEPLOY/base.docker" \
-        --build-arg BASE_IMAGE="$from" --build-arg PYTHON --build-arg RUN_PACKAGES="$packages" \
-        --build-arg SOURCE_DATE_EPOCH="$epoch" "$DEPLOY"
+    # shellcheck disable=SC2154 # these come with the plan
+    if [ -z "$is_pinned" ]; then
+        pinned=$(python3 "$DEPLOY/pin.py") || exit 1
+        eval "$pinned"
+        python3 "$DEPLOY/state.py" start base # the pin, if it is new, is one of the inputs
+    fi
+    options_of_both
+    tools_ahead
+    build "$PROJECT-base" --tag "$IMAGES-base" --file "$DEPLOY/base.docker" "${options[@]}" "$DEPLOY"
 }
 
-# builder_options: set options to what both images of build.docker are made with
-builder_options() {
-    PIP_CONF=$(python3 "$DEPLOY/network.py" pip-conf)
-    export PIP_CONF
-    options=(--file "$DEPLOY/build.docker" --build-arg BASE="$IMAGES-base" --build-arg PYTHON
-        --secret "id=pip.conf,env=PIP_CONF")
+# options_of_both: set options to what base and tools are made with, and the packages of both
+options_of_both() {
+    # shellcheck disable=SC2154 # these come with the plan, or from pin.py
+    options=(--build-arg BASE_IMAGE="$from" --build-arg SOURCE_DATE_EPOCH="$epoch" --build-arg PYTHON
+        --build-arg RUN_PACKAGES="$run_packages")
+}
+
+# build_with_tools TITLE ARGUMENT…: docker build of build.docker
+build_with_tools() {
+    local file=$ROOT/.deploy/build.docker
+    own_folder "$ROOT/.deploy"
+    { echo 'ARG BASE' && cat "$DEPLOY/base.docker" "$DEPLOY/build.docker"; } | put "$file"
+    build "$@" --file "$file" "${options[@]}" --build-arg BASE="$IMAGES-base" \
+        --secret "id=pip.conf,env=PIP_CONF" "$DEPLOY"
 }
 
 build_tools() {
-    build "$PROJECT-tools" --tag "$IMAGES-builder:tools" --target tools "${options[@]}" "$DEPLOY"
+    build_with_tools "$PROJECT-tools" --tag "$IMAGES-builder:tools" --target tools
+}
+
+# tools_ahead: make the tools, when they have to be made, beside the base, whose packages they take
+tools_ahead() {
+    # shellcheck disable=SC2154 # it comes with the plan
+    [ -n "$tools_too" ] && [ -z "${DEPLOY_NO_CACHE:-}" ] && ! is_podman || return 0
+    (log=$ROOT/.deploy/ahead-tools.log build_tools) >/dev/null 2>&1 9>&- &
+    making_tools=$!
 }
 
 tools() {
     say "tools: the base with pip, to fetch wheels and install them"
-    builder_options
     slim_ahead
-    build_tools
+    # what failed is done again, and said
+    if [ -z "$making_tools" ] || ! wait "$making_tools"; then
+        options_of_both
+        build_tools
+    fi
 }
 
 builder() {
-    local packages tools_too
-    # shellcheck disable=SC2086
-    packages=$(python3 "$DEPLOY/native.py" build $NATIVE)
     say "builder: the base with compiler, headers and pip"
-    builder_options
-    own_folder "$ROOT/.deploy"
-    tools_too=$(python3 "$DEPLOY/state.py" next tools)
+    options_of_both
     if [ -n "$tools_too" ]; then
         python3 "$DEPLOY/state.py" start tools
         [ -n "${DEPLOY_NO_CACHE:-}" ] || ahead >"$ROOT/.deploy/ahead.log" 2>&1 9>&- &
     fi
-    build "$PROJECT-builder" --tag "$IMAGES-builder" "${options[@]}" \
-        --build-arg BUILD_PACKAGES="$packages" "$DEPLOY"
+    # shellcheck disable=SC2154 # it comes with the plan
+    build_with_tools "$PROJECT-builder" --tag "$IMAGES-builder" \
+        --build-arg BUILD_PACKAGES="$build_packages"
     if [ -n "$tools_too" ]; then
         wait
         build_tools
@@ -155,8 +177,17 @@ make_wheels() {
 layer_ahead() {
     read -r || return 0
     if goes_on_to image; then
-        (log=$ROOT/.deploy/ahead-build.log run_image --target dependencies) >/dev/null 2>&1 || true
+        set -- --target dependencies --iidfile "$ROOT/.deploy/dependencies"
+        (log=$ROOT/.deploy/ahead-build.log run_image "$@") >/dev/null 2>&1 || true
     fi
+}
+
+# check_ahead: begin to check the dependencies' layer, when the application adds no library to it
+check_ahead() {
+    [ "$CHECK_IMAGE" = yes ] && [ -s "$ROOT/.deploy/dependencies" ] || return 0
+    [ -z "$(find "$ROOT/$WHEELHOUSE/app" -name '*.whl' ! -name '*-any.whl')" ] || return 0
+    "$HOST_PYTHON" "$DEPLOY/check.py" "$(cat "$ROOT/.deploy/dependencies")" >"$ROOT/.deploy/check.log" 2>&1 9>&- &
+    checking=$!
 }
 
 # The tools alone make the wheels, as long as nothing has to be compiled; else the builder does, this
@@ -164,6 +195,7 @@ layer_ahead() {
 wheels() {
     local status locked=''
     say "wheels: into $WHEELHOUSE"
+    rm -f "$ROOT/.deploy/dependencies"
     while true; do
         status=0
         if [ "$by" = builder ]; then
@@ -184,6 +216,7 @@ wheels() {
     done
     wait
     [ "$status" -eq 0 ] || die "wheels: not built; what was in $WHEELHOUSE before is untouched"
+    check_ahead
 }
 
 # run_image ARGUMENT…: docker build of run.docker
@@ -198,14 +231,14 @@ run_image() {
         printf '%s\n' "$base_environment"
         # where a shell or a command beside the application begins, as it does itself
         [ -z "$FILES" ] || echo 'WORKDIR /appenv/app'
-    } >"$file"
+    } | put "$file"
     build "$PROJECT" --file "$file" --build-arg BASE="$IMAGES-base" \
         --build-arg TOOLS="$IMAGES-builder:tools" --build-context deploy="$DEPLOY" \
         "$@" "$ROOT/$WHEELHOUSE"
 }
 
 image() {
-    local commit revision='' version
+    local commit revision='' version epoch=$epoch created=$created
     commit=${DEPLOY_COMMIT:-$(git -C "$ROOT" log -1 --format='%H %ct %cI' 2>/dev/null)} || commit=
     if [ -n "$commit" ]; then
         read -r revision epoch created <<<"$commit"
@@ -229,12 +262,18 @@ image() {
 # check: what the dependencies' layer asks of the system, once for each
 check() {
     say "check: the image's libraries and imports"
-    "$DEPLOY/check.py" || die "check: the image will not do as it is (CHECK_IMAGE=no leaves this out)"
+    if [ -n "$checking" ] && wait "$checking"; then
+        cat "$ROOT/.deploy/check.log"
+    else
+        "$HOST_PYTHON" "$DEPLOY/check.py" || die "check: the image will not do as it is (CHECK_IMAGE=no leaves this out)"
+    fi
 }
 
 # What was named is done in that order, up to the goal at hand.
 worked=
 pruning=
+making_tools=
+checking=
 # shellcheck disable=SC2154 # step, goal, by and what is said of the base image come with the settings
 while true; do
     while [ $# -gt 0 ] && [ "$1" != "$goal" ]; do
@@ -244,10 +283,9 @@ while true; do
     [ -n "$step" ] || break
     "$step"
     did=$step worked=$goal
-    next=$(python3 -S "$DEPLOY/state.py" "done" "$did" "$by" "$@")
+    next=$("$HOST_PYTHON" -S "$DEPLOY/state.py" "done" "$did" "$by" "$@") || exit 1
+    eval "$next"
     [ -z "$pruning" ] || wait "$pruning" || true
     pruning=
-    read -r step goal <<<"$next"
-    base_environment=$(sed 1d <<<"$next")
     [ "$step" != "$did" ] || die "$step: its inputs changed while it was made: run this again"
 done

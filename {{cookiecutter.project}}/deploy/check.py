@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Check the run image: every C library that its wheels ask for is there, and every module imports.
 
+    check.py [IMAGE]    IMAGE is another one than this project's, without the application
+
 Runs in the image itself, hardened as on a server and without a network. What is missing is said in
 one line each, with the wheel, the library, its package, and the word to add to NATIVE; so is a word
 in NATIVE that nothing needs. Status 1 when something is missing.
@@ -25,6 +27,8 @@ import native
 import settings as settings_module
 from settings import DEPLOY, ROOT, die
 
+# Who the run image's programs are (run.docker).
+USER = "10001:10001"
 # What goes into the container, through its standard input: nothing of it is mounted or installed.
 MODULES = ("elf", "linked", "loads", "imports")
 LOADER = """\
@@ -89,7 +93,8 @@ def ask(settings: dict[str, str], image: str, names: list[str]) -> dict[str, Any
     command = engine.command(
         settings["DOCKER"],
         *("run", "--rm", "--interactive", "--network", "none", "--no-healthcheck"),
-        *(*platform, *hardened, "--entrypoint", "/appenv/bin/python", image, "-I", "-c", LOADER),
+        *(*platform, *hardened, "--user", USER, "--entrypoint", "/appenv/bin/python"),
+        *(image, "-I", "-c", LOADER),
     )
     given = json.dumps({"modules": texts, "names": names})
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
@@ -290,7 +295,7 @@ def packages_of(library: native.Library, file: str) -> str:
     return f"Debian's {names}"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Do what the module's docstring says; gives the exit status."""
     settings = settings_module.load()
     wheelhouse = ROOT / settings["WHEELHOUSE"]
@@ -299,7 +304,8 @@ def main() -> int:
         die("there is no image yet: run make image")
     names = [pin.name for pin in lockfile.pins(lockfile.read(listing))]
     try:
-        found = ask(settings, f"{settings['IMAGES']}-run", names)
+        image = arguments[0] if arguments else f"{settings['IMAGES']}-run"
+        found = ask(settings, image, names)
     except engine.EngineError as problem:
         die(f"the image cannot be checked: {problem}")
     judge = Judge(found, settings["NATIVE"].split(), wheelhouse, names)
@@ -321,4 +327,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

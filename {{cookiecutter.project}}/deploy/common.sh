@@ -54,7 +54,8 @@ docker() {
 }
 
 is_podman() {
-    case $(docker --version) in podman*) ;; *) return 1 ;; esac
+    : "${engine:=$(docker --version)}" # asked once
+    case $engine in podman*) ;; *) return 1 ;; esac
 }
 
 # Attestations would turn the image into an index, whose digest is another on every build; podman

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -87,4 +88,10 @@ def inspect_images(docker: str, names: Sequence[str]) -> list[dict[str, Any] | N
         raise EngineError(explain(docker, done.stderr))
     if len(names) == 1:
         return [None]
+    # docker gives those that are there, in their order, and names the others
+    gone = set(re.findall(r"No such image: (\S+)", done.stderr))
+    is_gone = [not gone.isdisjoint((name, f"{name}:latest")) for name in names]
+    there = json.loads(done.stdout or "[]")
+    if len(there) == is_gone.count(False):
+        return [None if each else there.pop(0) for each in is_gone]
     return [inspect_images(docker, [name])[0] for name in names]

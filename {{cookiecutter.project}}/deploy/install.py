@@ -27,9 +27,16 @@ from collections.abc import Container
 from pathlib import Path
 
 import lockfile
-import unpack
 from store import sha256
 from tools import EPOCH
+
+try:
+    import unpack
+except ImportError:  # made on another day, on a release that had moved to another Python by then
+    sys.exit(
+        f"install: the tools are for another Python than {sys.version.split()[0]}, which the base"
+        " image has: remove the base image, then run this again"
+    )
 
 # make venv names another one
 APPENV = Path(os.environ.get("APPENV", "/appenv"))

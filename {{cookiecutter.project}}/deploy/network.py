@@ -2,9 +2,9 @@
 """What a step that talks to the network needs to know of your network.
 
 `network.py CA_FOLDER COMMAND…` runs a command that trusts the certificates in CA_FOLDER/*.crt
-beside the usual ones (for people behind an inspecting proxy). `network.py pip-conf` prints the
-PIP_* variables of the environment as a pip.conf, which a build mounts as a secret, so that an
-index's password lands in no image, history or process list.
+beside the usual ones (for people behind an inspecting proxy). pip_conf writes the PIP_* variables
+of the environment as a pip.conf, which a build mounts as a secret, so that an index's password
+lands in no image, history or process list.
 """
 
 from __future__ import annotations
@@ -92,9 +92,6 @@ def trusting(folder: Path, scratch: Path) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Run as the module's docstring says; gives the command's exit status."""
-    if arguments == ["pip-conf"]:
-        print(pip_conf(os.environ), end="")
-        return 0
     import subprocess
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -388,8 +388,18 @@ def exports(settings: dict[str, str]) -> str:
     What the shell calls goes by the same settings, whatever is written to the file meanwhile.
     """
     names = " ".join((*DEFAULTS, "IMAGE_PORT", "COMMANDS"))
-    settings = {**settings, "PIP_NAMES": " ".join(PIP_SETTINGS), "DEPLOY_OVERRIDES": names}
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+    more = {
+        "PIP_NAMES": " ".join(PIP_SETTINGS),
+        "DEPLOY_OVERRIDES": names,
+        # the interpreter itself: what a version manager puts before it takes as long as it does
+        "HOST_PYTHON": sys.executable or "python3",
+    }
+    return assignments({**settings, **more})
+
+
+def assignments(values: dict[str, str]) -> str:
+    """Write variables as lines that a shell evaluates."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 """Know what is done: which step must be done next, and what the last ones made.
 
     state.py next GOAL              print the first step up to GOAL that must be done, or nothing
-    state.py plan GOAL…             print the same as step='…' goal='…', with the settings, for a
-                                    shell; let no other build of this project work beside this one
+    state.py plan GOAL…             print the same as step='…' goal='…', with what it takes and the
+                                    settings, for a shell; let no other build of this project work
+                                    beside this one
     state.py start STEP [BY]        STEP begins now: what is there at this moment goes into it
-    state.py done STEP [BY GOAL…]   record that STEP was done; start and print the next, and its
-                                    goal; BY is the image that makes wheels, `tools` or `builder`;
-                                    below it is the base image's environment, for a dockerfile
+    state.py done STEP [BY GOAL…]   record that STEP was done; start the next and print it as plan
+                                    does; BY is the image that makes wheels, `tools` or `builder`
     state.py get STEP KEY           print what was recorded of STEP
     state.py set STEP KEY=VALUE…    record something of STEP
     state.py lock                   print where the lock is
@@ -31,11 +31,13 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import engine
 import lockfile
 import native
+import network
 import pin
 import settings as settings_module
 from settings import DEPLOY, ROOT, die
@@ -50,6 +52,8 @@ STEPS = {
     "check": ("base", "tools", "wheels", "image", "check"),
 }
 STATE = ROOT / ".deploy" / "state.json"
+# Processors whose name an image has otherwise than the kernel.
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def digest(*parts: object) -> str:
@@ -181,9 +185,10 @@ class Steps:
         if step in ("tools", "builder"):
             dockerfile = (DEPLOY / "build.docker").read_text(encoding="utf-8")
             copied = sorted(set(re.findall(r"[a-z]+\.(?:py|ini)\b", dockerfile)))
-            files = ("build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
+            files = ("base.docker", "build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
             packages = native.packages(words, "build") if step == "builder" else []
-            return {"key": digest(self.image_id("base"), packages, *_here(*files))}
+            made_from = self.image_id("base") if step == "builder" else self.inputs("base")["key"]
+            return {"key": digest(made_from, packages, *_here(*files))}
         if step == "wheels":
             made_by = [self.image_id("tools"), native.packages(words, "build")]
             if self.compiles():
@@ -223,6 +228,12 @@ class Steps:
         """Give the pin of the base image, when it has one."""
         name = self.settings["BASE_IMAGE"]
         return pin.for_all(name, self.pins) or pin.for_one(name, self.images.get("from"), self.pins)
+
+    def has_what_is_pinned(self) -> bool:
+        """Say whether what everything starts from is here, so that pin.py need not be asked."""
+        found, image = self.pinned(), self.images.get("from")
+        wanted = self.settings["PLATFORM"] or f"linux/{MACHINES.get(machine(), machine())}"
+        return bool(found and image and pin.fits(image, wanted) and pin.id_of(image) == found.pin)
 
     def environment(self) -> str:
         """Write the base image's environment as a dockerfile has it; empty when there is no image.
@@ -342,11 +353,12 @@ def do(job: str, step: str = "", *rest: str) -> None:
                 steps = Steps(settings, State(STATE))
                 found, goal = steps.first(goals)
             start(steps, found)
-            by = "builder" if steps.compiles() else "tools"
             pinned = steps.pinned()
-            base = pin.exports(pinned) if pinned else ""
-            told = {"step": found, "goal": goal, "by": by, "base_environment": steps.environment()}
-            print(settings_module.exports({**settings, **told}), base, sep="\n")
+            print(
+                settings_module.exports({**settings, **told(steps, found, goal, goals)}),
+                pin.exports(pinned) if pinned else "",
+                sep="\n",
+            )
         elif job == "next":
             print(steps.next(step))
         elif job == "start":
@@ -360,7 +372,26 @@ def do(job: str, step: str = "", *rest: str) -> None:
                 more = [each for each in rest[1:] if steps.steps_to(each)[-1] != step]
                 found, goal = steps.first(more)
                 start(steps, found)
-                print(f"{found} {goal}\n{steps.environment()}")
+                print(settings_module.assignments(told(steps, found, goal, more)))
+
+
+def told(steps: Steps, step: str, goal: str, goals: Sequence[str]) -> dict[str, str]:
+    """Give what build.sh hears of the step that it has to do next, on the way to goals."""
+    found = {
+        "step": step,
+        "goal": goal,
+        "by": "builder" if steps.compiles() else "tools",
+        "base_environment": steps.environment(),
+    }
+    if step in ("base", "tools", "builder"):
+        words = steps.settings["NATIVE"].split()
+        found["run_packages"] = " ".join(native.packages(words, "run"))
+        found["build_packages"] = " ".join(native.packages(words, "build"))
+        found["PIP_CONF"] = network.pip_conf(os.environ)
+        found["is_pinned"] = "yes" if steps.has_what_is_pinned() else ""
+        take_tools = any(each == "builder" or "tools" in STEPS[each] for each in goals)
+        found["tools_too"] = "yes" if take_tools and not steps.is_done("tools") else ""
+    return found
 
 
 def start(steps: Steps, step: str) -> None:

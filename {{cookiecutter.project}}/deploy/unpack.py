@@ -56,7 +56,8 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
     packages = site_packages(virtualenv)
     version = packages.parent.name
     python = virtualenv / "bin" / "python"
-    compiler = bytecode.started(python) if compiled else None
+    compiler = bytecode.Compiler(python) if compiled else None
+    places = {packages, virtualenv / "app"}  # the second one's are FILES, see files.py
     files: list[Path] = []
     for wheel in wheels:
         with WheelFile.open(wheel) as source:
@@ -73,13 +74,16 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
                 script_kind="posix",
             )
             install(source, destination, {"INSTALLER": b"installer\n"})
-            for (path, *_), _, _ in source.get_contents():
-                files += filter(Path.is_file, [place_of(str(path), schemes)])
+            paths = (place_of(str(path), schemes) for (path, *_), _, _ in source.get_contents())
+            brought = [path for path in paths if path.is_file()]
+            files += brought
+        if compiler:  # which is at work while the next wheel is installed
+            inside = (path for path in brought if places.intersection(path.parents))
+            compiler.add(
+                path for path in inside if TESTS.isdisjoint(path.relative_to(virtualenv).parts)
+            )
     if compiler:
-        places = {packages, virtualenv / "app"}  # the second one's are FILES, see files.py
-        inside = (path for path in files if places.intersection(path.parents))
-        modules = (path for path in inside if TESTS.isdisjoint(path.relative_to(virtualenv).parts))
-        bytecode.compile_modules(python, modules, compiler)
+        compiler.finish()
     return files
 
 
