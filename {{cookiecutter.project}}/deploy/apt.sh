@@ -230,13 +230,22 @@ fetch)
     echo "$@" >"$folder/asked"
     # it names what it chose, and downloads of that what is not in the cache
     # shellcheck disable=SC2086
-    apt-get $options upgrade -q --yes --download-only --no-install-recommends --verbose-versions "$@" >/var/log/chosen
+    LC_ALL=C apt-get $options upgrade -q --yes --download-only --no-install-recommends --verbose-versions "$@" >/var/log/chosen
     # as in `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in a file's name a colon is %3a
     awk '
         /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
-        taken && /^   / { sub(/:.*/, "", $1); gsub(/[()]/, "", $NF); gsub(/:/, "%3a", $NF); print $1 "_" $NF }
-    ' /var/log/chosen | while read -r file; do
-        cp /var/cache/apt/archives/"$file"_*.deb "$folder"
+        taken && /^   / {
+            split($1, name, ":")
+            gsub(/[()]/, "", $NF)
+            gsub(/:/, "%3a", $NF)
+            print name[1] "_" $NF, name[2]
+        }
+    ' /var/log/chosen | while read -r file architecture; do
+        # there may be those of other machines (PLATFORM) as well
+        for each in "${architecture:-$(dpkg --print-architecture)}" all; do
+            [ ! -e "/var/cache/apt/archives/${file}_$each.deb" ] || cp "/var/cache/apt/archives/${file}_$each.deb" "$folder"
+        done
+        ls "$folder/$file"_* >/dev/null || fail "apt did not download $file"
     done
     ;;
 download)
