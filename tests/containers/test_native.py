@@ -138,3 +138,33 @@ def test_package_of_a_header_is_found(needy: Workshop, release: str) -> None:
         *("sh", "/mnt/apt.sh", "find", "usr/include/([^ ]*/)?libaio[.]h"),
     )
     assert re.search(r"^usr/include/libaio\.h\s+libdevel/libaio-dev$", found, re.M)
+
+
+# As the base is made; in between, what other machines' builds leave in a cache that is everybody's.
+FETCH = """\
+set -e
+sh /mnt/apt.sh fetch /tmp/first python3 'libssl3t64|libssl3'
+for file in /tmp/first/*.deb; do
+    name=${file##*/}
+    touch "/var/cache/apt/archives/${name%_*}_other.deb"
+done
+sh /mnt/apt.sh fetch /tmp/again python3 'libssl3t64|libssl3'
+rm -r /var/lib/apt/lists/* /var/cache/apt/*
+ls /tmp/first; echo; ls /tmp/again
+sh /mnt/apt.sh install /tmp/again
+python3 -c 'import ssl; print(ssl.OPENSSL_VERSION)'
+"""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_is_fetched_is_all_that_it_takes(needy: Workshop, release: str) -> None:
+    """It is installed without a look at lists or network, and nothing else is."""
+    image = f"debian:{release}-slim"
+    harness.provide(needy.laptop.engine, image)
+    deploy = needy.project.path / "deploy"
+    mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
+    said = needy.laptop.docker("run", "--rm", "--mount", mount, image, "sh", "-c", FETCH)
+    first, again, version = re.split(r"\n\n|\n(?=OpenSSL)", said.strip())
+    assert first == again
+    assert re.search(r"^python3_[^ ]*[.]deb$", again, re.M)
+    assert version.startswith("OpenSSL 3.")

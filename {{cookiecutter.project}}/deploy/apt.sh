@@ -39,6 +39,7 @@ if [ "$role" = unpack ]; then
         'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory=/ --keep-directory-symlink \
             --exclude=./usr/share/doc --exclude=./usr/share/man' unpack
     ldconfig
+    cp "$1/asked" /var/lib/dpkg
     exit
 fi
 
@@ -61,7 +62,7 @@ if [ "$role" = install ]; then
         apt-get install -qq --yes --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
             -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb >/dev/null
     fi
-    # what was asked for is no part of what slim.py removes
+    # what was asked for is no part of what slim.py removes, and is what a server without Docker needs
     cp "$1/asked" /var/lib/dpkg
     exit
 fi
