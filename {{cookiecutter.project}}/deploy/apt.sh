@@ -231,7 +231,8 @@ fetch)
     echo "$@" >"$folder/asked"
     # it names what it chose, and downloads of that what is not in the cache
     # shellcheck disable=SC2086
-    LC_ALL=C apt-get $options upgrade -q --yes --download-only --no-install-recommends --verbose-versions "$@" >/var/log/chosen
+    LC_ALL=C apt-get $options upgrade -q --yes --with-new-pkgs --no-install-recommends \
+        --download-only --verbose-versions "$@" >/var/log/chosen
     # as in `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in a file's name a colon is %3a
     awk '
         /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
