@@ -126,17 +126,20 @@ def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
     assert "building" not in said
 
 
-@pytest.mark.parametrize("release", RELEASES)
-def test_package_of_a_header_is_found(needy: Workshop, release: str) -> None:
-    """What the catalogue does not have, the release's own lists of contents have."""
+def in_release(needy: Workshop, release: str, *words: str) -> str:
+    """Have a release's shell do something, with the project's deploy/ at /mnt."""
     image = f"debian:{release}-slim"
     harness.provide(needy.laptop.engine, image)
     deploy = needy.project.path / "deploy"
     mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
-    found = needy.laptop.docker(
-        *("run", "--rm", "--mount", mount, image),
-        *("sh", "/mnt/apt.sh", "find", "usr/include/([^ ]*/)?libaio[.]h"),
-    )
+    return needy.laptop.docker("run", "--rm", "--mount", mount, image, "sh", *words)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_package_of_a_header_is_found(needy: Workshop, release: str) -> None:
+    """What the catalogue does not have, the release's own lists of contents have."""
+    wanted = "usr/include/([^ ]*/)?libaio[.]h"
+    found = in_release(needy, release, "/mnt/apt.sh", "find", wanted)
     assert re.search(r"^usr/include/libaio\.h\s+libdevel/libaio-dev$", found, re.M)
 
 
@@ -159,11 +162,7 @@ python3 -c 'import ssl; print(ssl.OPENSSL_VERSION)'
 @pytest.mark.parametrize("release", RELEASES)
 def test_what_is_fetched_is_all_that_it_takes(needy: Workshop, release: str) -> None:
     """It is installed without a look at lists or network, and nothing else is."""
-    image = f"debian:{release}-slim"
-    harness.provide(needy.laptop.engine, image)
-    deploy = needy.project.path / "deploy"
-    mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
-    said = needy.laptop.docker("run", "--rm", "--mount", mount, image, "sh", "-c", FETCH)
+    said = in_release(needy, release, "-c", FETCH)
     first, again, version = re.split(r"\n\n|\n(?=OpenSSL)", said.strip())
     assert first == again
     assert re.search(r"^python3_[^ ]*[.]deb$", again, re.M)

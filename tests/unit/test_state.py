@@ -143,6 +143,10 @@ class Build:
             edit()
         self.ask("done", step, self.by, step if step in STEPS else "image", **environment)
 
+    def plan(self, *goals: str, **environment: str) -> dict[str, str]:
+        """Plan the way to goals; gives what build.sh is told but the pin."""
+        return told(self.ask("plan", *goals, **environment).split("\nfrom=")[0])
+
     def done(self, step: str, *goals: str, **environment: str) -> str:
         """Record a step as done on the way to goals; gives the next one."""
         found = told(self.ask("done", step, self.by, *goals, **environment))
@@ -679,30 +683,29 @@ def test_tools_are_made_beside_the_base_where_they_are_wanted(
     build: Build, goals: list[str], too: str
 ) -> None:
     """Not by `make base` alone, nor when they are there."""
-    assert told(build.ask("plan", *goals).split("\nfrom=")[0])["tools_too"] == too
+    assert build.plan(*goals)["tools_too"] == too
 
 
 def test_tools_that_are_there_are_not_made_again_beside_the_base(done: Build) -> None:
     """They are not made of it."""
     (done.images / "shop-base").unlink()
-    plan = told(done.ask("plan", "image").split("\nfrom=")[0])
+    plan = done.plan("image")
     assert (plan["step"], plan["tools_too"]) == ("base", "")
 
 
 def test_a_pin_is_looked_after_where_the_image_is_not_the_one(build: Build) -> None:
     """By pin.py, which pins, pulls or refuses; an image that is here as pinned needs no look."""
 
-    def is_pinned(**environment: str) -> str:
-        plan = build.ask("plan", "base", PLATFORM="linux/amd64", **environment)
-        return next(line for line in plan.splitlines() if line.startswith("export is_pinned="))
+    def is_pinned() -> str:
+        return build.plan("base", PLATFORM="linux/amd64")["is_pinned"]
 
-    assert is_pinned() == "export is_pinned=''"
+    assert is_pinned() == ""
     pinned(build, f"sha256:{'1' * 64}", "linux/amd64")
-    assert is_pinned() == "export is_pinned=''"
+    assert is_pinned() == ""
     build.image(BASE, f"sha256:{'1' * 64}")
-    assert is_pinned() == "export is_pinned=yes"
+    assert is_pinned() == "yes"
     build.image(BASE, f"sha256:{'1' * 64}", Architecture="arm64")
-    assert is_pinned() == "export is_pinned=''"
+    assert is_pinned() == ""
 
 
 def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build) -> None:

@@ -56,11 +56,17 @@ export APT_CONFIG=/mnt/apt.conf
 export DEBIAN_FRONTEND=noninteractive
 export PYTHONHASHSEED=0
 
+# get_packages OPTION… PACKAGE…: apt-get install
+options=
+get_packages() {
+    # shellcheck disable=SC2086 # options are words without blanks
+    apt-get $options install "$@" -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends >/dev/null
+}
+
 if [ "$role" = install ]; then
     # all that they depend on is among them, or installed: no lists are read, which takes a second
     if ls "$1"/*.deb >/dev/null 2>&1; then
-        apt-get install -qq --yes --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
-            -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb >/dev/null
+        get_packages -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb
     fi
     # what was asked for is no part of what slim.py removes, and is what a server without Docker needs
     cp "$1/asked" /var/lib/dpkg
@@ -88,7 +94,6 @@ else
     set -- -- "$@"
 fi
 
-options=
 while [ "$1" != -- ]; do
     options="$options $1"
     shift
@@ -208,12 +213,6 @@ if [ -n "$missing" ]; then
 fi
 # shellcheck disable=SC2086 # names of packages have no blanks
 set -- $packages
-
-# get_packages OPTION… PACKAGE…: apt-get install
-get_packages() {
-    # shellcheck disable=SC2086
-    apt-get $options install "$@" -qq --yes -o Dpkg::Options::=--force-unsafe-io --no-install-recommends >/dev/null
-}
 
 case $role in
 build)

@@ -53,6 +53,7 @@ docker() {
     command "${docker_words[@]}" "$@"
 }
 
+engine=
 is_podman() {
     : "${engine:=$(docker --version)}" # asked once
     case $engine in podman*) ;; *) return 1 ;; esac
