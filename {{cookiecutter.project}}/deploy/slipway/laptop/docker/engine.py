@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slipway.laptop.console import Failed
 
-class EngineError(Exception):
+
+class EngineError(Failed):
     """The engine cannot do what was asked; the message says what to do about it."""
 
 
