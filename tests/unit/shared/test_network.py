@@ -42,7 +42,7 @@ def trusted(bundle: str) -> list[str]:
 def run_in(ca: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command by `network.py CA_FOLDER COMMAND…`."""
     return subprocess.run(
-        [sys.executable, str(DEPLOY / "network.py"), str(ca), *command],
+        [sys.executable, str(DEPLOY / "slipway" / "shared" / "network.py"), str(ca), *command],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

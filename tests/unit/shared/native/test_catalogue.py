@@ -21,7 +21,7 @@ BUILT_WITH = (
 RUN_WITH = "atomic gomp".split()
 SPELLINGS = [
     line
-    for line in Path(__file__).with_name("data").joinpath("spellings.txt").read_text().splitlines()
+    for line in (Path(__file__).parents[2] / "data" / "spellings.txt").read_text().splitlines()
     if not line.startswith("#")
 ]
 
