@@ -530,7 +530,7 @@ def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Worksho
     assert "zlib.h" not in done.stderr
     done = workshop.run("--without-compiler", "--events")
     assert json.loads(done.stdout)["outcome"] == "needs-compiler"
-    assert done.stderr == "builder: getting 1 dependencies for " + lockfile.interpreter() + "\n"
+    assert "a compiler" not in done.stderr, "the laptop makes the builder image by itself"
     assert workshop.outcome() == "failed"
 
 
