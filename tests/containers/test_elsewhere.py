@@ -1,4 +1,4 @@
-"""The image by its digest, with no part of the template beside it, as docs/how-to/other-orchestrators.md says."""
+"""The image by its digest alone, as docs/how-to/other-orchestrators.md describes."""
 
 from __future__ import annotations
 
