@@ -30,9 +30,9 @@ HEAD = """\
 # Public repositories, adopted
 
 `make adopt-table` wrote this page, on debian:trixie-slim with CPython. It clones each repository,
-copies `deploy/` into it, adds one line to its Makefile, and runs `make adopt YES=1`, `make lock` and
-`make wheels image`. *By hand* lists the settings that the repository does not contain and that were
-given on the command line. *Unchanged* tells which of its own files `git status` reports as
+copies `deploy/` into it, adds one line to its Makefile, and runs `make adopt YES=1`, `make lock`
+and `make wheels image`. *By hand* lists the settings that the repository does not contain and that
+were given on the command line. *Unchanged* tells which of its own files `git status` reports as
 unchanged.
 
 | repository | commit | back end | command | by hand | image | unchanged | seconds |

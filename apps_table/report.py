@@ -9,9 +9,9 @@ from tests.tables import cell
 HEAD = """\
 # Public applications from PyPI
 
-`make apps-table` wrote this page, on debian:trixie-slim. For each application it generates a project
-with `app=existing`, writes requirements.in and the settings of the row and nothing else, and runs
-`make wheels image push deploy`. The server has sshd and Docker.
+`make apps-table` wrote this page, on debian:trixie-slim. For each application it generates a
+project with `app=existing`, writes requirements.in and the settings of the row and nothing else,
+and runs `make wheels image push deploy`. The server has sshd and Docker.
 
 *Answer* is the response to a GET request at the server's address. The base image and the builder's
 packages are built with the first row, and come from the engine's cache for the others. Seconds were
