@@ -10,10 +10,10 @@ help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPython for the other)
-	@$(VENV)/bin/python -m tests.demo up --python '$(PYTHON)'
+	@$(VENV)/bin/python -m testbed.demo up --python '$(PYTHON)'
 
 demo-down: $(VENV)/ready ## stop the demo and remove all of it
-	@$(VENV)/bin/python -m tests.demo down
+	@$(VENV)/bin/python -m testbed.demo down
 
 test: $(VENV)/ready ## set up what is missing and pass all tests
 	@tests/all.sh $(VENV)/bin/python -m pytest
@@ -34,19 +34,19 @@ faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py
 
 bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
-	@$(VENV)/bin/python -m bench
+	@$(VENV)/bin/python -m measure.peers
 
 bench-blobs: $(VENV)/ready ## measure files in databases beside plain files and other ways, and write docs/blobs.*
-	@$(VENV)/bin/python -m bench.blobs
+	@$(VENV)/bin/python -m measure.blobs
 
 native-table: $(VENV)/ready ## build packages that need a C library from source, and write docs/native.* (PYTHON=CPython too)
-	@$(VENV)/bin/python -m native_table --python '$(PYTHON)'
+	@$(VENV)/bin/python -m measure.c_libraries --python '$(PYTHON)'
 
 adopt-table: $(VENV)/ready ## adopt public repositories of several back ends and build them, and write docs/adopt.*
-	@$(VENV)/bin/python -m adopt_table
+	@$(VENV)/bin/python -m measure.repositories
 
 apps-table: $(VENV)/ready ## bring applications from PyPI to a server, and write docs/apps.* (PYTHON=CPython too)
-	@$(VENV)/bin/python -m apps_table --python '$(PYTHON)'
+	@$(VENV)/bin/python -m measure.applications --python '$(PYTHON)'
 
 check: $(VENV)/ready ## the linters alone; changes no file
 	@$(VENV)/bin/python -m pytest tests/template/test_linters.py

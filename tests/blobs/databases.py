@@ -10,17 +10,17 @@ from pathlib import Path
 
 import blobfiles
 
-from tests import harness
+import testbed
 
 PASSWORD = "secret"
 SERVERS = {
     "postgresql": (
-        harness.POSTGRES,
+        testbed.POSTGRES,
         5432,
         ("POSTGRES_USER=app", f"POSTGRES_PASSWORD={PASSWORD}", "POSTGRES_DB=app"),
     ),
     "mysql": (
-        harness.MARIADB,
+        testbed.MARIADB,
         3306,
         ("MARIADB_USER=app", f"MARIADB_PASSWORD={PASSWORD}", "MARIADB_DATABASE=app"),
     ),
@@ -54,13 +54,13 @@ class File:
 class Server:
     """PostgreSQL or MariaDB in a container, on a port of this machine's loopback."""
 
-    def __init__(self, engine: harness.Engine, name: str) -> None:
+    def __init__(self, engine: testbed.Engine, name: str) -> None:
         """Start it and wait until it answers."""
         self.name = name
         self._engine = engine
         self._container = f"blobs-{name}-{secrets.token_hex(3)}"
         image, self._port, variables = SERVERS[name]
-        harness.provide(engine, image)
+        testbed.provide(engine, image)
         settings = [word for variable in variables for word in ("--env", variable)]
         self._docker(
             *("run", "--detach", "--name", self._container, "--shm-size", "256m"),
@@ -107,7 +107,7 @@ class Server:
             except Exception as error:  # each driver has its own for a server that starts
                 last = error
                 time.sleep(0.1)
-        raise harness.HarnessError(f"{self.name} does not answer after its start: {last}")
+        raise testbed.HarnessError(f"{self.name} does not answer after its start: {last}")
 
     def remove(self) -> None:
         """Leave nothing of it."""
@@ -115,7 +115,7 @@ class Server:
 
 
 @contextmanager
-def database(name: str, folder: Path, engine: harness.Engine | None) -> Iterator[File | Server]:
+def database(name: str, folder: Path, engine: testbed.Engine | None) -> Iterator[File | Server]:
     """Have a database of that kind for as long as the block lasts."""
     if name == File.name:
         yield File(folder)

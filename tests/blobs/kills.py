@@ -19,7 +19,7 @@ from pathlib import Path
 
 import blobfiles
 
-from tests import harness
+import testbed
 from tests.blobs import SOURCES, databases
 from tests.blobs.busy import Application
 
@@ -113,7 +113,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"kills: seed {given.seed}", flush=True)
     with ExitStack() as stack:
-        engine = stack.enter_context(harness.engine_session())
+        engine = stack.enter_context(testbed.engine_session())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for name in given.names or databases.NAMES:
             with databases.database(name, Path(folder), engine) as database:

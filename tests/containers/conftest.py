@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker, Project
 from tests.containers import odd as odds
 
@@ -75,8 +75,8 @@ def answer_of(address: str) -> str:
 class Laptop:
     """Where make is typed: the engine, the registry's port and the server to deploy to."""
 
-    engine: harness.Engine
-    server: harness.Server
+    engine: testbed.Engine
+    server: testbed.Server
     registry_port: int
 
     def make(self, project: Project, *words: str, **environment: str) -> str:
@@ -122,7 +122,7 @@ class Laptop:
 
     def prepare(self, project: Project) -> Project:
         """Do what a user of this network does first: copy the certificates, commit."""
-        harness.copy_certificates(project.path / "deploy" / "ca")
+        testbed.copy_certificates(project.path / "deploy" / "ca")
         done = project.run("git", "init", "--quiet")
         assert done.returncode == 0, done.stdout
         commit(project, "Generate")
@@ -170,23 +170,23 @@ class Shipped:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[harness.Engine]:
+def engine() -> Iterator[testbed.Engine]:
     """The machine's engine, or one of our own for the length of the session."""
-    with harness.engine_session() as found:
-        for image in (harness.BASE, harness.REGISTRY, harness.POSTGRES, harness.MARIADB):
-            harness.provide(found, image)
+    with testbed.engine_session() as found:
+        for image in (testbed.BASE, testbed.REGISTRY, testbed.POSTGRES, testbed.MARIADB):
+            testbed.provide(found, image)
         yield found
 
 
 @pytest.fixture(scope="session")
-def server(engine: harness.Engine) -> Iterator[harness.Server]:
+def server(engine: testbed.Engine) -> Iterator[testbed.Server]:
     """A server with sshd and an engine of its own."""
-    with harness.Server(engine, ports=PORTS.values()) as started:
+    with testbed.Server(engine, ports=PORTS.values()) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def laptop(engine: harness.Engine, server: harness.Server) -> Iterator[Laptop]:
+def laptop(engine: testbed.Engine, server: testbed.Server) -> Iterator[Laptop]:
     """The machine that make is typed on; its registry is removed at the end."""
     had_cache = "wheelhouse-cache" in engine.run("docker", "volume", "ls", "--quiet").split()
     port = free_port()
@@ -492,9 +492,9 @@ def odd_project(generate: Baker, laptop: Laptop) -> Project:
 
 
 @pytest.fixture(scope="session")
-def odd_server(engine: harness.Engine, laptop: Laptop, odd_project: Project) -> Iterator[odds.Odd]:
+def odd_server(engine: testbed.Engine, laptop: Laptop, odd_project: Project) -> Iterator[odds.Odd]:
     """A server of its own to deploy it to; what runs there is what the last test has left."""
-    with harness.Server(engine, ports=[odds.PORT]) as server:
+    with testbed.Server(engine, ports=[odds.PORT]) as server:
         yield odds.Odd(laptop, odd_project, odd_project.path.name, server)
 
 

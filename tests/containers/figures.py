@@ -1,4 +1,4 @@
-"""Figures of deploys for docs/deploys.md; no test, and run by name:
+"""Figures of deploys for docs/figures/deploys.md; no test, and run by name:
 
 .venv/bin/python -m pytest -s tests/containers/figures.py
 """
@@ -24,10 +24,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed import debian
+from testbed.console import run
 from tests.containers.conftest import Shipped, answer_of
 from tests.containers.odd import Odd
-from tests.harness import debian
-from tests.harness.console import run
 
 MODULE_TEXT = "Hello, world!"
 ROUNDS = 3

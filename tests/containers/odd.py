@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests import harness
+import testbed
 from tests.conftest import Project
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Odd:
     laptop: Laptop
     project: Project
     name: str
-    server: harness.Server
+    server: testbed.Server
     started: list[int] = field(default_factory=list)  # processes here
 
     @property
@@ -195,7 +195,7 @@ class Odd:
             try:
                 if is_so():
                     return time.monotonic() - began
-            except harness.HarnessError:
+            except testbed.HarnessError:
                 pass  # a server that is starting
             assert time.monotonic() < began + seconds, self.told()
             time.sleep(0.2)
@@ -206,7 +206,7 @@ class Odd:
         script = f"docker ps --all; ls -la /tmp; ps aux | grep /server-; cat {log}"
         try:
             return f"left: {self.leftovers()}\n{self.server.run('sh', '-c', script)}"
-        except harness.HarnessError as problem:
+        except testbed.HarnessError as problem:
             return str(problem)
 
     def one_healthy_release_runs(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps_table.applications import APPLICATIONS
+from measure.applications.applications import APPLICATIONS
 from tests.conftest import Baker
 from tests.containers.conftest import PORTS, SESSION, Laptop
 
@@ -13,7 +13,7 @@ from tests.containers.conftest import PORTS, SESSION, Laptop
 def test_application_of_the_index_answers_from_the_server(
     generate: Baker, laptop: Laptop, name: str
 ) -> None:
-    """With no file edited but requirements.in and the settings; see apps_table for others."""
+    """With no file edited but requirements.in and the settings; see measure.applications for others."""
     port = PORTS["existing"]
     [application] = [each.at(port) for each in APPLICATIONS if each.name == name]
     project = generate(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker
 from tests.containers.conftest import SESSION, Laptop, Workshop, greeter_in, write
 
@@ -82,22 +82,22 @@ def small_disk(greeter: Workshop) -> Iterator[Workshop]:
 @pytest.fixture(scope="module")
 def frail(
     generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[harness.Server, Workshop, str]]:
+) -> Iterator[tuple[testbed.Server, Workshop, str]]:
     """A small application that is built on an engine whose power can be cut."""
     shared = tmp_path_factory.getbasetemp()
     name = f"frail-{SESSION}"
     project = generate(
         project=name, app="existing", python="CPython", command="greet", native_deps=" "
     )
-    with harness.Server(laptop.engine, shared=shared) as server:
-        harness.provide(server.engine, harness.BASE)
+    with testbed.Server(laptop.engine, shared=shared) as server:
+        testbed.provide(server.engine, testbed.BASE)
         there = dataclasses.replace(laptop, engine=server.engine)
         yield server, *greeter_in(there, project, tmp_path_factory.mktemp("logs"))
 
 
 @pytest.mark.parametrize("moment", ["building", "image"])
 def test_power_cut_of_the_engine_leaves_what_was_there(
-    frail: tuple[harness.Server, Workshop, str], moment: str
+    frail: tuple[testbed.Server, Workshop, str], moment: str
 ) -> None:
     """SIGKILL to dockerd and containerd while they work; the make that asked them says that."""
     server, workshop, first = frail

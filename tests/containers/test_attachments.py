@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import harness
+import testbed
 from tests.containers import landscape
 from tests.containers.attachments import Attachments, Deployed, finish
 from tests.containers.browser import Page
@@ -432,7 +432,7 @@ def test_the_page_in_a_browser(cpython: Attachments, tmp_path: Path) -> None:
     (folder / "landscape.png").write_bytes(landscape.draw())
     chosen = [f"/chosen/{path.name}" for path in sorted(folder.iterdir())]
     mounted = ("--volume", f"{folder}:/chosen:ro", "--network", f"container:{cpython.container}")
-    with Page(harness.chromium(engine), engine.environment, *mounted) as page:
+    with Page(testbed.chromium(engine), engine.environment, *mounted) as page:
         page.open("http://127.0.0.1:8081/")
         page.until("!document.getElementById('empty').hidden")
         page.choose("#choice", "/chosen/landscape.png")

@@ -10,7 +10,8 @@ from pathlib import Path
 import blobfiles
 import pytest
 
-from tests import blobs, harness
+import testbed
+from tests import blobs
 from tests.blobs import databases, kills
 
 HERE = Path(blobs.__file__).parent
@@ -28,7 +29,7 @@ Database = databases.File | databases.Server
 
 @pytest.fixture(scope="module", params=databases.NAMES)
 def database(
-    request: pytest.FixtureRequest, engine: harness.Engine, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, engine: testbed.Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
     """One database of each kind."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -37,13 +38,13 @@ def database(
 
 
 @pytest.fixture(scope="module")
-def interpreters(engine: harness.Engine) -> str:
+def interpreters(engine: testbed.Engine) -> str:
     """An image with CPython, PyPy and the drivers."""
     recipe = (HERE / "interpreters.docker").read_text(encoding="utf-8")
     return engine.run("docker", "build", "--quiet", "-", stdin=recipe).strip()
 
 
-def run_inside(engine: harness.Engine, image: str, database: Database, *command: str | Path) -> str:
+def run_inside(engine: testbed.Engine, image: str, database: Database, *command: str | Path) -> str:
     """Run a command in a container beside the database; gives what it says."""
     network, url = "none", "sqlite:////tmp/files.db"
     if isinstance(database, databases.Server):
@@ -57,7 +58,7 @@ def run_inside(engine: harness.Engine, image: str, database: Database, *command:
 
 @PYTHONS
 def test_suite_passes(
-    engine: harness.Engine, interpreters: str, database: Database, python: str
+    engine: testbed.Engine, interpreters: str, database: Database, python: str
 ) -> None:
     """The suite that comes with a generated project, on each interpreter and database."""
     run_inside(engine, interpreters, database, python, f"/sources/{blobs.SUITE.name}")
@@ -65,7 +66,7 @@ def test_suite_passes(
 
 @PYTHONS
 def test_memory_does_not_grow_with_the_file(
-    engine: harness.Engine, interpreters: str, database: Database, python: str
+    engine: testbed.Engine, interpreters: str, database: Database, python: str
 ) -> None:
     """A large file is stored and read in the memory that a small one takes, or little more."""
     command = (python, "/blobs/memory.py", str(LARGE))

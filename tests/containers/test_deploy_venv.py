@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker
 from tests.containers import odd as odds
 from tests.containers.conftest import (
@@ -36,7 +36,7 @@ class Service:
     """An application on its way to a server without Docker."""
 
     workshop: Workshop
-    server: harness.Systemd
+    server: testbed.Systemd
     name: str
     first: str = ""  # its first release
 
@@ -99,15 +99,15 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def bare(engine: harness.Engine) -> Iterator[harness.Systemd]:
+def bare(engine: testbed.Engine) -> Iterator[testbed.Systemd]:
     """A server with systemd and Python, and no Docker."""
-    with harness.Systemd(engine, ports=(odds.PORT, *PORTS.values())) as server:
+    with testbed.Systemd(engine, ports=(odds.PORT, *PORTS.values())) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def deployed(
-    bare: harness.Systemd,
+    bare: testbed.Systemd,
     generate: Baker,
     laptop: Laptop,
     tmp_path_factory: pytest.TempPathFactory,
@@ -294,7 +294,7 @@ def test_server_that_does_not_match_is_refused(service: Service) -> None:
     assert service.answer == "first"
 
 
-def test_sample_answers_on_both_interpreters(shipped: Shipped, bare: harness.Systemd) -> None:
+def test_sample_answers_on_both_interpreters(shipped: Shipped, bare: testbed.Systemd) -> None:
     """The wheels that the image was made of, for PyPy and for CPython."""
     said = shipped.make("deploy-venv", f"SSH={bare.by('root')}")
     assert "runs and is healthy" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests import harness
+import testbed
 from tests.containers.odd import PORT, Odd
 
 
@@ -95,12 +95,12 @@ def test_port_that_something_else_has_is_said_before_anything_stops(odd: Odd) ->
 
 
 def test_several_servers_stop_at_the_first_that_fails(
-    odd: Odd, engine: harness.Engine, tmp_path: Path
+    odd: Odd, engine: testbed.Engine, tmp_path: Path
 ) -> None:
     """One after the other, or several at a time; it is said which has what, and lacks what."""
     with (
-        harness.Server(engine, user="deployer", ports=[PORT]) as second,
-        harness.Server(engine, user="sudoer", ports=[PORT]) as third,
+        testbed.Server(engine, user="deployer", ports=[PORT]) as second,
+        testbed.Server(engine, user="sudoer", ports=[PORT]) as third,
     ):
         text = ""
         for name, server in (("server", odd.server), ("second", second), ("third", third)):
@@ -127,9 +127,9 @@ def test_several_servers_stop_at_the_first_that_fails(
             assert "600" in server.run("sh", "-c", "stat -c %a /home/*/.slipway/*/env-*")
 
 
-def test_rootless_docker_is_deployed_to_as_any_other(odd: Odd, engine: harness.Engine) -> None:
+def test_rootless_docker_is_deployed_to_as_any_other(odd: Odd, engine: testbed.Engine) -> None:
     """It does not see the tunnel: the image is loaded, and what it has is not sent again."""
-    with harness.Server(engine, user="rootless", ports=[PORT]) as server:
+    with testbed.Server(engine, user="rootless", ports=[PORT]) as server:
         there = Odd(odd.laptop, odd.project, odd.name, server)
         for version, layers in (("first", 3), ("second", 0)):
             there.release(VERSION=version)

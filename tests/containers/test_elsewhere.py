@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import ROOT, Project
 from tests.containers import odd as odds
 from tests.containers.conftest import SESSION, Laptop, answer_of, free_port
@@ -97,7 +97,7 @@ def test_podman_runs_it_by_its_digest(elsewhere: Elsewhere) -> None:
     assert run[:2] == ["podman", "run"]
     environment = str(elsewhere.folder / "run.env")
     words = [environment if word == "run.env" else word for word in run[1:]]
-    with harness.Podman() as podman:
+    with testbed.Podman() as podman:
         podman.pull("--tls-verify=false", elsewhere.reference)
         podman.run(*words)
         until(lambda: podman.succeeds(*healthcheck[1:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.containers.conftest import Shipped
 
 pytestmark = pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
@@ -39,7 +39,7 @@ def refused(shipped: Shipped, ssh: str, host: str = "server") -> str:
     return complaint(said, "deploy.py")
 
 
-def config_with(server: harness.Server, folder: Path, key: str, value: str) -> str:
+def config_with(server: testbed.Server, folder: Path, key: str, value: str) -> str:
     """Copy the server's ssh configuration with one line changed; gives the ssh command."""
     text = (server.folder / "config").read_text()
     changed, count = re.subn(rf"(?m)^(\s*{key}) .*$", rf'\1 "{value}"', text)
@@ -48,22 +48,22 @@ def config_with(server: harness.Server, folder: Path, key: str, value: str) -> s
     return f"ssh -F {folder / 'config'}"
 
 
-def test_server_without_docker_is_said(shipped: Shipped, engine: harness.Engine) -> None:
+def test_server_without_docker_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
     """A server with sshd alone is told apart from one that cannot be reached."""
-    with harness.Server(engine, docker=False) as bare:
+    with testbed.Server(engine, docker=False) as bare:
         assert "docker is not installed there" in refused(shipped, bare.ssh)
 
 
-def test_stopped_engine_on_the_server_is_said(shipped: Shipped, engine: harness.Engine) -> None:
+def test_stopped_engine_on_the_server_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
     """The command that starts it is named."""
-    with harness.Server(engine) as other:
+    with testbed.Server(engine) as other:
         other.stop_engine()
         assert "systemctl start docker" in refused(shipped, other.ssh)
 
 
-def test_account_that_may_not_use_docker_is_said(shipped: Shipped, engine: harness.Engine) -> None:
+def test_account_that_may_not_use_docker_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
     """The group that is missing is named; with it, the account need not be root."""
-    with harness.Server(engine, user="deployer", ports=[shipped.port]) as other:
+    with testbed.Server(engine, user="deployer", ports=[shipped.port]) as other:
         other.run("gpasswd", "--delete", "deployer", "docker")
         assert "usermod -aG docker" in refused(shipped, other.ssh)
         other.run("gpasswd", "--add", "deployer", "docker")
@@ -99,9 +99,9 @@ def test_host_that_does_not_exist_is_said(shipped: Shipped) -> None:
     assert "there is no such host" in refused(shipped, "ssh", "no-such-host.invalid")
 
 
-def test_tunnel_that_is_forbidden_is_said(shipped: Shipped, engine: harness.Engine) -> None:
+def test_tunnel_that_is_forbidden_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
     """The line of sshd_config is named."""
-    with harness.Server(engine) as strict:
+    with testbed.Server(engine) as strict:
         strict.run("sh", "-c", "echo AllowTcpForwarding no >/etc/ssh/sshd_config.d/0-strict.conf")
         strict.run("sh", "-c", "kill -HUP $(cat /run/sshd.pid)")
         assert "AllowTcpForwarding yes" in refused(shipped, strict.ssh)

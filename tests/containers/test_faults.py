@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.containers.conftest import Laptop
 from tests.containers.odd import WITHIN, Odd
 
@@ -34,7 +34,7 @@ def on_server(odd: Odd, pattern: str) -> None:
         'for p in /proc/[0-9]*; do case $(tr "\\0" " " <$p/cmdline) in'
         ' *$1*) [ "${p#/proc/}" = $$ ] || ! kill -9 ${p#/proc/} || echo "${p#/proc/}" ;; esac; done'
     )
-    with contextlib.suppress(harness.HarnessError):
+    with contextlib.suppress(testbed.HarnessError):
         print(
             f"\nkilled {pattern!r}: {odd.server.run('sh', '-c', script, 'kill', pattern).split()}"
         )

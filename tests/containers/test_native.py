@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker, Project
 from tests.containers.conftest import SESSION, Laptop, Workshop, write
 from tests.unit.conftest import DEPLOY
@@ -25,7 +25,7 @@ LINE = "needs libpq (pg_config not found): add libpq to NATIVE in deploy/setting
 def test_every_package_of_the_catalogue_is_in_its_release(laptop: Laptop, release: str) -> None:
     """Of alternatives one is; and none is there that no release has."""
     image = f"debian:{release}-slim"
-    harness.provide(laptop.engine, image)
+    testbed.provide(laptop.engine, image)
     names = {name for library in LIBRARIES for name in library.packages()}
     script = f"apt-get update -qq && apt-cache policy {' '.join(sorted(names))}"
     said = laptop.runs(image, script)
@@ -129,7 +129,7 @@ def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
 def in_release(needy: Workshop, release: str, *words: str) -> str:
     """Have a release's shell do something, with the project's deploy/ at /mnt."""
     image = f"debian:{release}-slim"
-    harness.provide(needy.laptop.engine, image)
+    testbed.provide(needy.laptop.engine, image)
     deploy = needy.project.path / "deploy"
     mount = f'type=bind,"source={deploy}",target=/mnt,readonly'
     return needy.laptop.docker("run", "--rm", "--mount", mount, image, "sh", *words)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker
 from tests.containers.conftest import SESSION, Laptop, Workshop, write
 
@@ -22,7 +22,7 @@ def other(laptop: Laptop) -> Iterator[str]:
     It has a file /moved, and an environment of its own.
     """
     container = laptop.docker(
-        "run", "--detach", harness.BASE, "sh", "-c", "echo moved >/moved"
+        "run", "--detach", testbed.BASE, "sh", "-c", "echo moved >/moved"
     ).strip()
     laptop.docker("wait", container)
     changed = laptop.docker("commit", "--change", ENVIRONMENT, container).strip()
@@ -37,7 +37,7 @@ def pinned(
 ) -> Iterator[Workshop]:
     """A project with a base image of its own, whose tag the tests move."""
     name = f"pinned-{SESSION}"
-    laptop.docker("tag", harness.BASE, TAG)
+    laptop.docker("tag", testbed.BASE, TAG)
     project = generate(
         project=name, app="existing", python="CPython", native_deps=" ", base_image=TAG
     )
@@ -100,7 +100,7 @@ def test_image_of_a_registry_is_pinned_by_its_digest(pinned: Workshop, other: st
     pinned.laptop.make(pinned.project, "registry-up")
     repository = f"127.0.0.1:{pinned.laptop.registry_port}/start-{SESSION}"
     name = f"{repository}:trixie"
-    docker("tag", harness.BASE, name)
+    docker("tag", testbed.BASE, name)
     docker("push", "--quiet", name)
     pinned.make("base", f"BASE_IMAGE={name}")
     before, (image, pin) = pins(pinned)

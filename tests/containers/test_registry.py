@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
-from tests import harness
+import testbed
 from tests.containers.conftest import Shipped
 
 
@@ -84,7 +84,7 @@ def test_port_that_something_else_has_is_named(shipped: Shipped) -> None:
     forget(shipped.laptop.engine, port)
 
 
-def forget(engine: harness.Engine, port: int) -> None:
+def forget(engine: testbed.Engine, port: int) -> None:
     """Remove what compose made before it found the port taken."""
     engine.succeeds("docker", "rm", "--force", f"registry-{port}-registry-1")
     engine.succeeds("docker", "network", "rm", f"registry-{port}_default")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import harness
+import testbed
 from tests.conftest import Baker, Project
 from tests.containers.conftest import answer_of, free_port, write
 from tests.containers.test_elsewhere import until
@@ -39,7 +39,7 @@ def hosted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.move(made.path, folder)
     project = Project(folder / "hosted", made.output)
     write(project.path, {"requirements.in": "idna\n", "deploy/run.env": 'GREETING=a $b "c"  #d \n'})
-    harness.copy_certificates(project.path / "deploy" / "ca")
+    testbed.copy_certificates(project.path / "deploy" / "ca")
     said = make(project, "venv")
     assert "wrote requirements.txt: commit it" in said
     assert "appenv is ready, with CPython" in said

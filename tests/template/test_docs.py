@@ -25,15 +25,9 @@ PAGES = sorted(
     if name and not name.startswith(TEMPLATE) and (ROOT / name).is_file()
 )
 # What pages link to and name, and other branches of this change add. Remove each when it is there.
-COMING = {
-    "docs/reference/settings.md",
-    "docs/reference/commands.md",
-    "measure/",
-    "measure/c_libraries/packages.py",
-    "testbed/",
-    "tests/apps/",
-    "tests/unit/",
-}
+COMING = {"docs/reference/settings.md", "docs/reference/commands.md", "tests/apps/"}
+# Scripts of the laptop that become commands, and the folder of libraries; the same holds for them.
+LEAVING = {"clean.sh", "common.sh", "lock.sh", "registry.sh", "venv.sh"}
 COMING_TARGETS = {"test-quick"}
 # Variables of other programs that pages name: environments of applications, pip, ssh keys in CI.
 OTHERS = {
@@ -227,12 +221,11 @@ def test_readme_of_deploy_names_every_entry(projects: dict[str, Project], app: s
     named = set(re.findall(r"`([^`]+)`", rows))
     assert {"settings.mk", "deploy.mk", "base.docker", "build.docker", "run.docker", "ca/"} <= named
     deploy = project.path / "deploy"
-    if (deploy / "slipway").is_dir():
-        entries = [path for path in deploy.iterdir() if path.name[0] not in "._"]
-        rooms = [path for path in (deploy / "slipway").iterdir() if path.name[0] not in "._"]
-        there = {f"{path.name}/" if path.is_dir() else path.name for path in [*entries, *rooms]}
-        assert there - named == {"README.md"}
-        assert named - there <= {"base.lock"}
+    entries = [path for path in deploy.iterdir() if path.name[0] not in "._"]
+    rooms = [path for path in (deploy / "slipway").iterdir() if path.name[0] not in "._"]
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in [*entries, *rooms]}
+    assert there - named - LEAVING == {"README.md"}
+    assert named - there <= {"base.lock", "vendor/"}
 
 
 def test_attachments_are_documented_as_they_are(bake: Baker) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slipway.laptop.settings import rules
 
 from tests.conftest import ROOT, Project
 
@@ -40,10 +41,9 @@ REGISTRY_PORT := 5051
 @pytest.fixture(autouse=True, scope="module")
 def no_settings_from_outside() -> Iterator[None]:
     """Hide the settings of who runs the tests; `make test PYTHON=…` hands its own to every make."""
-    settings = importlib.import_module("settings")
     with pytest.MonkeyPatch.context() as patch:
         for name in (
-            *settings.DEFAULTS,
+            *rules.DEFAULTS,
             "DEPLOY_OVERRIDES",
             "MAKEFLAGS",
             "MAKEOVERRIDES",

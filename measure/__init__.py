@@ -1,0 +1,1 @@
+"""Measurements: this template beside its peers, and tables of what builds and runs."""

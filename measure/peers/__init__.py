@@ -1,0 +1,1 @@
+"""The benchmark: this template and its peers, on one machine; see docs/figures/bench.md."""

@@ -1,0 +1,143 @@
+"""Tables in Markdown from the figures, so that none is ever typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from measure.peers.figures import ratios, summary
+
+BEGIN = "<!-- figures: written by make bench -->"
+END = "<!-- end of figures -->"
+# What the others are compared with: the first of these that a case has.
+REFERENCES = ("uv", "pip wheel")
+
+# measure -> its heading, in the order of the table
+MEASURES = {
+    "cold_s": "cold build",
+    "rebuild_s": "rebuild after one line",
+    "image_bytes": "image",
+    "deploy_bytes": "first deploy",
+    "redeploy_bytes": "deploy after one line",
+    "start_s": "start-up",
+    "wheels_s": "wheels, nothing cached",
+}
+STEPS = {
+    "cold_base_s": "base",
+    "cold_tools_s": "tools",
+    "cold_builder_s": "builder",
+    "cold_wheels_s": "wheels",
+    "cold_image_s": "image",
+    "cold_all_s": "all of it with the compiler, `make base builder wheels image`",
+    "nothing_s": "`make wheels image` with nothing to do",
+    "builder_start_s": "starting the builder for nothing",
+}
+
+
+def seconds(value: float) -> str:
+    """A time in seconds, to three digits."""
+    return (
+        f"{value:.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+    )
+
+
+def size(value: float) -> str:
+    """A number of bytes in decimal units, to three digits."""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            number = value / factor
+            return f"{number:.0f} {unit}" if number >= 100 else f"{number:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def formatter(measure: str) -> Callable[[float], str]:
+    """How a measure's values are written, by the unit that its name ends with."""
+    return seconds if measure.endswith("_s") else size
+
+
+def multiple(times: float) -> str:
+    """How many times another value: two decimals, or one digit of what is very little."""
+    return f"{times:.2f}" if times >= 0.1 or not times else f"{times:.1g}"
+
+
+def cell(measure: str, values: Sequence[float]) -> str:
+    """A median, and its spread where there is one."""
+    write, found = formatter(measure), summary(values)
+    text = f"**{write(found.median)}**"
+    if write(found.low) != write(found.high):
+        text += f" ({write(found.low)}..{write(found.high)})"
+    return text
+
+
+def table(rows: Mapping[str, Mapping[str, str]], headings: Mapping[str, str]) -> str:
+    """A table in Markdown. rows: name -> column -> text."""
+    columns = [name for name in headings if any(name in row for row in rows.values())]
+    lines = [["", *(headings[name] for name in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(row.get(each, "") for each in columns)] for name, row in rows.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def case_table(case: Mapping[str, Any]) -> str:
+    """One case: a row for each contender, a column for each measure."""
+    values: Mapping[str, Mapping[str, Sequence[float]]] = case["values"]
+    rows: dict[str, dict[str, str]] = {name: {} for name in values}
+    reference = next((name for name in REFERENCES if name in values), "")
+    for measure in MEASURES:
+        column = {name: each[measure] for name, each in values.items() if measure in each}
+        compared = ratios(column, reference)
+        for name, found in column.items():
+            rows[name][measure] = cell(measure, found)
+            if name != reference and (times := compared.get(name)) is not None:
+                rows[name][measure] += f", {multiple(times)} of {reference}"
+    return table(rows, MEASURES)
+
+
+def writes(case: Mapping[str, Any]) -> str:
+    """Who wrote to its own file system until the first answer, in a sentence each."""
+    found: Mapping[str, Sequence[str]] = case["written"]
+    counts = ", ".join(f"{name} {len(lines) or 'nothing'}" for name, lines in found.items())
+    return f"Paths written until the first answer, on a file system that lets it: {counts}."
+
+
+def steps_table(cases: Sequence[Mapping[str, Any]]) -> str:
+    """What our own time is made of: a row for each case."""
+    rows = {}
+    for case in cases:
+        for each in case["values"].values():
+            if "nothing_s" in each:
+                rows[case["title"]] = {
+                    step: cell(step, each[step]) for step in STEPS if step in each
+                }
+    return table(rows, STEPS) if rows else ""
+
+
+def machine(found: Mapping[str, Any]) -> str:
+    """What the figures were taken on, in a sentence."""
+    each = found["machine"]
+    return (
+        f"Taken on {found['date'][:10]} with `{found['command']}`: {found['rounds']} rounds,"
+        f" {each['cores']} cores ({each['processor']}), {each['memory_bytes'] / 2**30:.0f} GiB,"
+        f" Linux {each['kernel']}, Docker {each['engine']} on {each['storage']}."
+    )
+
+
+def tables(found: Mapping[str, Any]) -> str:
+    """All figures in Markdown."""
+    parts = [machine(found)]
+    for case in found["cases"]:
+        parts += [f"### {case['title']}", f"{len(case['pins'])} locked distributions."]
+        parts.append(case_table(case))
+        if case["written"]:
+            parts.append(writes(case))
+    if steps := steps_table(found["cases"]):
+        parts += ["### What slipway's own time is made of", steps]
+    return "\n\n".join(parts)
+
+
+def inserted(page: str, text: str) -> str:
+    """The page with a text between its two marks; the text alone where the page has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        before, after = page, "\n"
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"

@@ -1,0 +1,34 @@
+"""The real parts that the demo and the container tests run on.
+
+A Docker engine, the images that the product names, and servers to deploy to: whatever this
+machine has is used as it is, the rest is brought, and nothing is left behind.
+
+    with engine_session() as engine, Server(engine, ports=(8081,)) as server:
+        engine.run("docker", "ps")
+        server.docker("ps")
+"""
+
+from testbed.certificates import copy_certificates, extra_certificates
+from testbed.console import HarnessError
+from testbed.engine import Engine, engine_session
+from testbed.images import BASE, MARIADB, POSTGRES, REGISTRY, chromium, provide
+from testbed.podman import Podman
+from testbed.servers import Server, Systemd, remove_kept
+
+__all__ = [
+    "BASE",
+    "MARIADB",
+    "POSTGRES",
+    "REGISTRY",
+    "Engine",
+    "HarnessError",
+    "Podman",
+    "Server",
+    "Systemd",
+    "chromium",
+    "copy_certificates",
+    "engine_session",
+    "extra_certificates",
+    "provide",
+    "remove_kept",
+]

@@ -1,0 +1,133 @@
+"""`make demo`: the main job on real parts, in a few lines that a person can follow.
+
+Brings what this machine lacks (an engine, a registry image, a server), generates a project into
+.demo/, runs `make wheels image push deploy` in it and shows the server's answer. All of it stays up
+for a look until `make demo-down`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import testbed
+from testbed import engine as engines
+from testbed import servers
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".demo"
+LEASE = "demo"
+PROJECT = "slipway-demo"  # not a name that somebody's own project has
+PORT = 8081
+STORAGE = "registry-5051_storage"
+OTHERS = FOLDER / "registry-of-others"
+
+
+def say(text: str) -> None:
+    """Print one line of the demo, set off from what the commands print."""
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+
+
+def shown(command: list[str], environment: dict[str, str], folder: Path) -> None:
+    """Show a command as it would be typed and run it; HarnessError when it fails."""
+    say(f"$ {' '.join(Path(word).name if '/' in word else word for word in command)}")
+    status = subprocess.call(command, env=environment, cwd=folder)
+    if status:
+        raise testbed.HarnessError(f"demo: {command[0]} ended with status {status}; see above")
+
+
+def without_make(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what the make that started this hands down to a make of its own."""
+    handed = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")
+    return {name: value for name, value in environment.items() if name not in handed}
+
+
+def up(python: str) -> None:
+    """Show the main job, ending with what the server answers."""
+    engine = engines.up(LEASE)
+    for image in (testbed.BASE, testbed.REGISTRY):
+        testbed.provide(engine, image)
+    servers.remove_kept(engine, LEASE)
+    with testbed.Server(engine, ports=[PORT], lease=LEASE) as server:
+        say("The server: sshd and a Docker engine of its own, with nothing on it")
+    if FOLDER.exists():  # a demo before this one, whose registry it may be
+        shared = OTHERS.exists()
+    else:
+        shared = engine.succeeds("docker", "volume", "inspect", STORAGE)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    if shared:
+        OTHERS.touch()
+    (FOLDER / "cookiecutter.yaml").write_text(
+        f"cookiecutters_dir: {FOLDER}\nreplay_dir: {FOLDER}\n", encoding="utf-8"
+    )
+    cookiecutter = str(Path(sys.executable).parent / "cookiecutter")
+    answers = [f"project={PROJECT}", f"python={python}", "deploy_host=server"]
+    environment = without_make(
+        {
+            **engine.environment,
+            "COOKIECUTTER_CONFIG": str(FOLDER / "cookiecutter.yaml"),
+            "SSH": server.ssh,
+        }
+    )
+    shown([cookiecutter, "--no-input", str(ROOT), *answers], environment, FOLDER)
+    project = FOLDER / PROJECT
+    testbed.copy_certificates(project / "deploy" / "ca")
+    for target in ("wheels", "image", "push", "deploy"):
+        shown(["make", target], environment, project)
+    address = server.address(PORT)
+    say(f"$ curl http://{address}/        (the server's port {PORT})")
+    with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
+        print(response.read().decode(), flush=True)
+    say("The project is in .demo/slipway-demo. To go on by hand, say after changing a line of it:")
+    if engine.ours:
+        print('    eval "$(python3 -m testbed env)"   # the engine that the demo brought')
+    print(f'    export SSH="{server.ssh}"')
+    print("    cd .demo/slipway-demo && make deploy")
+    print("Stop it and remove all of it:\n    make demo-down", flush=True)
+
+
+def down() -> None:
+    """Remove the server, what was built and, when it was ours alone, the engine."""
+    engine = engines.running()
+    if engine:
+        servers.remove_kept(engine, LEASE)
+        project = FOLDER / PROJECT
+        environment = without_make(engine.environment)
+        if project.is_dir():
+            shared = OTHERS.exists()
+            for target in ("clean",) if shared else ("clean", "registry-down"):
+                subprocess.call(["make", target], env=environment, cwd=project)
+            if not shared:
+                engine.succeeds("docker", "volume", "rm", STORAGE)
+    engines.down(LEASE)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    say("The demo is gone.")
+
+
+def main() -> int:
+    """Run `up PYTHON` or `down`; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("job", choices=("up", "down"))
+    parser.add_argument("--python", default="PyPy", choices=("PyPy", "CPython"))
+    options = parser.parse_args()
+    try:
+        if options.job == "up":
+            up(options.python)
+        else:
+            down()
+    except testbed.HarnessError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,98 @@
+"""Address ranges, interface names and packet sizes that fit into the network that is here.
+
+Two engines on one machine, or an engine on a company network, must not claim the same addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from testbed.console import HarnessError, run
+
+CANDIDATES = [
+    *(f"10.{second}.0.0/16" for second in range(210, 250)),
+    *(f"172.{second}.0.0/16" for second in range(20, 32)),
+]
+
+
+def free_ranges(taken: Iterable[IPv4Network], count: int) -> list[IPv4Network]:
+    """The first private ranges that overlap none of the taken ones.
+
+    Raises HarnessError when there are not that many.
+    """
+    used = list(taken)
+    free = [
+        candidate
+        for candidate in map(IPv4Network, CANDIDATES)
+        if not any(candidate.overlaps(other) for other in used)
+    ]
+    if len(free) < count:
+        raise HarnessError("network: no free private address range is left on this machine")
+    return free[:count]
+
+
+def taken_ranges() -> list[IPv4Network]:
+    """Every range that this machine has an address in, a route to, or its name servers in."""
+    texts: list[str] = re.findall(
+        r"^nameserver\s+([0-9.]+)\s*$", _read("/etc/resolv.conf"), re.MULTILINE
+    )
+    if shutil.which("ip"):
+        for address in _ip("-4", "address"):
+            texts += [f"{each['local']}/{each['prefixlen']}" for each in address["addr_info"]]
+        texts += [
+            each["dst"]
+            for each in _ip("-4", "route", "show", "table", "all")
+            if each["dst"] != "default"
+        ]
+    return [network for text in texts if (network := range_of(text))]
+
+
+def mtu() -> int:
+    """The largest packet on the way out: a container's must not be larger."""
+    sizes = {each["ifname"]: int(each["mtu"]) for each in _ip("link")}
+    out = [each.get("dev") for each in _ip("-4", "route", "show", "default")]
+    return min([1500, *(sizes[name] for name in out if name in sizes)])
+
+
+def bridge_name() -> str:
+    """A name for a bridge that no interface has."""
+    used = {each["ifname"] for each in _ip("link")}
+    return next(name for number in range(1000) if (name := f"slipway{number}") not in used)
+
+
+def bridges_in(network: IPv4Network) -> list[str]:
+    """The interfaces with an address in a range."""
+    return [
+        address["ifname"]
+        for address in _ip("-4", "address")
+        if any(
+            (each := range_of(info["local"])) and each.subnet_of(network)
+            for info in address["addr_info"]
+        )
+    ]
+
+
+def range_of(text: str) -> IPv4Network | None:
+    """An address or a range as iptables and ip write them; nothing for anything else."""
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _ip(*words: str) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = json.loads(run("network", ["ip", "-json", *words]) or "[]")
+    return answer
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

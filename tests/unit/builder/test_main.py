@@ -1,0 +1,689 @@
+"""Making a wheelhouse: the builder's own command, real wheels, and folders for an index."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from slipway.builder import __main__ as wheels
+from slipway.builder import wheelhouse
+from slipway.shared import files, lockfile
+
+from tests.unit.builder.test_build_from_source import MAKER, pyproject
+from tests.unit.builder.test_package_index import make_sdist, pin, pip_here
+from tests.unit.conftest import DEPLOY, make_wheel
+from tests.unit.shared.test_network import CERTIFICATE
+
+__all__ = ["pip_here"]  # a fixture
+
+
+# A build backend that needs nothing but itself, and tells what it was given.
+BACKEND = f"""\
+from __future__ import annotations
+import base64, hashlib, zipfile
+from pathlib import Path
+
+{inspect.getsource(make_wheel)}
+def build_wheel(folder, settings=None, metadata=None):
+    Path("written-by-the-build").touch()
+    files = sorted(str(path) for path in Path().rglob("*") if path.is_file())
+    requires = Path("requires").read_text().splitlines()
+    return make_wheel(Path(folder), "shop", "1.0", requires, seen="\\n".join(files)).name
+"""
+PYPROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "shop"
+version = "1.0"
+"""
+
+
+class Workshop:
+    """An application, an empty wheelhouse, and wheels that a lock may name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folders."""
+        self.application = folder / "my application"
+        self.wheelhouse = folder / "wheelhouse"
+        self.index = folder / "index"
+        self.ca = folder / "ca"
+        self.cache = folder / "cache"
+        self.notes = folder / "notes"
+        self.temporary = folder / "tmp"
+        for each in (self.application, self.wheelhouse, self.index, self.ca, self.temporary):
+            each.mkdir()
+
+    def locked(self, *names: str, header: str = "") -> str:
+        """Publish wheels of these names, and give their pins."""
+        published = [make_wheel(self.index, name, "2.0") for name in names]
+        return f"{header}{wheelhouse.sums(published)}"
+
+    def lock(self, *names: str) -> None:
+        """Lock the application to these names."""
+        header = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n"
+        self.write("requirements.txt", self.locked(*names, header=header))
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the application."""
+        path = self.application / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def lock_sources(self, *names: str, more: str = "", **files: str) -> None:
+        """Lock the application to source distributions that build themselves, with these files."""
+        text = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + more
+        for name in names:
+            tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": f"{name} 1.0", **files}
+            text += pin(make_sdist(self.index, name, "1.0", tree)).text + "\n"
+        self.write("requirements.txt", text)
+
+    def distribution(self, *requires: str) -> None:
+        """Make the application one that a wheel can be built of."""
+        self.write("pyproject.toml", PYPROJECT)
+        self.write("backend.py", BACKEND)
+        self.write("requires", "\n".join(requires))
+
+    def arguments(self, *arguments: object) -> list[str]:
+        """Give the command line that names these folders."""
+        return [
+            *map(str, arguments),
+            *("--application", str(self.application), "--wheelhouse", str(self.wheelhouse)),
+            *("--ca", str(self.ca), "--cache", str(self.cache)),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment that names a folder for an index."""
+        own = {
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.index),
+            "PIP_CONFIG_FILE": os.devnull,
+            "TMPDIR": str(self.temporary),
+            "NOTES": str(self.notes),
+        }
+        # back ends write bytecode, as in the builder
+        return {**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **own}
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Run wheels.py as the builder's entry point does, without any index."""
+        return subprocess.Popen(
+            # -B: the template's own modules get no bytecode
+            [sys.executable, "-B", str(DEPLOY / "wheels.py"), *self.arguments(*arguments)],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Do the same in this process, which has read pip's many modules already."""
+        stdout, stderr = io.StringIO(), io.StringIO()
+        umask = os.umask(0o022)
+        folders = importlib.import_module("pip._internal.index.sources")._FlatDirectorySource
+        with (
+            # what pip keeps of a folder of files for its process
+            mock.patch.object(folders, "_paths_to_urls", {}),
+            mock.patch.dict(os.environ, self.environment(), clear=True),
+            mock.patch.object(tempfile, "tempdir", str(self.temporary)),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            warnings.catch_warnings(),
+        ):
+            status = wheels.main(self.arguments(*arguments))
+        os.umask(umask)
+        return subprocess.CompletedProcess([], status, stdout.getvalue(), stderr.getvalue())
+
+    def noted(self) -> list[str]:
+        """Give what back ends did since this was asked last, in the order of names."""
+        text = self.notes.read_text() if self.notes.exists() else ""
+        self.notes.write_text("")
+        return sorted(text.splitlines())
+
+    def unread(self) -> set[str]:
+        """Give which files the application's wheel is not made of."""
+        return set(json.loads((self.wheelhouse / "unread.json").read_text()))
+
+    def files(self, part: str) -> dict[str, int]:
+        """Give the files in a part of the wheelhouse, and which files they are."""
+        return {path.name: path.stat().st_ino for path in (self.wheelhouse / part).iterdir()}
+
+
+@pytest.fixture
+def workshop(pip_here: None, tmp_path: Path) -> Workshop:
+    """An empty one."""
+    return Workshop(tmp_path)
+
+
+def test_a_list_of_requirements_gives_exactly_its_wheels(workshop: Workshop) -> None:
+    """Both folders list what they hold, with its sums, and nothing else is there."""
+    workshop.write("requirements.in", "one\ntwo\n")
+    workshop.lock("one", "two-b")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert set(workshop.files("deps")) == {
+        *("requirements.txt", "one-2.0-py3-none-any.whl", "two_b-2.0-py3-none-any.whl"),
+    }
+    assert set(workshop.files("app")) == {"requirements.txt"}
+    assert set(os.listdir(workshop.wheelhouse)) == {"deps", "app", "unread.json"}
+    listing = (workshop.wheelhouse / "deps" / "requirements.txt").read_text()
+    assert [pin.name for pin in lockfile.pins(listing)] == ["one", "two-b"]
+
+
+def test_the_same_lock_builds_nothing_twice(workshop: Workshop) -> None:
+    """A comment or another order of lines in the file makes no other lock.
+
+    That the dependencies are there anew is said, for who wants to go on with them.
+    """
+    workshop.write("requirements.in", "one\n")
+    workshop.lock("one")
+    done = workshop.run()
+    assert (done.returncode, done.stdout) == (0, "dependencies\n")
+    before = workshop.files("deps")
+    lock = workshop.application / "requirements.txt"
+    lock.write_text(lock.read_text() + "    # via somebody\n")
+    done = workshop.run()
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "1 dependencies are there already" in done.stderr
+    assert workshop.files("deps") == before
+
+
+def test_another_lock_leaves_no_stale_wheel(workshop: Workshop) -> None:
+    """The folder is made anew."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock("one")
+    assert workshop.run().returncode == 0
+    workshop.lock("two")
+    assert workshop.run().returncode == 0
+    assert set(workshop.files("deps")) == {"requirements.txt", "two-2.0-py3-none-any.whl"}
+
+
+def test_a_download_with_another_sum_leaves_the_wheelhouse_as_it_was(workshop: Workshop) -> None:
+    """Nothing half-built takes the place of what was good."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock("one")
+    assert workshop.run().returncode == 0
+    before = workshop.files("deps"), workshop.files("app")
+    workshop.lock("one", "two")
+    make_wheel(workshop.index, "two", "2.0", seen="something else")
+    done = workshop.run()
+    assert done.returncode == 1
+    changed = files.sha256(workshop.index / "two-2.0-py3-none-any.whl")
+    assert done.stderr.endswith(
+        "wheels: two-2.0-py3-none-any.whl cannot be fetched: two-2.0-py3-none-any.whl has the sum"
+        f" sha256:{changed}, which the lock does not state\n"
+    )
+    assert (workshop.files("deps"), workshop.files("app")) == before
+
+
+def test_the_application_is_built_outside_its_tree(workshop: Workshop) -> None:
+    """The source is only read; what an earlier checkout left there is not packed."""
+    workshop.distribution()
+    workshop.lock()
+    stale = ["build/lib/shop/old.py", "build/bdist.linux/x", "src/shop.egg-info/SOURCES.txt"]
+    ours = ["wheelhouse/x.whl", "appenv/bin/python", ".git/config", "shop/__pycache__/a.pyc"]
+    kept = ["shop/venv/__init__.py", "shop/deploy/__init__.py", "build/keep.txt", "deploy/own.py"]
+    for name in (*stale, *ours, *kept, "tools/deploy.mk", "tools/settings.py"):
+        workshop.write(name, "")
+    os.symlink("shop", workshop.application / "link")
+    before = {path: path.lstat().st_mtime_ns for path in workshop.application.rglob("*")}
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert {path: path.lstat().st_mtime_ns for path in workshop.application.rglob("*")} == before
+    with zipfile.ZipFile(workshop.wheelhouse / "app" / "shop-1.0-py3-none-any.whl") as wheel:
+        source = wheel.read("shop.py").decode()
+    seen = set(source.partition("'")[2].partition("'")[0].split("\\n"))
+    own = {"pyproject.toml", "backend.py", "requires", "requirements.txt", "written-by-the-build"}
+    seen = {name for name in seen if not name.startswith("__pycache__/backend.")}
+    assert seen == {*kept, *own}
+
+
+def test_what_the_application_asks_for_must_be_locked(workshop: Workshop) -> None:
+    """Each requirement that holds here and is not locked is named, and the command to run."""
+    workshop.distribution(
+        *("one>=2", "two<2", "three", "Four.B ; python_version < '3'", "five ; extra == 'x'")
+    )
+    workshop.lock("one", "two")
+    done = workshop.run()
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "wheels: the lock does not have two<2, three, which the application asks for:"
+        " run make lock\n"
+    )
+    assert "app" not in os.listdir(workshop.wheelhouse)
+
+
+def test_a_lock_of_another_interpreter_is_asked_for_anew(workshop: Workshop) -> None:
+    """Status 3 lets the scripts make a lock."""
+    workshop.write("requirements.in", "one\n")
+    header = lockfile.HEADER.format(interpreter="Other 9.9") + "\n"
+    workshop.write("requirements.txt", workshop.locked("one", header=header))
+    done = workshop.run("--locked")
+    assert done.returncode == 3
+    assert f"is locked for Other 9.9 and this is {lockfile.interpreter()}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["requirements.in", "requirements.txt", "pyproject.toml"])
+def test_a_missing_lock_is_asked_for(workshop: Workshop, name: str) -> None:
+    """Status 3, for every kind of application."""
+    workshop.write(name, "[project]\n" if name.endswith("toml") else "one\n")
+    lock = "requirements.lock" if name == "requirements.txt" else "requirements.txt"
+    done = workshop.run("--locked")
+    assert (done.returncode, done.stderr) == (3, f"wheels: there is no lock ({lock}) yet\n")
+
+
+def arrange_no_application(workshop: Workshop) -> None:
+    """Mount nothing."""
+    workshop.application.rmdir()
+
+
+def arrange_no_wheelhouse(workshop: Workshop) -> None:
+    """Mount no place for the wheels."""
+    workshop.wheelhouse.rmdir()
+
+
+def arrange_line_without_hash(workshop: Workshop) -> None:
+    """Edit a lock by hand."""
+    workshop.lock("one")
+    lock = workshop.application / "requirements.txt"
+    lock.write_text(lock.read_text() + "two==2.0\n")
+
+
+def arrange_utf_16(workshop: Workshop) -> None:
+    """Let PowerShell write the requirements."""
+    (workshop.application / "requirements.txt").write_bytes("one==1\n".encode("utf-16"))
+
+
+def arrange_der(workshop: Workshop) -> None:
+    """Put a certificate there that is none."""
+    workshop.lock("one")
+    (workshop.ca / "proxy.crt").write_text(CERTIFICATE.partition("\n")[2])
+
+
+@pytest.mark.parametrize(
+    ("arrange", "says"),
+    [
+        (arrange_no_application, "mount the application at "),
+        (arrange_no_wheelhouse, "mount a folder for the wheels at "),
+        (lambda workshop: None, "there is nothing to build: write a pyproject.toml for the appl"),
+        (arrange_line_without_hash, "requirements.txt has a line without == or --hash: two==2.0:"),
+        (arrange_utf_16, "requirements.txt is not UTF-8 text: save it as UTF-8"),
+        (arrange_der, "proxy.crt in deploy/ca is not a PEM certificate"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_a_line(
+    workshop: Workshop, arrange: Callable[[Workshop], None], says: str
+) -> None:
+    """The last line says what to change; nothing is left in the wheelhouse to be taken for good."""
+    arrange(workshop)
+    done = workshop.run()
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("wheels: ")
+    assert says in last
+    assert "Traceback" not in done.stderr
+    assert not (workshop.wheelhouse / "deps").exists()
+
+
+def test_a_lock_of_nothing_is_refused(workshop: Workshop) -> None:
+    """`make lock` in an empty repository says what is missing, and prints no lock."""
+    done = workshop.run("lock")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is nothing to build: write a pyproject.toml" in done.stderr
+
+
+def test_the_interpreter_is_named_as_locks_name_it() -> None:
+    """venv.sh names folders by it."""
+    said = subprocess.check_output([sys.executable, DEPLOY / "lockfile.py"], text=True)
+    assert said == lockfile.interpreter() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "missing"),
+    [
+        ("one", False),
+        ("ONE>=2,<3", False),
+        ("one[extra]==2.0", False),
+        ("one!=2.0", True),
+        ("one<2", True),
+        ("pre>=1.0b1", False),
+        ("pre", False),
+        ("two", True),
+        ("two; python_version < '3'", False),
+        ("two; python_version >= '3'", True),
+        ("two; extra == 'test'", False),
+    ],
+)
+def test_a_requirement_is_missing_when_no_pin_satisfies_it(requirement: str, missing: bool) -> None:
+    """What does not hold for this interpreter, or belongs to an extra, is not asked for."""
+    lock = "one==2.0 --hash=sha256:aa\npre==1.0rc1 --hash=sha256:bb\n"
+    found = wheels.missing_from_lock([requirement], lock)
+    assert bool(found) is missing
+
+
+def test_what_was_built_for_one_project_is_there_for_another(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """The second starts no back end; both have the same wheels, of which the lock's one was built.
+
+    What is there already is not even looked for.
+    """
+    workshop.write("requirements.in", "one\ntwo\n")
+    workshop.lock_sources("one", "two")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("from source") == 2
+    assert workshop.noted() == ["asked one 1.0", "asked two 1.0", "built one 1.0", "built two 1.0"]
+    first = workshop.wheelhouse
+    workshop.wheelhouse = tmp_path / "another wheelhouse"
+    workshop.wheelhouse.mkdir()
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert "from source" not in done.stderr
+    assert workshop.noted() == []
+    for name in (*workshop.files("deps"), "../app/requirements.txt", "../unread.json"):
+        one, other = (place / "deps" / name for place in (first, workshop.wheelhouse))
+        assert one.read_bytes() == other.read_bytes()
+    for each in workshop.index.iterdir():
+        each.unlink()
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert "2 dependencies are there already" in done.stderr
+
+
+def test_a_wheelhouse_that_was_damaged_is_made_again(workshop: Workshop) -> None:
+    """From the store, without any index and without a back end."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock_sources("one")
+    assert workshop.run().returncode == 0
+    workshop.noted()
+    (wheel,) = (workshop.wheelhouse / "deps").glob("*.whl")
+    good = wheel.read_bytes()
+    wheel.write_bytes(b"something else")
+    for each in workshop.index.iterdir():
+        each.unlink()
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert wheel.read_bytes() == good
+    assert workshop.noted() == []
+
+
+def test_a_wheelhouse_does_not_lend_its_files_to_the_store(workshop: Workshop) -> None:
+    """Who writes into the one has not written into the other."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock("one")
+    assert workshop.run().returncode == 0
+    kept = {path.stat().st_ino for path in workshop.cache.rglob("*.whl")}
+    (wheel,) = (workshop.wheelhouse / "deps").glob("*.whl")
+    assert kept
+    assert wheel.stat().st_ino not in kept
+
+
+def test_two_builds_at_once_give_what_one_gives(workshop: Workshop, tmp_path: Path) -> None:
+    """In one wheelhouse the second waits; in another both use one store."""
+    workshop.distribution()
+    workshop.lock_sources("one", "two")
+    own, other = workshop.wheelhouse, tmp_path / "another wheelhouse"
+    other.mkdir()
+    processes = [workshop.start(), workshop.start()]
+    workshop.wheelhouse = other
+    processes.append(workshop.start())
+    for process in processes:
+        stderr = process.communicate()[1]
+        assert process.returncode == 0, stderr
+    for place in (own, other):
+        assert set(os.listdir(place)) == {"deps", "app", "unread.json"}
+        workshop.wheelhouse = place
+        assert set(workshop.files("deps")) == {
+            *("one-1.0-py3-none-any.whl", "two-1.0-py3-none-any.whl", "requirements.txt")
+        }
+        done = workshop.run()
+        assert "2 dependencies are there already" in done.stderr
+    # a container's own, or one that was made since the usual one was taken
+    assert os.listdir(workshop.temporary) == []
+
+
+def test_only_fetching_says_when_something_has_to_be_built(workshop: Workshop) -> None:
+    """By status 4, with nothing in the wheelhouse; what was built before is taken."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock_sources("one")
+    assert workshop.run("fetch").returncode == 4
+    assert workshop.noted() == []
+    assert os.listdir(workshop.wheelhouse) == []
+    assert workshop.run().returncode == 0
+    assert workshop.run("fetch").returncode == 0
+    workshop.lock("two")
+    assert workshop.run("fetch").returncode == 0
+    assert set(workshop.files("deps")) == {"requirements.txt", "two-2.0-py3-none-any.whl"}
+
+
+def test_only_fetching_leaves_the_application_alone(workshop: Workshop) -> None:
+    """It is done while the compiler is still being installed."""
+    workshop.distribution()
+    workshop.lock("one")
+    done = workshop.run("fetch")
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(workshop.wheelhouse) == ["deps"]
+
+
+@pytest.mark.parametrize(("pinned", "made"), [('["maker"]', 1), ("[]", 0)])
+def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
+    tmp_path: Path, pinned: str, made: int
+) -> None:
+    """What has to be resolved first is done, and said, in its turn."""
+    builds = mock.Mock(pinned={pinned: []})
+    (tmp_path / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["maker"]\nbuild-backend = "maker"\n[project]\nname = "app"\n'
+    )
+    wheels.prepare(tmp_path, builds)
+    assert builds.virtualenv.call_args_list == [mock.call({"maker"})] * made
+
+
+def test_what_takes_no_compiler_is_built_without_one(workshop: Workshop) -> None:
+    """Its back end starts no program, and so would make the same wheel with a compiler there."""
+    shop(workshop)
+    workshop.lock_sources("one", "two")
+    done = workshop.run("--without-compiler")
+    assert done.returncode == 0, done.stderr
+    assert {"one-1.0-py3-none-any.whl", "two-1.0-py3-none-any.whl"} < set(workshop.files("deps"))
+
+
+def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Workshop) -> None:
+    """What it lacks may be in the builder; what is said of it then is the answer."""
+    workshop.write("requirements.in", "one\n")
+    workshop.lock_sources("one", fails="no compiler, no zlib.h")
+    done = workshop.run("--without-compiler")
+    assert done.returncode == 4
+    assert "zlib.h" not in done.stderr
+    assert workshop.run().returncode == 1
+
+
+def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
+    """Status 4 says so: for a dependency or an application whose back end starts programs."""
+    shop(workshop)
+    workshop.lock_sources("one", starts="")
+    assert workshop.run("--without-compiler").returncode == 4
+    assert os.listdir(workshop.wheelhouse) == []
+    assert workshop.run().returncode == 0
+    built = workshop.files("app")
+    assert workshop.run("--without-compiler").returncode == 0, "what was built is there"
+    assert set(workshop.files("app")) == set(built)
+    workshop.write("starts", "")
+    before = workshop.files("app")
+    done = workshop.run("--without-compiler")
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert workshop.files("app") == before
+    assert workshop.run().returncode == 0
+
+
+def test_a_source_that_came_out_as_something_else_is_refused(workshop: Workshop) -> None:
+    """A lock that lies about a version installs nothing."""
+    workshop.write("requirements.in", "one\n")
+    tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": "one 1.1"}
+    locked = pin(make_sdist(workshop.index, "one", "1.0", tree))
+    workshop.write("requirements.txt", locked.text + "\n")
+    done = workshop.run()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "wheels: one==1.0 came out as one-1.1-py3-none-any.whl: run make lock"
+    )
+    assert not (workshop.wheelhouse / "deps").exists()
+
+
+def test_versions_are_compared_as_versions(workshop: Workshop) -> None:
+    """1.0 is 1, however the lock and the wheel spell it."""
+    workshop.write("requirements.in", "one\n")
+    made = make_wheel(workshop.index, "One", "2.0")
+    workshop.write("requirements.txt", f"one==2 --hash=sha256:{files.sha256(made)}\n")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_lock_is_made_in_the_wheelhouse(workshop: Workshop) -> None:
+    """The application is only read; the next build keeps those pins."""
+    workshop.write("requirements.in", "one\n")
+    make_wheel(workshop.index, "one", "2.0")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert "there is no lock (requirements.txt) yet" in done.stderr
+    made = (workshop.wheelhouse / "requirements.txt").read_text()
+    assert [(each.name, each.version) for each in lockfile.pins(made)] == [("one", "2.0")]
+    assert os.listdir(workshop.application) == ["requirements.in"]
+    make_wheel(workshop.index, "one", "3.0")
+    assert workshop.run().returncode == 0
+    assert set(workshop.files("deps")) == {"requirements.txt", "one-2.0-py3-none-any.whl"}
+
+
+def test_a_lock_is_printed_and_nothing_else(workshop: Workshop) -> None:
+    """`make lock` writes what comes out of it."""
+    workshop.write("requirements.in", "one\n")
+    made = make_wheel(workshop.index, "one", "2.0")
+    with workshop.start("lock") as process:
+        stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    header = lockfile.HEADER.format(interpreter=lockfile.interpreter())
+    assert stdout.startswith(f"{header}\none==2.0 \\\n    --hash=sha256:")
+    assert lockfile.pins(stdout)[0].sums == {files.sha256(made)}
+    assert os.listdir(workshop.wheelhouse) == []
+
+
+# A back end that reads what it packs, as they do.
+READER = f"""\
+from __future__ import annotations
+import base64, hashlib, os, subprocess, zipfile
+from pathlib import Path
+import helper
+
+{inspect.getsource(make_wheel)}
+def get_requires_for_build_wheel(settings=None):
+    return []
+
+def build_wheel(folder, settings=None, metadata=None):
+    files = [*Path("shop").rglob("*.py"), *map(Path, helper.MORE)]
+    text = "".join(path.read_text() for path in files)
+    if Path("starts").exists():
+        subprocess.run(["true"], check=True)
+    return make_wheel(Path(folder), "shop", "1.0", seen=text).name
+"""
+
+
+def shop(workshop: Workshop, more: str = "MORE = []\n") -> None:
+    """Make the application one of some modules, whose back end has a module besides."""
+    workshop.distribution()
+    workshop.lock()
+    workshop.write("backend.py", READER)
+    workshop.write("helper.py", more)
+    for name in ("shop/__init__.py", "shop/a.py", "README.md", "tests/test_a.py", "LICENSE"):
+        workshop.write(name, "")
+
+
+def test_what_the_wheel_is_not_made_of_is_written_down(workshop: Workshop) -> None:
+    """Neither modules, nor what configures the build, nor the back end in the tree."""
+    shop(workshop, "MORE = ['LICENSE']\n")
+    workshop.write("setup.cfg", "")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    unread = workshop.unread()
+    assert {"README.md", "tests/test_a.py"} <= unread
+    made_of = {"shop/__init__.py", "shop/a.py", "LICENSE", "pyproject.toml", "setup.cfg"}
+    assert not unread & made_of
+    assert not unread & {"backend.py", "helper.py"}
+    again = workshop.run()
+    assert again.returncode == 0, again.stderr
+    assert workshop.unread() == unread
+
+
+def test_a_back_end_that_starts_programs_may_have_read_anything(workshop: Workshop) -> None:
+    """Such as a setup.py that calls a compiler."""
+    shop(workshop)
+    workshop.write("starts", "")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert workshop.unread() == set()
+
+
+def test_a_link_that_the_wheel_is_made_by_is_not_passed_over(workshop: Workshop) -> None:
+    """Pointed elsewhere it gives another wheel, as much as another content does."""
+    shop(workshop, "MORE = ['file', 'folder/data.txt']\n")
+    workshop.write("data/data.txt", "")
+    os.symlink("LICENSE", workshop.application / "file")
+    os.symlink("data", workshop.application / "folder")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert not workshop.unread() & {"file", "folder", "LICENSE", "data/data.txt"}
+
+
+def test_a_list_of_requirements_is_made_of_no_file(workshop: Workshop) -> None:
+    """There is no wheel; what says what is wanted counts elsewhere."""
+    workshop.write("requirements.in", "")
+    workshop.lock()
+    workshop.write("notes.txt", "")
+    done = workshop.run()
+    assert done.returncode == 0, done.stderr
+    assert "notes.txt" in workshop.unread()
+
+
+def test_a_build_that_fails_leaves_the_last_one(workshop: Workshop) -> None:
+    """The wheel, its list, and what it was not made of."""
+    shop(workshop)
+    assert workshop.run().returncode == 0
+    before = workshop.files("app"), workshop.unread()
+    workshop.write("backend.py", READER + "raise SystemExit('broken')\n")
+    done = workshop.run()
+    assert done.returncode == 1
+    assert "broken" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("wheels: the application's wheel cannot be built: ")
+    assert (workshop.files("app"), workshop.unread()) == before
+    assert set(os.listdir(workshop.wheelhouse)) == {"deps", "app", "unread.json"}
+
+
+def test_the_same_source_gives_the_same_wheelhouse(workshop: Workshop, tmp_path: Path) -> None:
+    """Byte for byte, wherever it lies."""
+    shop(workshop)
+    assert workshop.run().returncode == 0
+    first = workshop.wheelhouse
+    workshop.application = workshop.application.rename(tmp_path / "elsewhere")
+    workshop.wheelhouse = tmp_path / "another wheelhouse"
+    workshop.wheelhouse.mkdir()
+    assert workshop.run().returncode == 0
+    names = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
+    assert len(names) == 4
+    for name in names:
+        assert (first / name).read_bytes() == (workshop.wheelhouse / name).read_bytes()

@@ -1,0 +1,382 @@
+"""Making a lock: real pip-compile, and an index that the test serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from packaging.requirements import Requirement
+from slipway.builder import build_from_source as backend
+from slipway.builder import errors, source_tree
+from slipway.builder import make_lock as locking
+from slipway.shared import lockfile
+
+from tests.unit.builder.test_build_from_source import (
+    MAKER,
+    Bench,
+    bench,
+    few_libraries,
+    pages,
+    publish_maker,
+    publish_source,
+    pyproject,
+)
+from tests.unit.builder.test_package_index import Pages, pin, pip_here, sum_of
+
+__all__ = ["bench", "few_libraries", "pages", "pip_here"]  # fixtures
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """An application of no file."""
+    folder = tmp_path / "my application"
+    folder.mkdir()
+    return folder
+
+
+def write(application: Path, **files: str) -> None:
+    """Write files; `requirements_in` stands for requirements.in."""
+    for name, text in files.items():
+        (application / name.replace("_", ".")).write_text(text, encoding="utf-8")
+
+
+def lock(bench: Bench, application: Path, present: str = "", upgrade: bool = False) -> str:
+    """Lock an application as `make lock` and `make upgrade` do, each in a process of its own."""
+    builds = bench.builds(locking=True)
+    builds.pinned = {} if upgrade else lockfile.build_pins(present)
+    made: str = locking.make(application, present, upgrade, builds)
+    return made
+
+
+def pinned(text: str) -> dict[str, str]:
+    """Give the versions of a lock's pins."""
+    return {pin.name: pin.version for pin in lockfile.pins(text)}
+
+
+def back_ends(text: str) -> dict[str, dict[str, str]]:
+    """Give the versions of a lock's back ends, by their requirement set."""
+    return {
+        wanted: {pin.name: pin.version for pin in pins}
+        for wanted, pins in lockfile.build_pins(text).items()
+    }
+
+
+def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application: Path) -> None:
+    """Those of back ends as those of dependencies; all of them with their sums."""
+    publish_maker(bench.pages, "1.0")
+    publish_source(bench.pages, "source", requires="maker")
+    bench.pages.wheel("one", requires=["source"])
+    write(application, requirements_in="one\n")
+    first = lock(bench, application)
+    assert first.startswith(lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n")
+    assert pinned(first) == {"one": "1.0", "source": "1.0"}
+    assert back_ends(first) == {'["maker"]': {"maker": "1.0"}}
+    assert all(pin.sums for pin in lockfile.pins(first))
+
+    publish_maker(bench.pages, "2.0")
+    bench.pages.wheel("one", "2.0", requires=["source"])
+    assert lock(bench, application, first) == first
+
+    moved = lock(bench, application, first, upgrade=True)
+    assert pinned(moved) == {"one": "2.0", "source": "1.0"}
+    assert back_ends(moved) == {'["maker"]': {"maker": "2.0"}}
+    assert "maker==1.0" not in moved
+
+
+def test_a_pin_of_another_interpreter_is_kept(bench: Bench, application: Path) -> None:
+    """When PYTHON is changed, what was pinned for the one alone is asked for by the other too."""
+    bench.pages.wheel("one")
+    write(application, requirements_in="one\n")
+    present = lock(bench, application).replace("one==1.0 ", "one==1.0 ; os_name == 'other' ")
+    assert "; os_name" in present
+    bench.pages.wheel("one", "1.1")
+    assert pinned(lock(bench, application, present)) == {"one": "1.0"}
+
+
+def test_back_ends_that_nobody_needs_any_more_are_not_pinned(
+    bench: Bench, application: Path
+) -> None:
+    """A new one is, in the place of those that are gone."""
+    for version in ("1.0", "2.0"):
+        publish_maker(bench.pages, version)
+    old = lockfile.Pin("maker", "1.0", "", ("sha256:" + "0" * 64,))
+    sets = {'["maker"]': [old], '["nobody", "needs"]': [old]}
+    publish_source(bench.pages, "source", requires="maker")
+    bench.pages.wheel("extra")
+    publish_source(bench.pages, "other", requires="extra")
+    write(application, requirements_in="other\n")
+    made = lock(bench, application, lockfile.with_build_pins("", sets))
+    assert back_ends(made) == {'["extra"]': {"extra": "1.0"}}
+
+
+def test_a_lock_that_wants_no_wheel_pins_what_builds_instead(
+    bench: Bench, application: Path
+) -> None:
+    """The first time as any other."""
+    publish_maker(bench.pages, "1.0")
+    publish_source(bench.pages, "one", requires="maker")
+    bench.pages.wheel("one")
+    write(application, requirements_in="--no-binary one\none\n")
+    made = lock(bench, application)
+    assert lockfile.options(made) == ["--no-binary", "one"]
+    assert back_ends(made) == {'["maker"]': {"maker": "1.0"}}
+
+
+def test_the_applications_own_back_end_is_pinned(bench: Bench, application: Path) -> None:
+    """With what it asks for besides, in a set of its own."""
+    for name in ("first", "second"):
+        bench.pages.wheel(name)
+    stated = "[project]\nname = 'shop'\nversion = '1.0'\n" + pyproject("first")
+    write(application, pyproject_toml=stated, own_py=MAKER, name="shop 1.0", asks="second\n")
+    before = {path: path.read_bytes() for path in application.iterdir()}
+    made = lock(bench, application)
+    assert back_ends(made) == {
+        '["first"]': {"first": "1.0"},
+        '["first", "second"]': {"first": "1.0", "second": "1.0"},
+    }
+    assert {path: path.read_bytes() for path in application.iterdir()} == before
+
+
+def test_a_back_end_that_comes_as_source_has_its_own_pinned(
+    bench: Bench, application: Path
+) -> None:
+    """And so on, until one is a wheel or needs nothing."""
+    last = pin(bench.pages.wheel("last"))
+    middle = publish_source(bench.pages, "middle", requires="last")
+    publish_source(bench.pages, "one", requires="middle")
+    write(application, requirements_in="one\n")
+    sets = {'["last"]': [last], '["middle"]': [middle], '["nobody", "needs"]': [last]}
+    made = lock(bench, application, lockfile.with_build_pins("", sets))
+    assert back_ends(made) == {'["last"]': {"last": "1.0"}, '["middle"]': {"middle": "1.0"}}
+
+
+def test_a_source_that_cannot_say_what_it_needs_is_locked_as_far_as_it_does(
+    bench: Bench, application: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The C library that it looks for is missing where the lock is made: `make wheels` says so."""
+    bench.pages.wheel("first")
+    silent = MAKER.replace('note("asked")', 'raise SystemExit("no libfoo")')
+    one = publish_source(bench.pages, "one", requires="first", **{"own.py": silent})
+    builds = bench.builds(locking=True)
+    assert locking.needed_sets([one], [], application, builds) == {'["first"]'}
+    assert [pin.name for pin in builds.pinned['["first"]']] == ["first"]
+    assert "libfoo" not in capfd.readouterr().err
+
+
+def test_nothing_to_lock_is_said(bench: Bench, application: Path) -> None:
+    """With what to write."""
+    write(application, README_md="a shop")
+    with pytest.raises(errors.Failure, match=r"there is nothing to build: write a pyproject\.toml"):
+        lock(bench, application)
+
+
+def test_an_empty_list_is_a_lock_of_nothing(bench: Bench, application: Path) -> None:
+    """An application may need nothing, or nothing any more."""
+    write(application, requirements_in="# nothing yet\n")
+    made = lock(bench, application)
+    assert pinned(made) == {}
+    assert lockfile.is_lock(made)
+    present = made + f"one==1.0 --hash=sha256:{'0' * 64}\n"
+    assert pinned(lock(bench, application, present)) == {}
+
+
+def test_the_application_is_copied_without_what_is_no_part_of_it(
+    application: Path, tmp_path: Path
+) -> None:
+    """Links stay links; what an earlier build left there is not packed by the next."""
+    kept = ["shop/__init__.py", "build/keep.txt", "build/tools/x", "shop/build/lib/y.py"]
+    left_out = ["build/lib/old.py", "build/lib.linux-x86_64/old.py", "build/bdist.linux/x"]
+    for name in (*kept, *left_out, ".git/config", "venv/x", "shop/__pycache__/a.pyc"):
+        (application / name).parent.mkdir(parents=True, exist_ok=True)
+        (application / name).touch()
+    (application / "link").symlink_to("shop")
+    (application / "broken").symlink_to("nothing")
+    source = locking.copy_source(application, tmp_path / "scratch")
+    found = {p.relative_to(source).as_posix() for p in source.rglob("*") if not p.is_dir()}
+    assert found == {*kept, "broken"}
+    assert (source / "link").is_symlink()
+    assert (application / "build" / "lib" / "old.py").exists()
+
+
+def test_sets_are_named_in_their_one_way(bench: Bench, tmp_path: Path) -> None:
+    """A source tree has one, or two when its back end asks for more."""
+    found: dict[str, Any] = {}
+    bench.pages.wheel("a")
+    for name, asks in (("one", ""), ("two", "a\n")):
+        tree = tmp_path / name
+        tree.mkdir()
+        write(tree, pyproject_toml=pyproject(), own_py=MAKER, name=f"{name} 1.0", asks=asks)
+        found[name] = locking.sets_of(source_tree.tree_at(tree), bench.builds(locking=True))
+    assert found == {"one": {"[]"}, "two": {"[]", '["a"]'}}
+
+
+def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
+    bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as pip has begun with it, and before the compiler is installed."""
+    said = [
+        "  Collecting shop-tools[all]==1.0",
+        "  Collecting PyArrow>=7",
+        "Failed to build 'pyarrow'",
+    ]
+
+    def cannot(*_: object) -> None:
+        raise errors.Failure("no lock", said)
+
+    monkeypatch.setattr(backend, "compile_lock", cannot)
+    write(application, requirements_in="shop-tools[all]\n")
+
+    def lock_without_compiler() -> None:
+        builds = bench.builds(locking=True)
+        builds.without_compiler = True
+        locking.make(application, "", False, builds)
+
+    with pytest.raises(errors.NeedsCompiler):
+        lock_without_compiler()
+    monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
+    with pytest.raises(errors.Failure, match=r"^pyarrow does not work on PyPy: write PYTHON"):
+        lock_without_compiler()
+
+
+def test_back_end_that_imports_pkg_resources_gets_a_setuptools_that_has_it(
+    bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When pip has asked it in vain, and not before."""
+    limits = []
+
+    def compile_lock(_: Path, wanted: object, output: Path, environment: Mapping[str, str]) -> None:
+        limit = environment.get("PIP_BUILD_CONSTRAINT")
+        limits.append(Path(limit).read_text(encoding="utf-8") if limit else "")
+        if not limit:
+            raise errors.Failure(
+                "no lock", ["ModuleNotFoundError: No module named 'pkg_resources'"]
+            )
+        output.write_text("", encoding="utf-8")
+
+    monkeypatch.setattr(backend, "compile_lock", compile_lock)
+    write(application, requirements_in="ssdeep\n")
+    assert locking.make(application, "", False, bench.builds(locking=True)).startswith("# ")
+    assert limits == ["", "setuptools<81\n"]
+
+
+@pytest.fixture
+def on_pypy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this interpreter be PyPy, which alone refuses some packages."""
+    monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
+
+
+@pytest.mark.parametrize("name", lockfile.not_on_pypy())
+@pytest.mark.usefixtures("on_pypy")
+def test_what_does_not_work_on_pypy_is_refused_before_anything_is_fetched(
+    bench: Bench, application: Path, name: str
+) -> None:
+    """The index of this test has no file: the name alone is enough, as people write it."""
+    write(application, requirements_in=f"{name.replace('-', '_').title()}[x] >= 1\n")
+    use = lockfile.not_on_pypy()[name]
+    with pytest.raises(errors.Failure) as failure:
+        lock(bench, application)
+    said = str(failure.value)
+    assert said.startswith(f"{name} does not work on PyPy: ")
+    assert said.endswith("write PYTHON := python3 into deploy/settings.mk")
+    assert f"use {use} instead, or " in said if use else "use" not in said
+    assert name not in use.split()
+
+
+HAS = "ERROR: Could not find a version that satisfies the requirement {} (from versions: {})\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (
+            [
+                "ERROR: Ignored the following versions that require a different python version:"
+                " 2.8.0 Requires-Python ~=3.8,<3.12; 2.9.0 Requires-Python ~=3.8,<3.13\n",
+                HAS.format("shop==2.8.0", "1.0, 3.0"),
+            ],
+            "shop==2.8.0 asks for Python ~=3.8,<3.12, and this is CPython",
+        ),
+        ([HAS.format("shpo", "none")], "the index has no shpo for CPython"),
+        (
+            [HAS.format("shop>=9 (from mall)", "1, 2, 3, 4, 5, 6")],
+            "the index has no shop>=9; it has 2, 3, 4, 5, 6",
+        ),
+        (["WARNING: Retrying (Retry(total=4\n", HAS.format("shop", "none")], ""),
+        (
+            ["pip._internal.exceptions.network.ConnectionFailedError: <connection-failed>\n"],
+            "the index could not be reached to the end: run this again",
+        ),
+        (["Failed to build 'shop'\n"], ""),
+    ],
+)
+def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says: str) -> None:
+    """With the Python that it asks for, the versions that there are, or that there is none."""
+    said = locking.why_not_found(output)
+    assert said.startswith(says)
+    assert bool(said) == bool(says)
+
+
+def test_package_without_a_source_is_no_misspelled_one(application: Path) -> None:
+    """Where --no-binary is what hides its wheels."""
+    write(application, requirements_in="pyzbar\nlxml\n--no-binary PyZBar,lxml\n")
+    names = locking.from_source(application, ["requirements.in"])
+    assert names == {"pyzbar", "lxml"}
+    said = locking.why_not_found([HAS.format("pyzbar>=0.1", "none")], names)
+    assert said.startswith("the index has no source distribution of pyzbar>=0.1, which --no-binary")
+    assert "leave pyzbar out of --no-binary" in said
+
+
+def test_index_that_is_lost_while_a_back_end_is_fetched_is_no_failed_build() -> None:
+    """What pip says at the end is that it could not build."""
+    said = [
+        "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by\n",
+        "FailedToPrepareCandidate: Failed to build 'x' when installing build dependencies for x\n",
+    ]
+    assert (
+        locking.why_not_built(said) == "the index could not be reached to the end: run this again"
+    )
+
+
+def test_what_works_on_a_newer_pypy_is_refused_on_older_ones_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And where the laptop's own interpreter says nothing about it."""
+    assert "gmpy2" in lockfile.not_on_pypy()
+    for version, works in (((7, 3, 19, "final", 0), False), ((8, 0, 1, "final", 0), True)):
+        monkeypatch.setattr(lockfile.sys, "pypy_version_info", version, raising=False)
+        assert ("gmpy2" not in lockfile.not_on_pypy()) is works
+        assert "uvloop" in lockfile.not_on_pypy()
+
+
+class Shelf:
+    """An index of what distributions ask for."""
+
+    has: ClassVar = {
+        "shop": ["till[fast]>=1", "mail; extra == 'post'", "grpcio; extra == 'post'"],
+        "till": ["orjson; extra == 'fast'", "shop", "msgspec; python_version < '3'"],
+    }
+
+    def asks_for(self, name: str) -> list[str]:
+        """Give it, or fail as an index may."""
+        return self.has[name]
+
+
+def test_what_is_brought_along_is_found_without_building_it() -> None:
+    """Through all that asks for it here, extras included, each once; a gap in it is no failure."""
+    found = [str(each) for each in locking.brought([Requirement("shop")], Shelf())]
+    assert found == ["till[fast]>=1", 'orjson; extra == "fast"', "shop"]
+    found = [each.name for each in locking.brought([Requirement("shop[post]")], Shelf())]
+    assert found[:3] == ["till", "mail", "grpcio"]
+
+
+def test_of_a_wheel_only_what_it_says_of_itself_is_fetched(bench: Bench, pages: Pages) -> None:
+    """Where the index has that beside the wheel."""
+    wheel = pages.wheel("shop")
+    pages.fragments[wheel.name] = f'#sha256={sum_of(wheel)}" data-core-metadata="true'
+    pages.first[f"{wheel.name}.metadata"] = [
+        b"Name: shop\nRequires-Dist: six\nRequires-Dist: idna\n"
+    ]
+    assert bench.builds(locking=True).index.asks_for("shop") == ["six", "idna"]
+    assert pages.fetched() == [f"{wheel.name}.metadata"]

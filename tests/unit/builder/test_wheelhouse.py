@@ -1,0 +1,209 @@
+"""A folder of wheels: listed with their sums, and never half there."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slipway.builder import errors, wheelhouse
+from slipway.shared import lockfile
+
+from tests.unit.conftest import DEPLOY, make_wheel
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("attrs-24.2.0-py3-none-any.whl", ("attrs", "24.2.0")),
+        ("zope.interface-7.0-1build-cp311-cp311-linux_x86_64.whl", ("zope-interface", "7.0")),
+        ("PyYAML-6.0.2-pp311-pypy311_pp73-linux_x86_64.whl", ("pyyaml", "6.0.2")),
+        ("torch-2.0.0+cu118-cp310-cp310-linux_x86_64.whl", ("torch", "2.0.0+cu118")),
+    ],
+)
+def test_a_wheels_name_and_version_are_in_its_file_name(
+    file: str, expected: tuple[str, str]
+) -> None:
+    """Whatever else is in the name."""
+    assert wheelhouse.name_of(Path("somewhere", file)) == expected
+
+
+def test_sums_are_in_the_order_of_names(tmp_path: Path) -> None:
+    """The same wheels make the same list, which pip can check."""
+    made = [make_wheel(tmp_path, name, "1.0") for name in ("b", "A", "c")]
+    assert wheelhouse.sums(made) == wheelhouse.sums(made[::-1])
+    assert [pin.name for pin in lockfile.pins(wheelhouse.sums(made))] == ["a", "b", "c"]
+    assert wheelhouse.sums(made[:1]) == (
+        f"b==1.0 --hash=sha256:{hashlib.sha256(made[0].read_bytes()).hexdigest()}\n"
+    )
+
+
+def test_a_folder_is_whole_only_as_its_own_list_says(tmp_path: Path) -> None:
+    """A wheel more, less or changed, another header, or no list: it is built again."""
+    two = [make_wheel(tmp_path, name, "1.0") for name in ("one", "two")][1]
+    assert not wheelhouse.is_whole(tmp_path, "# x\n")
+    wheelhouse.list_in(tmp_path, "# x\n")
+    assert wheelhouse.is_whole(tmp_path, "# x\n")
+    assert not wheelhouse.is_whole(tmp_path, "# y\n")
+    assert not wheelhouse.is_whole(tmp_path, "")
+    assert not wheelhouse.is_whole(tmp_path, "# x\n# z\n")
+    kept = two.read_bytes()
+    two.write_bytes(kept + b"\0")
+    assert not wheelhouse.is_whole(tmp_path, "# x\n")
+    two.unlink()
+    assert not wheelhouse.is_whole(tmp_path, "# x\n")
+    two.write_bytes(kept)
+    make_wheel(tmp_path, "three", "1.0")
+    assert not wheelhouse.is_whole(tmp_path, "# x\n")
+
+
+def test_the_list_names_what_the_folder_has(tmp_path: Path) -> None:
+    """Below its header, as sums writes it; nothing is a list of nothing."""
+    wheelhouse.list_in(tmp_path, "# x\n")
+    assert (tmp_path / "requirements.txt").read_text() == "# x\n"
+    one = make_wheel(tmp_path, "one", "1.0")
+    wheelhouse.list_in(tmp_path, "# x\n")
+    assert (tmp_path / "requirements.txt").read_text() == "# x\n" + wheelhouse.sums([one])
+
+
+def without_renameat2(patch: pytest.MonkeyPatch) -> None:
+    """Have a C library that does not know it, as on macOS."""
+    patch.setattr(ctypes, "CDLL", lambda *arguments, **more: object())
+
+
+def with_a_file_system_that_cannot(patch: pytest.MonkeyPatch) -> None:
+    """Have it refused, as by a network's file system."""
+
+    class Libc:
+        """Says no."""
+
+        def renameat2(self, *arguments: object) -> int:
+            """Do nothing."""
+            return -1
+
+    patch.setattr(ctypes, "CDLL", lambda *arguments, **more: Libc())
+
+
+ways = pytest.mark.parametrize(
+    "way", [lambda patch: None, without_renameat2, with_a_file_system_that_cannot]
+)
+
+
+@ways
+def test_a_new_folder_takes_the_old_ones_place_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """Also after a build that was killed left its own folders behind."""
+    way(monkeypatch)
+    place = tmp_path / "house" / "deps"
+    for leftover in (".new-deps", ".old-deps"):
+        (tmp_path / "house" / leftover).mkdir(parents=True)
+        (tmp_path / "house" / leftover / "half").touch()
+    for name in ("first", "second"):
+        with wheelhouse.replacing(place) as new:
+            assert list(new.iterdir()) == []
+            (new / name).touch()
+        assert [path.name for path in place.iterdir()] == [name]
+    assert os.listdir(tmp_path / "house") == ["deps"]
+
+
+def test_a_new_folder_that_is_not_finished_vanishes(tmp_path: Path) -> None:
+    """What was there before stays."""
+    (tmp_path / "deps").mkdir()
+    (tmp_path / "deps" / "good").touch()
+    with contextlib.suppress(errors.Failure), wheelhouse.replacing(tmp_path / "deps") as new:
+        (new / "half").touch()
+        raise errors.Failure("it cannot be built")
+    assert [path.name for path in tmp_path.rglob("*")] == ["deps", "good"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has renameat2")
+def test_two_folders_change_places_at_once(tmp_path: Path) -> None:
+    """Where the system can; nothing happens when one of them is not there."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"was-{name}").touch()
+    assert wheelhouse.exchange(tmp_path / "one", tmp_path / "two")
+    assert os.listdir(tmp_path / "one") == ["was-two"]
+    assert os.listdir(tmp_path / "two") == ["was-one"]
+    assert not wheelhouse.exchange(tmp_path / "one", tmp_path / "three")
+    assert os.listdir(tmp_path / "one") == ["was-two"]
+
+
+KILLED = """\
+import os, pathlib, sys, wheelhouse
+
+place, wanted = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+rename, done = pathlib.Path.rename, []
+
+def renamed(self, target):
+    if len(done) == wanted:
+        os.kill(os.getpid(), 9)
+    done.append(self)
+    return rename(self, target)
+
+pathlib.Path.rename = renamed
+wheelhouse.exchange = lambda one, other: False
+with wheelhouse.replacing(place) as new:
+    (new / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_put_that_was_killed_is_repaired(tmp_path: Path, renames: int) -> None:
+    """Between its renames neither folder is in its place; the next build has the old one back."""
+    place = tmp_path / "deps"
+    place.mkdir()
+    (place / "old").touch()
+    killed = subprocess.run([sys.executable, "-c", KILLED, place, str(renames)], cwd=DEPLOY)
+    assert killed.returncode == -9
+    assert place.exists() is (renames == 0)
+    with contextlib.suppress(errors.Failure), wheelhouse.replacing(place):
+        assert os.listdir(place) == ["old"]
+        raise errors.Failure("it cannot be built")
+    assert os.listdir(place) == ["old"]
+    assert os.listdir(tmp_path) == ["deps"]
+
+
+def test_what_is_there_is_not_put_back_over(tmp_path: Path) -> None:
+    """The old folder of a put that was killed at its very end is not the better one."""
+    for name in ("deps", ".old-deps"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"in {name}").touch()
+    wheelhouse.put_back(tmp_path / "deps")
+    assert os.listdir(tmp_path / "deps") == ["in deps"]
+    wheelhouse.put_back(tmp_path / "app")
+    assert not (tmp_path / "app").exists()
+
+
+def test_only_one_build_is_at_work_in_a_folder(tmp_path: Path) -> None:
+    """The other says that it waits, and goes on when the first has ended."""
+    script = "import pathlib, sys, wheelhouse\nwith wheelhouse.alone_in(pathlib.Path(sys.argv[1])):"
+    command = [sys.executable, "-c", f"{script}\n    print('at work')", str(tmp_path)]
+    with wheelhouse.alone_in(tmp_path):
+        other = subprocess.Popen(
+            command, cwd=DEPLOY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert other.stderr
+        said = other.stderr.readline()
+        assert said == "wheels: another build is at work here; waiting for it\n"
+        assert other.poll() is None
+    assert other.communicate() == ("at work\n", "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_wheels_requirements_are_read_from_its_metadata(tmp_path: Path) -> None:
+    """Markers and extras included; a vendored package's metadata is not the wheel's."""
+    asked = ["attrs>=22", "café; extra == 'x'"]
+    wheel = make_wheel(tmp_path, "shop", "1.0", asked)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("shop/_vendor/old-1.dist-info/METADATA", "Requires-Dist: nothing\n")
+    assert wheelhouse.requirements_of(wheel) == asked
+    assert wheelhouse.requirements_of(make_wheel(tmp_path, "plain", "1.0")) == []

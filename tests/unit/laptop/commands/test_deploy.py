@@ -1,0 +1,94 @@
+"""The command line of deploys: what is said when there is nothing to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from tests.conftest import Project
+from tests.unit.conftest import Program, closed_port
+from tests.unit.laptop.docker.test_registry import Registry
+from tests.unit.laptop.servers.test_ssh import SSH
+
+Serve = Callable[[type[BaseHTTPRequestHandler]], int]
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("", "no server is named: make deploy DEPLOY_HOST=user@server"),
+        ("-v", "DEPLOY_HOST names '-v', which ssh would take for an option"),
+        ("me@one -v", "DEPLOY_HOST names '-v', which ssh would take for an option"),
+        ("-oProxyCommand=touch made", "DEPLOY_HOST on the command line is '-oProxyCommand=touch"),
+        ("me@one", "nothing was pushed yet: run make push"),
+    ],
+)
+def test_a_deploy_that_cannot_begin_says_so_in_a_line(
+    project: Project, host: str, says: str
+) -> None:
+    """Before anything is asked of any server."""
+    done = project.run(sys.executable, "deploy/deploy.py", "deploy", DEPLOY_HOST=host)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
+    assert done.stdout.startswith(f"deploy.py: {says}")
+    assert not project.has("made")
+
+
+def test_an_image_that_the_registry_lost_must_be_pushed_again(
+    project: Project, serve: Serve
+) -> None:
+    """The record alone does not count."""
+    (project.path / ".deploy").mkdir()
+    record = {"push": {"digest": f"sha256:{'1' * 64}", "image": "x"}}
+    (project.path / ".deploy" / "state.json").write_text(json.dumps(record))
+    port = str(serve(Registry))
+    environment = {"DEPLOY_HOST": "me@one", "REGISTRY_PORT": port}
+    done = project.run(sys.executable, "deploy/deploy.py", **environment)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
+    assert f"127.0.0.1:{port} has no shop-run@sha256:1" in done.stdout
+    assert done.stdout.endswith("run make push\n")
+
+
+def test_an_unknown_job_is_refused_with_the_known_ones(project: Project) -> None:
+    """A slip of the keyboard."""
+    done = project.run(sys.executable, "deploy/deploy.py", "deplyo", DEPLOY_HOST="me@one")
+    assert done.returncode == 1
+    assert done.stdout == (
+        "deploy.py: there is no job deplyo: use deploy, rollback, unlock, status, releases, logs,"
+        " shell, exec\n"
+    )
+
+
+def test_a_job_on_a_server_that_does_not_answer_fails_in_a_line(project: Project) -> None:
+    """`make status` of a server that is down."""
+    environment = {"DEPLOY_HOST": "127.0.0.1", "SSH": f"{SSH} -p {closed_port()}"}
+    for job in ("status", "rollback", "releases", "unlock", "logs", "shell", "exec"):
+        done = project.run(sys.executable, "deploy/deploy.py", job, **environment)
+        assert done.returncode == 1
+        assert done.stdout.startswith("deploy.py: 127.0.0.1: nothing listens for ssh there")
+        assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_job_that_is_ended_leaves_no_folder(
+    project: Project, program: Program, number: signal.Signals
+) -> None:
+    """As by a closed terminal or a CI job that is cancelled."""
+    ssh = program("ssh", 'echo "$*" >"$0.log"; mv "$0.log" "$0.said"; exec cat >/dev/null')
+    environment = {**os.environ, "DEPLOY_HOST": "server", "SSH": str(ssh)}
+    command = (sys.executable, "deploy/deploy.py", "status")
+    with subprocess.Popen(command, cwd=project.path, env=environment) as process:
+        said = ssh.with_name("ssh.said")
+        while not said.exists():
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+    socket_path = said.read_text().partition("-S ")[2].split()[0]
+    assert not os.path.exists(os.path.dirname(socket_path))

@@ -1,0 +1,83 @@
+"""The systemd unit of a release without a container, and the environment as systemd reads it."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from slipway.laptop.deploy_venv import systemd_unit as unit
+from slipway.laptop.settings import load as settings
+
+from tests.unit.conftest import SETTINGS
+
+
+def lines(is_root: bool = True, **changed: str) -> list[str]:
+    """Give the lines of a unit for plain settings with these changes."""
+    found = settings.resolve(SETTINGS, changed)
+    text: str = unit.text(found, "/var/lib/slipway/shop", is_root)
+    return text.splitlines()
+
+
+def test_a_unit_says_first_whose_it_is() -> None:
+    """What does not begin so is never written over."""
+    assert lines()[0] == unit.MARK
+
+
+@pytest.mark.parametrize("name", unit.HARDENING)
+def test_unharden_takes_away_what_it_names(name: str) -> None:
+    """As it does of the container's options."""
+    of_it = {line.split("=")[0] for line in unit.HARDENING[name]}
+    assert of_it <= {line.split("=")[0] for line in lines()}
+    assert not of_it & {line.split("=")[0] for line in lines(UNHARDEN=name)}
+
+
+def test_limits_are_settings() -> None:
+    """In systemd's own spelling of sizes."""
+    found = lines(MEMORY="300m", PIDS="7")
+    assert {"MemoryMax=300M", "TasksMax=7"} <= set(found)
+    assert "MemoryMax=1000000" in lines(MEMORY="1000000b")
+
+
+def test_a_low_port_takes_one_capability() -> None:
+    """In a container it takes none."""
+    assert "CapabilityBoundingSet=" in lines()
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in lines(PORT="80")
+
+
+def test_volumes_are_folders_that_systemd_keeps() -> None:
+    """Names are kept in /var/lib, paths are the server's own."""
+    found = lines(VOLUMES="files:/files /srv/x:/x:ro,z")
+    assert "StateDirectory=shop/files" in found
+    assert "BindPaths=%S/shop/files:/files" in found
+    assert "BindReadOnlyPaths=/srv/x:/x" in found
+
+
+def test_an_account_has_a_service_of_its_own() -> None:
+    """Where it is at home, and without what takes root."""
+    found = lines(is_root=False)
+    assert 'ExecStart="%h/.slipway/shop/current/start"' in found
+    assert "WantedBy=default.target" in found
+    assert not [line for line in found if line.startswith(("Dynamic", "Protect", "Capability"))]
+
+
+@pytest.mark.parametrize("value", ['a "b"', "it's", "$HOME `id`", "\\n\\", "#", " x ", "ü=é", ""])
+def test_each_value_arrives_as_it_is(value: str) -> None:
+    """systemd reads between double quotes as a shell does."""
+    text = unit.environment({"NAME": value.encode()}).decode()
+    name, _, quoted = text.rstrip("\n").partition("=")
+    assert name == "NAME"
+    assert shlex.split(quoted.replace("\\$", "$").replace("\\`", "`")) == [value]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"A.B": b"x"}, "does not take the name A.B"),
+        ({"A": b"\x1b[0m"}, "the value of A has a control character"),
+        ({"A_1": "tab\tand ü".encode()}, ""),
+    ],
+)
+def test_what_systemd_would_leave_out_is_refused(values: dict[str, bytes], says: str) -> None:
+    """It would start the application without it."""
+    assert says in unit.refused(values)
+    assert bool(says) == bool(unit.refused(values))

@@ -1,0 +1,417 @@
+"""A failed build's output, read for what was missing: one line that says what to add."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+from slipway.shared.native import build_errors as missing
+
+PYTHON = platform.python_implementation()
+DATA = Path(__file__).with_name("data")
+
+# What packages' builds really say, and the word that mends it.
+COMPLAINTS = [
+    ("psycopg2", "Error: pg_config executable not found.\n", "libpq"),
+    (
+        "psycopg2",
+        "./psycopg/psycopg.h:35:10: fatal error: libpq-fe.h: No such file or directory",
+        "libpq",
+    ),
+    ("pyodbc", "src/pyodbc.h:56:10: fatal error: sql.h: No such file or directory", "unixodbc"),
+    ("lxml", "fatal error: libxml/xmlversion.h: No such file or directory", "xml2"),
+    (
+        "lxml",
+        "Error: Please make sure the libxml2 and libxslt development packages are installed.",
+        "xml2",
+    ),
+    (
+        "pycurl",
+        "Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'",
+        "curl",
+    ),
+    ("gssapi", "/bin/sh: 1: krb5-config: not found", "krb5"),
+    (
+        "python-ldap",
+        "Modules/common.h:15:10: fatal error: lber.h: No such file or directory",
+        "ldap",
+    ),
+    (
+        "pycairo",
+        '../cairo/meson.build:31:12: ERROR: Dependency "cairo" not found, tried pkgconfig',
+        "cairo",
+    ),
+    (
+        "pygobject",
+        "meson.build:30:9: ERROR: Dependency 'girepository-2.0' is required but not found.",
+        "girepository",
+    ),
+    ("dbus-python", 'ERROR: Dependency "dbus-1" not found, tried pkgconfig and cmake', "dbus"),
+    ("pygit2", "fatal error: git2.h: No such file or directory", "git2"),
+    ("numpy-like", "/usr/bin/ld: cannot find -lopenblas: No such file or directory", "blas"),
+    (
+        "snappy-like",
+        "/usr/bin/x86_64-linux-gnu-ld: cannot find -lsnappy\ncollect2: error",
+        "snappy",
+    ),
+    ("pyicu", "Package icu-i18n was not found in the pkg-config search path.", "icu"),
+    ("pycups", "Package 'cups', required by 'virtual:world', not found", "cups"),
+    ("hidapi", "Exception: pkg-config package 'libusb-1.0 >= 1.0.9' not found", "usb"),
+    ("m2crypto", "error: command 'swig' failed: No such file or directory", "swig"),
+    ("orjson", "error: can't find Rust compiler", "rust"),
+    ("orjson", "Cargo, the Rust package manager, is not installed or is not on PATH.", "rust"),
+    (
+        "scipy",
+        "../meson.build:88:0: ERROR: Unknown compiler(s): [['gfortran'], ['flang']]",
+        "fortran",
+    ),
+    (
+        "pillow",
+        "The headers or library files could not be found for jpeg,\na required dependency",
+        "jpeg",
+    ),
+    ("some", "CMake Error: Could NOT find ZLIB (missing: ZLIB_LIBRARY ZLIB_INCLUDE_DIR)", "zlib"),
+    ("some", 'Could not find a package configuration file provided by "Eigen3" with', "eigen"),
+    ("some", "FileNotFoundError: [Errno 2] No such file or directory: 'cmake'", "cmake"),
+    ("some", "FileNotFoundError: [Errno 2] No such file or directory: 'gdal-config'", "gdal"),
+    ("some", "./autogen.sh: 5: autoreconf: not found", "autotools"),
+    ("some", "configure: error: Package requirements (libusb-1.0 >= 1.0.9) were not met:", "usb"),
+    (
+        "some",
+        "The system library `libsodium` required by crate `libsodium-sys` was not found.",
+        "sodium",
+    ),
+    (
+        "h5py",
+        "error: libhdf5.so: cannot open shared object file: No such file or directory",
+        "hdf5",
+    ),
+    (
+        "mysqlclient",
+        "Exception: Can not find valid pkg-config name.\nSpecify MYSQLCLIENT_CFLAGS",
+        "mariadb",
+    ),
+    ("xmlsec", "error: Unable to invoke pkg-config.", "xml2"),
+    ("isal", "make: nasm: No such file or directory", "nasm"),
+    (
+        "some",
+        "Could not find directory of OpenSSL installation, and this `-sys` crate cannot",
+        "openssl",
+    ),
+    (
+        "some",
+        '`"pkg-config" "--libs" "--cflags" "openssl"` did not exit successfully: exit status: 1',
+        "openssl",
+    ),
+    (
+        "some",
+        "Unable to find libclang: \"couldn't find any valid shared libraries matching:"
+        " ['libclang.so', 'libclang-*.so']\"",
+        "clang",
+    ),
+    ("some", "Could not find `protoc` installation and this build crate cannot", "protoc"),
+    ("some", "Could not find `protoc`. If `protoc` is installed, try setting", "protoc"),
+    ("some", "error: could not find native static library `sodium`, perhaps an -L", "sodium"),
+    ("some", "/usr/bin/ld: cannot find /usr/lib/libz.so: No such file", "zlib"),
+    ("some", "RuntimeError: CMake must be installed to build this", "cmake"),
+    ("some", "Problem with the CMake installation, aborting. CMake executable is cmake", "cmake"),
+    (
+        "some",
+        'CMake was unable to find a build program corresponding to "Ninja".',
+        "ninja",
+    ),
+    ("some", "unable to execute 'swig': No such file or directory", "swig"),
+    ("some", "configure: error: no acceptable yacc found in $PATH", "bison"),
+    ("some", "./configure: line 9: flex: command not found", "flex"),
+    ("some", "checking for inflate in -lz... no\nconfigure: error: sorry", "zlib"),
+    ("some", "KeyError: JAVA_HOME is not set", "java"),
+    ("some", "Could NOT find PostgreSQL (missing: PostgreSQL_LIBRARY)", "libpq"),
+]
+
+# What real builds said; the file says how it was made.
+BUILDS = [
+    (*(field.strip() for field in head.split("|")), said)
+    for head, _, said in (
+        each.partition("\n")
+        for each in (DATA / "builds.txt").read_text(encoding="utf-8").split("\n=== ")[1:]
+    )
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine has to build with is no part of a test."""
+    monkeypatch.setattr(missing, "is_here", lambda library: False)
+
+
+@pytest.mark.parametrize(("name", "said", "word"), COMPLAINTS)
+def test_complaint_becomes_one_line(name: str, said: str, word: str) -> None:
+    """It names the package, the library, and the command to run."""
+    lines = ["running build_ext\n", *said.splitlines(keepends=True), "error: metadata failed\n"]
+    answer = missing.explain(name, "1.0", lines)
+    assert answer.startswith(f"{name} 1.0 needs ")
+    assert "\n" not in answer
+    assert word in missing.words_in(answer)
+    assert "to NATIVE in deploy/settings.mk, or run: make native ADD=" in answer
+
+
+@pytest.mark.parametrize(("package", "how", "word", "said"), BUILDS)
+def test_real_build_becomes_one_line(package: str, how: str, word: str, said: str) -> None:
+    """By what it said alone: the catalogue knows nothing of a package that is called `some`."""
+    lines = said.splitlines(keepends=True)
+    answer = missing.explain("some", "", lines)
+    assert word in answer, f"{package}: {how}"
+    assert answer.startswith("some ")
+    assert "\n" not in answer
+    name, _, version = package.partition(" ")
+    if word.startswith("ADD="):
+        known = {library.name for library in missing.built_with(name)}
+        assert known <= {*missing.words_in(missing.explain(name, version, lines))}
+
+
+def test_at_least_20_kinds_of_real_builds() -> None:
+    """As many as people meet."""
+    assert len({how for _, how, _, _ in BUILDS}) >= 20
+
+
+def test_all_headers_that_end_a_build_are_named() -> None:
+    """Compilers work on several files at once."""
+    lines = [f"fatal error: {name}: No such file or directory" for name in ("jpeglib.h", "zlib.h")]
+    answer = missing.explain("some", "2", lines)
+    assert answer == (
+        "some 2 needs jpeg and zlib (jpeglib.h not found, zlib.h not found): add jpeg zlib to"
+        " NATIVE in deploy/settings.mk, or run: make native ADD='jpeg zlib'"
+    )
+    assert missing.words_in(f"wheels: {answer}\n") == ["jpeg", "zlib"]
+
+
+def test_what_a_package_is_known_to_need_comes_along() -> None:
+    """It is not built three times to learn of three libraries."""
+    answer = missing.explain("gmpy2", "2", ["fatal error: gmp.h: No such file or directory"])
+    assert set(missing.words_in(answer)) == {"gmp", "mpfr", "mpc"}
+
+
+def test_what_ends_the_build_counts_before_what_it_tried() -> None:
+    """Many builds ask pkg-config for what they can do without."""
+    lines = [
+        "Package 'libraqm', required by 'virtual:world', not found",
+        "Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)",
+        "fatal error: tiff.h: No such file or directory",
+    ]
+    assert missing.words_in(missing.explain("some", "", lines)) == ["tiff"]
+
+
+def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
+    """The command that finds its Debian package is named."""
+    lines = ["fatal error: frob/nicate.h: No such file or directory"]
+    answer = missing.explain("some", "1", lines)
+    assert answer.endswith("find its Debian package with: make native FIND=frob/nicate.h")
+    assert missing.searched_in(answer) == ["frob/nicate.h"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error: rustc 1.85.0 is not supported by the following packages:",
+        "error: package `a v1` cannot be built because it requires rustc 1.88 or newer,"
+        " while the currently active rustc version is 1.85.0",
+    ],
+)
+def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
+    """No word of NATIVE brings another one."""
+    answer = missing.explain("orjson", "9", [said])
+    assert answer.startswith("orjson 9 needs a newer Rust than this release has (1.85.0)")
+    assert missing.words_in(answer) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "needs"),
+    [
+        (
+            "this version of Cargo is older than the `2024` edition, and only supports `2021`",
+            "a newer Rust",
+        ),
+        ("cc1plus: error: unrecognized command-line option '-std=c++26'", "a compiler for C++26"),
+        ('Target "x" requires the language dialect "CXX23" , but CMake does', "for C++23"),
+        ("CMake Error: this project requires a compiler with C++23 support", "for C++23"),
+        ("#error C++20 support is required", "a compiler for C++20"),
+        ("ERROR: NumPy requires GCC >= 15.1", "a compiler for GCC 15.1"),
+        (
+            "Dependency glib-2.0 found: NO. Found 2.74.6 but need: '>= 2.80.0'\n"
+            "m.build:9:7: ERROR: Dependency lookup for glib-2.0 with method 'pkgconfig' failed:"
+            " Invalid version, need 'glib-2.0' ['>= 2.80.0'] found '2.74.6'.",
+            "glib-2.0 >= 2.80.0, and this release has 2.74.6",
+        ),
+        (
+            "Package 'libgit2' has version '1.5.1', required version is '>= 1.9'",
+            "libgit2 >= 1.9, and this release has 1.5.1",
+        ),
+        (
+            'Could NOT find GEOS: Found unsuitable version "3.11.1", but required is at least "4"',
+            "GEOS at least 4, and this release has 3.11.1",
+        ),
+        (
+            "Requested 'zlib >= 9' but version of zlib is 1.3.1",
+            "zlib >= 9, and this release has 1.3.1",
+        ),
+    ],
+)
+def test_what_the_release_has_in_an_older_version_is_said(
+    monkeypatch: pytest.MonkeyPatch, said: str, needs: str
+) -> None:
+    """What is there is not added again; a later release or an older package helps."""
+    monkeypatch.setattr(missing, "is_here", lambda library: True)
+    answer = missing.explain("some", "9", said.splitlines(keepends=True))
+    assert answer.startswith("some 9 needs ")
+    assert f"{needs}" in answer
+    assert "ask for an older some" in answer
+    assert missing.words_in(answer) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "checking whether g++ supports C++23... no: it needs C++23",
+        "-- Performing Test HAS_CXX20: without C++20",
+        "Compiler supports C++20: YES",
+    ],
+)
+def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
+    """The header that ends it is what counts, or nothing."""
+    assert missing.explain("some", "9", [said]) == ""
+    fatal = "fatal error: zlib.h: No such file or directory"
+    assert missing.words_in(missing.explain("some", "9", ["requires C++20", fatal])) == ["zlib"]
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (
+            "a.c:1:2: error: \u2018PyThing_Old\u2019 undeclared (first use in this function)",
+            PYTHON,
+        ),
+        (
+            "a.cpp:1: error: \u2018PyFrameObject\u2019 has no member named \u2018f_code\u2019",
+            PYTHON,
+        ),
+        (
+            "a.c:1: error: implicit declaration of function \u2018foo_new\u2019",
+            "this release's libraries",
+        ),
+        ("a.c:1:10: fatal error: longintrepr.h: No such file or directory", PYTHON),
+        ("a.c:1: fatal error: internal/pycore_frame.h: No such file or directory", PYTHON),
+        ("  djvu/a.pyx:9:19: 'is_string' is not a constant", "today's Cython ('is_string' is not"),
+    ],
+)
+def test_another_interface_is_no_missing_library(said: str, what: str) -> None:
+    """Neither a word nor a package mends code that was written for another version."""
+    answer = missing.explain("some", "1", ["Package 'frob' not found", said])
+    assert f"some 1 does not compile with {what}" in answer
+    assert missing.words_in(answer) == missing.searched_in(answer) == []
+
+
+def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says of it; CPython's own errors are shown as they are."""
+    said = (
+        "/usr/include/pypy3.11/pypy_decl.h:131:28: error: initialization of 'int' from 'struct x'"
+    )
+    assert missing.explain("some", "1", [said]) == ""
+    monkeypatch.setattr("platform.python_implementation", lambda: "PyPy")
+    answer = missing.explain("some", "1", [said])
+    assert answer.startswith("some 1 does not compile with PyPy ")
+    assert answer.endswith("or take another PYTHON in deploy/settings.mk")
+
+
+def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One library's headers and another's code may be two packages."""
+    monkeypatch.setattr(missing, "is_here", lambda library: library.name == "zlib")
+    answer = missing.explain("some", "1", ["/usr/bin/ld: cannot find -lz: No such file"])
+    assert missing.searched_in(answer) == ["z"]
+
+
+def test_library_that_is_there_in_another_version_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As python-gammu says it; where it is not there, it is what is missing."""
+    said = ["Can not find supported Gammu version using pkg-config!"]
+    assert missing.words_in(missing.explain("python-gammu", "", said)) == ["gammu"]
+    monkeypatch.setattr(missing, "is_here", lambda library: True)
+    answer = missing.explain("python-gammu", "", said)
+    assert answer.startswith("python-gammu needs another version of gammu than this release has:")
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Please install libfrob, then try again", "libfrob"),
+        (
+            "Did not find CMake 'cmake'\nFound CMake: NO\n"
+            'meson.build:11:14: ERROR: Dependency "frob" not found (tried pkg-config)',
+            "frob",
+        ),
+        ("Could not run frob-config: no such thing", "bin/frob-config"),
+        ("Package frob-2.0 was not found in the pkg-config search path.", "frob-2.0"),
+        (
+            "Could NOT find Doxygen (missing: X)\nCould NOT find Frob (missing: FROB_LIBRARY)",
+            "Frob",
+        ),
+    ],
+)
+def test_what_is_asked_for_and_known_to_nobody_is_looked_for(said: str, name: str) -> None:
+    """The last of them, where nothing else says why the build ended."""
+    answer = missing.explain("some", "1", said.splitlines())
+    assert missing.searched_in(answer) == [name]
+
+
+def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
+    """A library of that name, which may be there already, is something else."""
+    answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])
+    assert missing.searched_in(answer) == ["bin/frobnicate"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "fatal error: numpy/arrayobject.h: No such file or directory",
+        "configure: file not found",
+        "SyntaxError: invalid syntax",
+        "error: command '/usr/bin/gcc' failed with exit code 1",
+        "",
+    ],
+)
+def test_what_no_library_mends_is_left_as_it_was_said(said: str) -> None:
+    """Then the output itself is shown."""
+    assert missing.explain("some", "1", [said]) == ""
+
+
+def test_what_is_there_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is too old is no reason to name it again."""
+    monkeypatch.setattr(missing, "is_here", lambda library: library.name == "libpq")
+    assert missing.explain("psycopg2", "1", ["error: PQnewer was not declared"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("Error: pg_config executable not found.", "needs libpq (pg_config not found): sudo apt"),
+        ("Error: pg_config executable not found.", "install libpq-dev (or what this system calls"),
+        (
+            "error: command 'gcc' failed: No such file or directory",
+            "install gcc g++ make pypy3-dev",
+        ),
+        ("x86_64-linux-gnu-g++: command not found", "has to be compiled: sudo apt install gcc"),
+        ("a.c:1:10: fatal error: Python.h: No such file or directory", "install pypy3-dev (or"),
+        ("a.c:1:10: fatal error: odd.h: No such file or directory", "does not know: install it"),
+    ],
+)
+def test_on_the_users_own_machine_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, said: str, says: str
+) -> None:
+    """`make venv`: NATIVE is of the images alone, which the builder gives a compiler."""
+    assert "sudo apt" not in missing.explain("thing", "1.0", [said])
+    monkeypatch.setenv("WHEELS_HERE", "yes")
+    monkeypatch.setenv("PYTHON", "pypy3")
+    answer = missing.explain("thing", "1.0", [said])
+    assert says in answer
+    assert "NATIVE" not in answer

@@ -1,0 +1,183 @@
+"""Native dependencies: from what people call a C library to Debian's packages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from slipway.shared.native import catalogue as native
+
+from tests.conftest import Project
+
+LIBRARIES = {library.name: library for library in native.catalogue().libraries}
+PACKAGE = r"[a-z0-9][a-z0-9+.-]+"
+# What is only built with, and what is only there when a program runs.
+BUILT_WITH = (
+    "cmake meson ninja swig nasm autotools bison flex git perl protoc rust clang llvm".split()
+)
+RUN_WITH = "atomic gomp".split()
+SPELLINGS = [
+    line
+    for line in Path(__file__).with_name("data").joinpath("spellings.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+
+
+def test_catalogue_has_what_people_ask_for() -> None:
+    """The staples of web, database, imaging, XML, crypto, messaging, geo and audio."""
+    assert len(LIBRARIES) >= 200
+    for name in "openssl libpq mariadb jpeg xml2 sodium zeromq rdkafka geos gdal sndfile".split():
+        assert name in LIBRARIES
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_every_library_is_made_of_packages(name: str) -> None:
+    """Each has packages to build and to run with, but for tools and headers."""
+    library = LIBRARIES[name]
+    needs = library.libraries and name not in BUILT_WITH
+    assert not needs or native.packages([name], "run")
+    assert library.build or name in RUN_WITH
+    for package in (*library.build, *library.run):
+        assert re.fullmatch(rf"{PACKAGE}(\|{PACKAGE})*", package)
+    assert not [package for package in library.run if package.endswith("-dev")]
+
+
+def test_no_name_means_two_libraries() -> None:
+    """Names and aliases are unique across the catalogue."""
+    names = [name.lower() for library in LIBRARIES.values() for name in library.names()]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_all_that_a_library_has_leads_to_one(name: str) -> None:
+    """Who knows a package, header, pkg-config module, program or -l need not learn a name."""
+    library = LIBRARIES[name]
+    known = native.catalogue()
+    assert known.find(name) is library
+    for word in (*library.aliases, *library.packages(), *library.modules, *library.programs):
+        assert known.find(word) is not None
+    for header in library.headers:
+        assert known.by_header(header.replace("*", "x") + ("x.h" if header.endswith("/") else ""))
+    for stem in library.libraries:
+        assert known.by_file(f"lib{stem}.so.1") is not None
+        assert known.find(f"-l{stem}") is not None
+
+
+@pytest.mark.parametrize(
+    ("word", "library"),
+    [
+        ("PostgreSQL", "libpq"),
+        ("pq", "libpq"),
+        ("libpq5", "libpq"),
+        ("pg_config", "libpq"),
+        ("psycopg2", "libpq"),
+        ("libpq.so.5", "libpq"),
+        ("libxml/parser.h", "xml2"),
+        ("libxml-2.0", "xml2"),
+        ("libssl1.1", "openssl"),
+        ("libjpeg8-dev", "jpeg"),
+        ("-lssl", "openssl"),
+        ("libffi-devel", "libffi"),
+        ("kerberos", "krb5"),
+        ("libmysqlclient-dev", "mariadb"),
+    ],
+)
+def test_a_library_is_known_as_people_say_it(word: str, library: str) -> None:
+    """Of other releases and distributions as well."""
+    assert native.catalogue().find(word).name == library
+
+
+@pytest.mark.parametrize("line", SPELLINGS)
+def test_a_library_is_known_by_what_other_systems_call_it(line: str) -> None:
+    """Fedora, Alpine, Homebrew, conda, older releases: without learning this catalogue's name."""
+    library, _, words = line.partition(": ")
+    known = native.catalogue()
+    others = {word: getattr(known.find(word), "name", None) for word in words.split()}
+    assert {word for word, name in others.items() if name != library} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("libpq.so.5", "pq"),
+        ("libpq-9b38f5e3.so.5.17", "pq"),
+        ("/usr/lib/libglib-2.0.so.0", "glib-2.0"),
+        ("libz.a", "z"),
+        ("_psycopg.cpython-313-x86_64-linux-gnu.so", "_psycopg.cpython-313-x86_64-linux-gnu"),
+    ],
+)
+def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
+    """Without the version, and without the sum that auditwheel puts in."""
+    assert native.stem_of(name) == stem
+
+
+@pytest.mark.parametrize(
+    ("wanted", "build", "run"),
+    [
+        ([], [], []),
+        (["libffi"], ["libffi-dev"], ["libffi8"]),
+        (
+            ["OpenSSL", "libpq-dev"],
+            ["libssl-dev", "libpq-dev"],
+            ["libssl3t64|libssl3|for:libssl-dev", "libpq5"],
+        ),
+        (["mysqlclient", "mysql"], ["libmariadb-dev"], ["libmariadb3"]),
+        (["apt:libfoo-dev"], ["libfoo-dev"], ["for:libfoo-dev"]),
+        (["apt:libfoo2", "build:g++-13"], ["libfoo2", "g++-13"], ["for:libfoo2"]),
+        (["rados"], ["librados-dev", "librbd-dev"], ["for:librados-dev", "for:librbd-dev"]),
+        (["krb5"], ["libkrb5-dev"], ["libgssapi-krb5-2", "libkrb5-3", "libk5crypto3"]),
+    ],
+)
+def test_names_become_packages(wanted: list[str], build: list[str], run: list[str]) -> None:
+    """Each name gives what to build with and what to run with, and no package twice."""
+    assert native.packages(wanted, "build") == build
+    assert native.packages(wanted, "run") == run
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("opensl", "did you mean openssl"),
+        ("postgresq", "did you mean libpq"),
+        ("libpoplr-devel", "did you mean poppler"),
+        ("LIBXML", None),
+        ("qqqqqq", "see deploy/native.ini. A Debian package is named as apt:PACKAGE"),
+        ("apt:Libfoo", "apt:PACKAGE"),
+        ("apt:", "apt:PACKAGE"),
+        ("apt:-o", "apt:PACKAGE"),
+        ("apt:a|b", "apt:PACKAGE"),
+    ],
+)
+def test_an_unknown_name_gives_the_nearest_ones(
+    project: Project, name: str, hint: str | None
+) -> None:
+    """One line on standard error says which word it is and what to write; none when it is known."""
+    command = [sys.executable, "deploy/native.py", "run", "openssl", name]
+    done = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
+    if hint is None:
+        assert done.returncode == 0, done.stderr
+        assert (
+            done.stdout == "libssl3t64|libssl3|for:libssl-dev libxml2-16|libxml2|for:libxml2-dev\n"
+        )
+        return
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"NATIVE in deploy/settings.mk names {name!r}" in done.stderr
+    assert hint in done.stderr
+
+
+def test_words_that_mean_the_same_are_not_added() -> None:
+    """By whatever names, and each thing once."""
+    there = ["libpq-dev", "apt:cmake"]
+    assert native.unlike(["postgresql", "apt:cmake"], there) == []
+    assert native.unlike(["ssl", "openssl", "apt:git"], there) == ["openssl", "apt:git"]
+
+
+def test_what_no_word_brings_is_said() -> None:
+    """What the builder has in any case, and what Debian does not have."""
+    known = native.catalogue()
+    for word, said in {"gcc": "in any case", "Oracle": "not in Debian", "db2": "ibm-db"}.items():
+        with pytest.raises(native.UnknownName, match=said):
+            native.check(word, known)

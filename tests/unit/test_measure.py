@@ -1,0 +1,199 @@
+"""The benchmark's own arithmetic, reading and drawing; its figures need an engine."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from measure.peers import __main__ as command_line
+from measure.peers import applications, figures, plot, registry, report, startup
+from measure.peers.commands import Timed, plain, timed
+from measure.peers.contenders import joined, steps_of
+from testbed.console import HarnessError
+from tests.conftest import ROOT
+
+FIGURES: dict[str, Any] = {
+    "date": "2026-01-02T03:04:05+00:00",
+    "command": "python -m measure.peers",
+    "rounds": 3,
+    "machine": {
+        "cores": 2,
+        "processor": "A <fast> one",
+        "memory_bytes": 8 * 2**30,
+        "kernel": "6.1",
+        "engine": "26.1.5",
+        "storage": "overlay2",
+    },
+    "cases": [
+        {
+            "name": "sample",
+            "title": "The <sample> & more",
+            "pins": {"klein": "24.8"},
+            "written": {"slipway": [], "uv": ["A /root"]},
+            "values": {
+                "slipway": {
+                    "cold_s": [30.0, 20.0, 25.0],
+                    "cold_base_s": [5.0],
+                    "nothing_s": [0.2],
+                    "image_bytes": [90_000_000],
+                },
+                "uv": {"cold_s": [50.0], "image_bytes": [180_000_000], "redeploy_bytes": [0]},
+            },
+        }
+    ],
+}
+
+
+def test_summary_is_the_median_and_both_ends() -> None:
+    """Of an even number of values it is the middle of two."""
+    assert figures.summary([3.0, 1.0, 2.0]) == figures.Summary(2.0, 1.0, 3.0)
+    assert figures.summary([1.0, 2.0]).median == 1.5
+    with pytest.raises(ValueError, match="nothing"):
+        figures.summary([])
+
+
+def test_ratios_are_of_medians_to_the_reference() -> None:
+    """A contender that was not measured has none, nor has anybody without the reference."""
+    values = {"ours": [1.0, 9.0, 2.0], "uv": [4.0], "other": []}
+    assert figures.ratios(values, "uv") == {"ours": 0.5, "uv": 1.0}
+    assert figures.ratios({"ours": [1.0]}, "uv") == {}
+    assert figures.ratios({"ours": [1.0], "uv": [0.0]}, "uv") == {"ours": None, "uv": None}
+
+
+def test_each_round_begins_with_another_contender() -> None:
+    """All take part in each."""
+    assert [figures.rotated("abc", each) for each in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+
+
+def test_blobs_that_are_there_are_not_sent_again() -> None:
+    """The second image of two sends only what the first had not."""
+    first = {"base": 50, "application": 3, "manifest 1": 1}
+    second = {"base": 50, "application'": 4, "manifest 2": 1}
+    assert figures.bytes_of(first) == 54
+    assert figures.bytes_of(second, without=first) == 5
+
+
+def test_manifest_counts_with_all_that_it_names() -> None:
+    """Its own bytes are sent as well; a layer that is there twice is sent once."""
+    layer = {"digest": "sha256:1", "size": 10}
+    config = {"digest": "sha256:2", "size": 5}
+    manifest = json.dumps({"config": config, "layers": [layer, layer]}).encode()
+    name = f"sha256:{sha256(manifest).hexdigest()}"
+    found = {name: len(manifest), "sha256:1": 10, "sha256:2": 5}
+    assert registry.blobs_of(manifest) == found
+    with pytest.raises(ValueError, match="no image's"):
+        registry.blobs_of(b'{"manifests": []}')
+
+
+def test_steps_last_until_the_next_one_begins() -> None:
+    """Other lines are part of the step that they stand in; no lines, no steps."""
+    lines = [
+        (1.0, "build.sh: base: python3"),
+        (2.0, "something else"),
+        (4.0, "build.sh: builder: the base with more"),
+        (9.0, "build.sh: wheels: nothing to do"),
+    ]
+    assert steps_of(Timed(9.5, lines)) == {"base": 3.0, "builder": 5.0, "wheels": 0.5}
+    assert steps_of(Timed(9.5, [])) == {}
+
+
+def test_commands_one_after_the_other_are_one() -> None:
+    """Their seconds add up."""
+    both = joined(Timed(2.0, [(1.0, "a")]), Timed(3.0, [(0.5, "b")]))
+    assert both == Timed(5.0, [(1.0, "a"), (2.5, "b")])
+
+
+def test_command_that_fails_shows_its_last_lines() -> None:
+    """Both streams count."""
+    assert timed("sh", "-c", "echo out; echo err >&2").output == "out\nerr"
+    with pytest.raises(HarnessError, match=r"exit 3 from: sh -c .*\nthe reason$"):
+        timed("sh", "-c", "echo the reason; exit 3")
+
+
+def test_environment_is_the_same_for_all() -> None:
+    """What only pip, uv or make would read is left out."""
+    assert plain({"PIP_INDEX_URL": "x", "UV_OFFLINE": "1", "MAKEFLAGS": "k", "HOME": "/"}) == {
+        "HOME": "/"
+    }
+
+
+def test_pins_are_read_from_a_lock() -> None:
+    """Extras, markers and hashes are no part of them."""
+    lock = "# by pip-compile\nklein==24.8 \\\n    --hash=sha256:1\na[b]==1; python_version > '3'\n"
+    assert applications.pins_of(lock) == {"klein": "24.8", "a": "1"}
+
+
+def test_pins_are_read_from_a_lock_of_uv() -> None:
+    """The application itself may have no version."""
+    lock = '[[package]]\nname = "klein"\nversion = "24.8"\n[[package]]\nname = "bench-app"\n'
+    assert applications.uv_pins_of(lock) == {"klein": "24.8"}
+
+
+@pytest.mark.parametrize(
+    "application", [applications.SHOP, applications.SAMPLE, applications.SAMPLE_ON_PYPY]
+)
+def test_every_application_has_a_line_to_change(
+    application: applications.Application, tmp_path: Path
+) -> None:
+    """One line, and each change is another one."""
+    assert application.greeter
+    template = "{{cookiecutter.project}}/src/{{cookiecutter.__package}}"
+    [sample] = (ROOT / template).glob("*'hello'*__init__.py*")
+    source = application.files / application.greeter if application.files else sample
+    before = source.read_text(encoding="utf-8")
+    file = tmp_path / application.greeter
+    file.parent.mkdir(parents=True)
+    file.write_text(before, encoding="utf-8")
+    for number in (1, 2):
+        application.greet(tmp_path, applications.greeting(number))
+        after = file.read_text(encoding="utf-8")
+        assert after == before.replace(applications.GREETING, f"Hello, change {number}!") != before
+
+
+def test_picture_is_well_formed_and_has_every_value() -> None:
+    """Titles are escaped; a bar of nothing is a bar."""
+    picture = plot.svg(FIGURES)
+    words = {each.text for each in ET.fromstring(picture).iter() if each.text}
+    assert {"The <sample> & more", "25.0 s", "50.0 s", "90.0 MB", "180 MB", "0 B"} <= words
+
+
+def test_table_compares_with_the_reference() -> None:
+    """A spread is there where there is one."""
+    text = report.tables(FIGURES)
+    assert "| slipway | **25.0 s** (20.0 s..30.0 s), 0.50 of uv | **90.0 MB**, 0.50 of uv |" in text
+    assert [report.multiple(each) for each in (1.234, 0.0004, 0.0)] == ["1.23", "0.0004", "0.00"]
+    assert "slipway nothing, uv 1." in text
+    assert "| The <sample> & more | **5.00 s** | **0.20 s** |" in text
+
+
+def test_figures_take_the_place_of_the_last_ones() -> None:
+    """What stands around them is somebody's own words."""
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    once = report.inserted(page, "new")
+    assert once == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.inserted(once, "new") == once
+    assert report.inserted("", "new") == f"{report.BEGIN}\n\nnew\n\n{report.END}\n"
+
+
+def test_what_docker_writes_itself_is_nobodys() -> None:
+    """`--init` adds one program, which changes the directories above it."""
+    added = "C /usr\nC /usr/sbin\nA /usr/sbin/docker-init\n"
+    assert startup.changes(f"{added}C /app\nA /app/x.pyc\n") == ["C /app", "A /app/x.pyc"]
+    assert startup.changes(added) == []
+
+
+def test_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started for it."""
+    with pytest.raises(SystemExit):
+        command_line.main(["--case", "unheard-of"])
+    assert "sample" in capsys.readouterr().err

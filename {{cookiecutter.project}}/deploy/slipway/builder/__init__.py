@@ -1,0 +1,1 @@
+"""Code that runs in the builder container; it may use the libraries in requirements.txt."""

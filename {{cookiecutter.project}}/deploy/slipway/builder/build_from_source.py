@@ -1,0 +1,349 @@
+"""Build wheels from source trees by the back ends that they name (PEP 517).
+
+A back end is as pinned as any dependency: its versions and hashes stand in the lock (lockfile.py).
+Its virtualenv is made once and kept in the cache, and so is every wheel that was built from an
+index's source distribution: making the one is most of the time that a wheel of a few files takes,
+and making the other is minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import operator
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slipway.builder.errors import Failure, NeedsCompiler
+from slipway.builder.package_index import Index
+from slipway.builder.run_tool import results, run, say
+from slipway.builder.store import Store
+from slipway.image.run import wheel_installer as unpack
+from slipway.shared import lockfile
+from slipway.shared.files import digest, sha256
+from slipway.shared.native import build_errors as missing
+
+if TYPE_CHECKING:
+    pass
+
+from slipway.builder.source_tree import (
+    Tree,
+    build_requirements,
+    call,
+    compiler_flags,
+    effort,
+    extract,
+    libraries,
+)
+
+# Part of every built wheel's key: raise it when the way of building changes.
+RECIPE = 1
+
+
+class Builds:
+    """Wheels of pins and of source trees, fetched or built, each once."""
+
+    def __init__(
+        self,
+        index: Index,
+        pinned: Mapping[str, Sequence[lockfile.Pin]],
+        environment: Mapping[str, str],
+        scratch: Path,
+        locking: bool = False,
+        without_compiler: bool = False,
+    ) -> None:
+        """Take the pins of back ends by requirement set, and a folder for source trees.
+
+        What is not pinned is pinned now, which is what locking is for and is said otherwise.
+        """
+        self.locking = locking
+        self.without_compiler = without_compiler
+        self.index = index
+        self.store: Store = index.store
+        self.pinned = dict(pinned)
+        self.environment = dict(environment)
+        self.version = self.environment.get("SCM_VERSION", "")
+        self.scratch = scratch
+        self._hopeless = False
+        self._newest: dict[frozenset[str], list[lockfile.Pin]] = {}
+        self._resolving = threading.RLock()
+        self._doing: dict[str, threading.Lock] = {}
+
+    def wheels(
+        self,
+        pins: Sequence[lockfile.Pin],
+        options: Sequence[str] = (),
+        only_fetch: bool = False,
+        within: tuple[str, ...] = (),
+    ) -> list[Path]:
+        """Give the wheel of each pin, in the store; what the index has no wheel of is built.
+
+        Options are a lock's, such as --no-binary NAME, which is not meant for back ends. With
+        only_fetch, what would have to be built is left out. Without a compiler, NeedsCompiler says
+        that something may take one.
+        """
+        found: list[Path | None] = []
+        sources: list[tuple[int, lockfile.Pin, Path]] = []
+        for number, (pin, path) in enumerate(zip(pins, self.index.fetch(pins, options))):
+            found.append(path if path.suffix == ".whl" else None)
+            if path.suffix != ".whl":
+                sources.append((number, pin, path))
+        # the longest first: the last one to end should not have begun last
+        if len(sources) > 1:
+            sources.sort(key=lambda each: -effort(each[2]))
+        with ThreadPoolExecutor(processors()) as pool:
+            tasks = [
+                pool.submit(self._built, pin, path, only_fetch, within) for _, pin, path in sources
+            ]
+        for (number, _, _), wheel in zip(sources, results(tasks)):
+            found[number] = wheel
+        return [path for path in found if path is not None]
+
+    def _built(
+        self, pin: lockfile.Pin, archive: Path, only_fetch: bool, within: tuple[str, ...]
+    ) -> Path | None:
+        """Give the wheel of a source distribution, built now if it never was."""
+        name = f"{pin.name} {pin.version}"
+        if self._hopeless:
+            raise NeedsCompiler
+        try:
+            if name in within:
+                raise Failure(f"it is needed to build {within[-1]}")
+            tree = self.tree_of(pin, archive, within)
+            _, needs = self.requirements(tree, only_fetch)
+            if needs is None:
+                return None
+            # everything that goes into the wheel; the builder image itself does not, so that a new
+            # one compiles nothing again
+            key = digest(RECIPE, tree.identity, lockfile.system(), libraries(), self._texts(needs))
+            found = self.store.built(key)
+            if found is not None or only_fetch:
+                return found
+            self.virtualenv(needs, tree.within)  # this may wait for others, and what follows not
+            with self._once(key), tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+                found = self.store.built(key)
+                if found is None:
+                    takes = self.store.answer(digest("compiler", key))
+                    if self.without_compiler and takes.known:
+                        raise NeedsCompiler
+                    say(f"building {name} from source")
+                    reads = Path(folder, "reads") if self.without_compiler else None
+                    try:
+                        wheel = self.build(tree, Path(folder), needs, reads)
+                    finally:
+                        if reads and started_programs(reads):
+                            takes.remember(["yes"])  # so that nobody tries in vain again
+                    if reads and (takes.known or not reads.is_file()):
+                        raise NeedsCompiler
+                    found = self.store.add_built(key, wheel)
+                return found
+        except NeedsCompiler:
+            self._hopeless = True
+            raise
+        except Failure as problem:
+            if self.without_compiler and not self.locking:
+                self._hopeless = True
+                raise NeedsCompiler from None
+            answer = missing.explain(pin.name, pin.version, problem.output)
+            if answer:  # what the tools said of it is no more than that
+                raise Failure(answer) from None
+            raise Failure(f"{name} cannot be built: {problem}", problem.output) from None
+
+    def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:
+        """Give the tree of a source distribution, unpacked as long as it is needed."""
+
+        # always in the same place, which compilers write down, and so by one thread at a time;
+        # never while another tree is waited for, which might be waiting for this one
+        @contextlib.contextmanager
+        def opened() -> Iterator[Path]:
+            place = self.scratch / "sources" / f"{pin.name}-{pin.version}"
+            with self._once(str(place)):
+                place.mkdir(parents=True)
+                try:
+                    extract(archive, place)
+                    yield place
+                finally:
+                    shutil.rmtree(place, ignore_errors=True)
+
+        return Tree(sha256(archive), opened, (*within, f"{pin.name} {pin.version}"))
+
+    def build(self, tree: Tree, folder: Path, needs: set[str], reads: Path | None = None) -> Path:
+        """Build the wheel of a tree into folder; Failure when the back end does not.
+
+        The names of the files that it read are written to reads; see reads.py.
+        """
+        python, variables = self.virtualenv(needs, tree.within)
+        with tree.opened() as source:
+            variables.update(compiler_flags(source), **watched(source, reads), **tree.variables)
+            return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
+
+    def requirements(
+        self, tree: Tree, only_known: bool = False, reads: Path | None = None
+    ) -> tuple[set[str], set[str] | None]:
+        """Give what a build needs: what pyproject.toml states, and with it what the back end asks.
+
+        Each is asked once for an identity of the tree; the back end never with only_known, which
+        gives None instead. Reads is that of build.
+        """
+        stated = self.store.answer(digest("stated needs", tree.identity))
+        if stated.known is None:
+            with tree.opened() as source:
+                stated.remember(sorted(build_requirements(source)))
+        static = set(stated.known or [])
+        question = digest(tree.identity, lockfile.system(), self._texts(static))
+        asked = self.store.answer(question)
+        if asked.known is None and only_known:
+            return static, None
+        if asked.known is None:
+            python, variables = self.virtualenv(static, tree.within)
+            with self._once(question):
+                asked = self.store.answer(question)
+                if asked.known is None:
+                    ask = operator.methodcaller("get_requires_for_build", "wheel")
+                    with tree.opened() as source:
+                        variables.update(watched(source, reads), **tree.variables)
+                        asked.remember(sorted(call(ask, source, python, variables)))
+        return static, static | set(asked.known or [])
+
+    def _once(self, key: str) -> threading.Lock:
+        """Give the lock of what only one thread should do; the others find it done."""
+        return self._doing.setdefault(key, threading.Lock())
+
+    def _texts(self, requirements: set[str]) -> list[str]:
+        return [pin.text for pin in self.pins_for(requirements)]
+
+    def pins_for(self, requirements: set[str]) -> Sequence[lockfile.Pin]:
+        """Give the pins of a requirement set: the lock's, or else the newest, which are said."""
+        wanted = lockfile.build_set(requirements)
+        with self._resolving:
+            if wanted not in self.pinned:
+                self.pinned[wanted] = self.resolve(requirements)
+                if not self.locking:
+                    names = ", ".join(f"{pin.name} {pin.version}" for pin in self.pinned[wanted])
+                    say(f"the lock pins no {wanted}: using {names}; make lock pins them")
+            return self.pinned[wanted]
+
+    def resolve(self, requirements: set[str]) -> list[lockfile.Pin]:
+        """Pin a requirement set by the newest versions there are.
+
+        Most back ends ask for setuptools of some age or younger: that is resolved once.
+        """
+        if not requirements:
+            return []
+        names = unbounded(requirements)
+        known = self._newest.get(names, [])
+        if known and satisfied(requirements, known):
+            return known
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            wanted, output = Path(folder, "wanted.in"), Path(folder, "lock.txt")
+            wanted.write_text("\n".join(sorted(requirements)) + "\n", encoding="utf-8")
+            compile_lock(folder, [str(wanted)], output, self.environment)
+            found = lockfile.pins(output.read_text(encoding="utf-8"))
+        if names:
+            self._newest[names] = found
+        return found
+
+    def virtualenv(
+        self, requirements: set[str], within: tuple[str, ...] = ()
+    ) -> tuple[str, dict[str, str]]:
+        """Give the interpreter and the environment of a virtualenv with these requirements.
+
+        Kept in the cache by its pins, and made by one process at a time.
+        """
+        pins = self.pins_for(requirements)
+        cache = self.store.root / "backends"
+        cache.mkdir(parents=True, exist_ok=True)
+        listener = Path(__file__).with_name("record_file_access.py")
+        made_of = [[pin.text for pin in pins], lockfile.system(), sys.executable, sha256(listener)]
+        place = cache / digest(made_of)[:16]
+        python = place / "bin" / "python"
+        if not (place / "ready").exists():
+            wheels = self.wheels(pins, within=within)  # which may wait for others
+            with place.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (place / "ready").exists():
+                    shutil.rmtree(place, ignore_errors=True)
+                    run("venv", "--without-pip", str(place), environment=self.environment)
+                    unpack.into(place, wheels, compiled=False)  # as much as is used is, then
+                    packages = unpack.site_packages(place)
+                    shutil.copy(listener, packages / "_reads.py")
+                    (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")
+                    (place / "ready").touch()
+        path = f"{place / 'bin'}:{self.environment.get('PATH', '')}"
+        return str(python), {**self.environment, "PATH": path, "VIRTUAL_ENV": str(place)}
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def watched(source: Path, reads: Path | None) -> dict[str, str]:
+    """Give the variables by which reads.py notes what is read of source."""
+    return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
+
+
+def started_programs(reads: Path) -> bool:
+    """Say whether a back end started another program, whether that was there or not."""
+    return "*" in noted(reads)
+
+
+def noted(reads: Path) -> set[str]:
+    """Read what reads.py wrote."""
+    text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
+    return set(filter(None, text.split("\0")))
+
+
+def unbounded(requirements: set[str]) -> frozenset[str]:
+    """Give the names in a requirement set that asks for nothing older; none when it may."""
+    from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
+
+    try:
+        asked = [Requirement(text) for text in requirements]
+    except InvalidRequirement:  # which is said when it is resolved
+        return frozenset()
+    for each in asked:
+        operators = {specifier.operator for specifier in each.specifier}
+        if each.extras or each.marker or each.url or operators - {">", ">=", "!="}:
+            return frozenset()
+    return frozenset(lockfile.normalize(each.name) for each in asked)
+
+
+def satisfied(requirements: set[str], pins: Sequence[lockfile.Pin]) -> bool:
+    """Say whether pins are what a requirement set asks for."""
+    from packaging.requirements import Requirement  # with pip-tools
+
+    versions = {pin.name: pin.version for pin in pins}
+    asked = map(Requirement, requirements)
+    return all(
+        each.specifier.contains(versions.get(lockfile.normalize(each.name), "0"), prereleases=True)
+        for each in asked
+    )
+
+
+def compile_lock(
+    folder: str | Path,
+    wanted: Sequence[str],
+    output: Path,
+    environment: Mapping[str, str],
+    *options: str,
+) -> None:
+    """Have pip-compile write the lock of some requirement files, with hashes."""
+    run(
+        *("piptools", "compile", "--verbose", "--generate-hashes"),
+        *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
+        *("--no-emit-trusted-host", "--no-emit-find-links", "--resolver", "backtracking"),
+        *("--output-file", str(output), *options, *wanted),
+        environment=environment,
+        cwd=Path(folder),
+    )

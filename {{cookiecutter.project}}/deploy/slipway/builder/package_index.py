@@ -1,0 +1,204 @@
+"""What the package index has for the pins of a lock: chosen by pip's own rules, fetched together.
+
+The choosing is pip's (PackageFinder, by way of pip-tools, which is pinned together with the pip
+that it knows): tags, yanked files, --no-binary, several indexes, and of all files only those whose
+hash the lock states. `pip download` would do the same one after another, and would run every source
+distribution's build back end to learn its name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email import message_from_string
+from pathlib import Path
+from typing import Any
+
+from slipway.builder.errors import Failure
+from slipway.builder.run_tool import UNTRUSTED, results
+from slipway.builder.store import Store
+from slipway.shared import lockfile
+from slipway.shared.files import digest
+
+AT_ONCE = 8  # requests; an index on the same continent answers in some 50 ms
+TRIES = 3
+
+
+class Index:
+    """The package index, and the store that keeps what it gave."""
+
+    def __init__(self, store: Store, environment: Mapping[str, str]) -> None:
+        """Take pip's settings from environment."""
+        self.store = store
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._complaints = Complaints()
+        self._repositories: dict[tuple[str, ...], Any] = {}
+        self._fetching = 0
+        # sysconfig, which that asks, gives the first of several threads less than there is
+        lockfile.system()
+
+    def fetch(self, pins: Sequence[lockfile.Pin], options: Sequence[str] = ()) -> list[Path]:
+        """Give the file of each pin, wheel or source distribution, in the order of pins.
+
+        Options say which kind is wanted or refused, as a lock states it: --no-binary NAME.
+        Failure names every pin that the index has no fitting file for.
+        """
+        with self._lock:
+            # a connection that was idle for minutes may be dead without a word, behind some routers
+            if not self._fetching:
+                for repository in self._repositories.values():
+                    repository.session.close()
+            self._fetching += 1
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                tasks = [pool.submit(self._fetch, pin, tuple(options)) for pin in pins]
+            return results(tasks)
+        finally:
+            with self._lock:
+                self._fetching -= 1
+
+    def asks_for(self, name: str) -> list[str]:
+        """Give what the newest version of a distribution asks for, as its wheel for CPython says.
+
+        Only the metadata is fetched: by itself where the index has it so (PEP 658), or as a part of
+        the wheel. Nothing of one that has no wheel.
+        """
+        from pip._internal.index.package_finder import PackageFinder
+        from pip._internal.models.selection_prefs import SelectionPreferences
+        from pip._internal.models.target_python import TargetPython
+        from pip._internal.network.lazy_wheel import dist_from_wheel_url
+
+        repository, version = self._repository(()), sys.version_info
+        systems = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+        finder = PackageFinder.create(
+            link_collector=repository.finder._link_collector,
+            selection_prefs=SelectionPreferences(allow_yanked=False),
+            target_python=TargetPython(
+                platforms=[f"{each}_{platform.machine()}" for each in systems],
+                py_version_info=version[:3],
+                abis=[f"cp{version[0]}{version[1]}", "abi3", "none"],
+                implementation="cp",
+            ),
+        )
+        best = finder.find_best_candidate(name).best_candidate
+        if best is None or not best.link.is_wheel:
+            return []
+        link = best.link.metadata_link()
+        if link is None:
+            whole = best.link.url_without_fragment
+            metadata = dist_from_wheel_url(name, whole, repository.session).metadata
+        else:
+            response = repository.session.get(link.url_without_fragment)
+            response.raise_for_status()
+            metadata = message_from_string(response.text)
+        return metadata.get_all("Requires-Dist") or []
+
+    def _fetch(self, pin: lockfile.Pin, options: tuple[str, ...]) -> Path:
+        key = digest(lockfile.system(), options, pin.name, pin.version, pin.hashes)
+        chosen = self.store.choice(key)
+        found = self.store.file(chosen) if chosen else None
+        if found is None:
+            link = self._link(pin, options)
+            stated = {link.hash} if link.hash_name == "sha256" else pin.sums
+            present = (self.store.file(sum_) for sum_ in stated) if len(stated) == 1 else ()
+            found = next(filter(None, present), None) or self._download(link, stated)
+            self.store.add_choice(key, found.parent.name)
+        return found
+
+    def _link(self, pin: lockfile.Pin, options: tuple[str, ...]) -> Any:
+        """Ask the index for the file that fits a pin best, as pip would choose."""
+        from pip._internal.utils.hashes import Hashes
+        from pip._vendor.packaging.specifiers import SpecifierSet  # pip's versions are its own
+
+        if not pin.sums:
+            raise Failure(f"the lock states no sha256 for {pin.name}: run make lock")
+        found = self._repository(options).finder.find_best_candidate(
+            pin.name,
+            specifier=SpecifierSet(f"=={pin.version}"),
+            hashes=Hashes({"sha256": sorted(pin.sums)}),
+        )
+        best = found.best_candidate
+        if best is None:
+            versions = sorted({each.version for each in found.all_candidates})
+            why = self._complaints.explain(pin.name)
+            if why and not versions:
+                raise Failure(f"the index does not give {pin.name}: {why}")
+            there = ", ".join(str(version) for version in versions[-5:])
+            raise Failure(
+                f"the index has no {pin.name}=={pin.version} for {lockfile.system()}"
+                + (f" (there are: {there})" if there else "")
+            )
+        if best.link.hash_name == "sha256" and best.link.hash not in pin.sums:
+            raise Failure(
+                f"{best.link.filename} on the index has another sum than the lock states: it was"
+                " changed since it was locked, or is not the file that was meant; if it is right,"
+                " run make upgrade"
+            )
+        return best.link
+
+    def _download(self, link: Any, sums: set[str]) -> Path:
+        """Fetch a file into the store; tried again when it comes with other bytes or not whole."""
+        session = self._repository(()).session
+
+        def write(place: Path) -> None:
+            # as it is, for a proxy's compression would be another file; and not into pip's cache
+            headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache, no-store"}
+            response = session.get(link.url_without_fragment, stream=True, headers=headers)
+            response.raise_for_status()
+            with place.open("wb") as file:
+                shutil.copyfileobj(response.raw, file, 1 << 20)
+
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self.store.add_file(link.filename, sums, write)
+            except Exception as problem:  # of pip's own copies of requests and urllib3
+                if not tries_left:
+                    raise Failure(f"{link.filename} cannot be fetched: {problem}") from problem
+        raise AssertionError
+
+    def _repository(self, options: tuple[str, ...]) -> Any:
+        with self._lock:
+            if options not in self._repositories:
+                from piptools.repositories import PyPIRepository
+
+                # what this process has in its environment is what pip reads its settings from
+                os.environ.update(self._environment)
+                self._repositories[options] = PyPIRepository(
+                    ["--no-input", *options], cache_dir=self._environment["PIP_CACHE_DIR"]
+                )
+                told = logging.getLogger("pip._internal.index.collector")
+                told.setLevel(logging.DEBUG)
+                told.addHandler(self._complaints)
+            return self._repositories[options]
+
+
+class Complaints(logging.Handler):
+    """Keeps why an index's page was skipped, which pip says only when it is asked to be verbose."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said about a page that could not be had."""
+        text = record.getMessage()
+        if text.startswith("Could not fetch URL"):
+            self.said.append(text)
+
+    def explain(self, name: str) -> str:
+        """Give the reason why a project's page was skipped, in words; empty when it was not."""
+        about = [text for text in self.said if f"/{name}/" in text]
+        if any("CERTIFICATE_VERIFY_FAILED" in text for text in about):
+            return UNTRUSTED
+        # "Could not fetch URL <address>: <reason> - skipping"
+        reasons = (re.sub(r"^Could not fetch URL \S+ |- skipping$", "", text) for text in about)
+        return next(filter(None, reasons), "").strip()

@@ -1,0 +1,89 @@
+"""Run the builder's tools: quiet while they work, their own words when they fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from slipway.builder.errors import Failure
+
+T = TypeVar("T")
+TAIL = 60  # lines of a failed tool's output
+UNTRUSTED = (
+    "a certificate is not trusted: put that of your inspecting proxy, or of your index's"
+    " authority, into deploy/ca as a .crt file"
+)
+
+
+def say(message: str) -> None:
+    """Tell the user one line; standard output is kept for the lock."""
+    print(f"wheels: {message}", file=sys.stderr, flush=True)
+
+
+def results(tasks: Iterable[Future[T]]) -> list[T]:
+    """Give what tasks came to; Failure with the words of all that failed in a known way."""
+    listed = list(tasks)
+    problems = [problem for problem in (task.exception() for task in listed) if problem]
+    for problem in problems:
+        if not isinstance(problem, (Failure, ValueError, OSError)):
+            raise problem
+    if problems:
+        shown = (telling(each.output) for each in problems if isinstance(each, Failure))
+        output = [line for lines in shown for line in lines]
+        raise Failure("\n".join(str(problem) for problem in problems), output)
+    return [task.result() for task in listed]
+
+
+def telling(lines: list[str]) -> list[str]:
+    """Choose the lines that say why: the end, and where errors begin when that is further up."""
+    if len(lines) <= TAIL:
+        return lines
+    first = next(
+        (n for n, line in enumerate(lines) if re.match(r"\W*(error|fatal)\b", line, re.I)), 0
+    )
+    half = TAIL // 2
+    if not 0 < first < len(lines) - TAIL:
+        return lines[-TAIL:]
+    return [*lines[first : first + half], "…\n", *lines[-half:]]
+
+
+def quietly(
+    command: Sequence[str], environment: Mapping[str, str], cwd: str | Path | None = None
+) -> tuple[int, list[str]]:
+    """Run a command; gives its status, and all that it said of a failure.
+
+    VERBOSE=1 shows all of it as it comes.
+    """
+    quiet = not os.environ.get("VERBOSE")
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        status = subprocess.call(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log if quiet else sys.stderr.fileno(),
+            stderr=log if quiet else None,
+        )
+        if not status:
+            return 0, []
+        log.seek(0)
+        output = log.readlines()
+        if any("CERTIFICATE_VERIFY_FAILED" in line for line in output):
+            output.append(f"wheels: {UNTRUSTED}\n")
+        return status, output
+
+
+def run(
+    tool: str, *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
+) -> None:
+    """Run a module of this interpreter as a program; Failure when it fails."""
+    status, output = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
+    if status:
+        raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above", output)

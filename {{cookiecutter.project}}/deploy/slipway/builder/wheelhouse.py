@@ -1,0 +1,129 @@
+"""A folder of wheels that is always whole: what its requirements.txt names, with their sums.
+
+A new folder takes the old one's place only when it is finished, at once where the system can, so
+that whatever ends a build leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from email.parser import HeaderParser
+from pathlib import Path
+
+from slipway.builder.run_tool import say
+from slipway.shared import lockfile
+from slipway.shared.files import sha256
+
+AT_FDCWD = -100  # Linux: paths are relative to the current folder
+RENAME_EXCHANGE = 2
+
+
+def name_of(wheel: Path) -> tuple[str, str]:
+    """Give the normalized name and the version that a wheel's file name states."""
+    name, version = wheel.name.split("-")[:2]
+    return lockfile.normalize(name), version.replace("_", "-")
+
+
+def sums(wheels: list[Path]) -> str:
+    """Name each wheel and its hash in pip's requirements format, sorted by name."""
+    entries = sorted((*name_of(wheel), sha256(wheel)) for wheel in wheels)
+    return "".join(
+        f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries
+    )
+
+
+def is_whole(folder: Path, *headers: str) -> bool:
+    """Say whether a wheelhouse folder is what its own requirements.txt says, below some header."""
+    listing = folder / "requirements.txt"
+    if not listing.is_file():
+        return False
+    text = listing.read_text(encoding="utf-8")
+    if not text.startswith(headers):
+        return False
+    found = sums(sorted(folder.glob("*.whl")))
+    return any(text == header + found for header in headers)
+
+
+def list_in(folder: Path, header: str) -> None:
+    """Write the requirements.txt of a folder of wheels, below a header of comments."""
+    text = header + sums(sorted(folder.glob("*.whl")))
+    (folder / "requirements.txt").write_text(text, encoding="utf-8")
+
+
+def requirements_of(wheel: Path) -> list[str]:
+    """Read what a wheel asks for (its Requires-Dist fields)."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (
+            name
+            for name in archive.namelist()
+            if name.endswith(".dist-info/METADATA") and name.count("/") == 1
+        )
+        message = HeaderParser().parsestr(archive.read(metadata).decode("utf-8"))
+    return list(message.get_all("Requires-Dist") or [])
+
+
+def put(new: Path, place: Path) -> None:
+    """Let a finished folder take the place of the old one, which is there until the new one is."""
+    if place.exists() and exchange(new, place):
+        shutil.rmtree(new)
+        return
+    old = place.with_name(f".old-{place.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places at once (renameat2); False where that cannot be done."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        done = libc.renameat2(
+            AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE
+        )
+    except (OSError, AttributeError):  # macOS, musl
+        return False
+    return bool(done == 0)
+
+
+def put_back(place: Path) -> None:
+    """Undo a put that was cut off between its two renames."""
+    old = place.with_name(f".old-{place.name}")
+    if old.exists() and not place.exists():
+        old.rename(place)
+
+
+@contextlib.contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """Give an empty folder that takes place's place when the block ends well, or else vanishes."""
+    put_back(place)
+    new = place.with_name(f".new-{place.name}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        put(new, place)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other build write here for the length of a block; it ends with the process at last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is at work here; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

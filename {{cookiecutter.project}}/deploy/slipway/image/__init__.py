@@ -1,0 +1,1 @@
+"""Code that runs while images are built, and inside them."""

@@ -1,0 +1,1 @@
+"""What base.docker copies: the installation of Debian packages, and bytecode."""

@@ -1,0 +1,1 @@
+"""The inspection of a finished image from inside; standard library only."""

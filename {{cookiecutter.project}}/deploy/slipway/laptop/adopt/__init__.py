@@ -1,0 +1,1 @@
+"""What an existing repository says about its application."""

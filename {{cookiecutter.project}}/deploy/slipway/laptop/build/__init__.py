@@ -1,0 +1,1 @@
+"""Which steps are out of date, and the docker command lines that build them."""

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Pin what BASE_IMAGE is: a tag moves, and everything here starts from it.
+
+    pin.py              see that the pinned image is here, pinning it first if it is not pinned;
+                        print from=… pin=… epoch=… created=… for a shell
+    pin.py upgrade      pull the newest BASE_IMAGE and pin that, as of now
+
+The pin is base.lock beside this file, which belongs into version control. Where a registry gave the
+image it is its digest there, else (an image that was imported) its ID. The date stands for the
+Debian packages of that moment: base images are of that date, and a newer one installs them anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import sys
+import time
+from calendar import timegm
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slipway.laptop.console import die
+from slipway.laptop.docker import engine
+from slipway.laptop.paths import DEPLOY
+from slipway.laptop.settings import load as settings_module
+
+BASE_LOCK = DEPLOY / "base.lock"
+DAY = "%Y-%m-%dT00:00:00Z"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+HEADER = "# What BASE_IMAGE stands for; `make upgrade` moves it. Belongs into version control.\n"
+LINE = re.compile(r"(?P<name>\S+) (?P<platform>\S+) (?P<pin>\S*sha256:[0-9a-f]{64}) (?P<date>\S+)")
+ANY = "any"  # platform: the digest of an index names the image of each
+
+
+class PinError(Exception):
+    """The base image cannot be had as it is pinned; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a name stood for on a day: `repository@sha256:…`, or the ID of an imported image."""
+
+    name: str
+    platform: str
+    pin: str
+    date: str
+
+    @property
+    def reference(self) -> str:
+        """Give what a dockerfile's FROM takes."""
+        return self.pin if "@" in self.pin else self.name
+
+    @property
+    def epoch(self) -> int:
+        """Give the date in seconds since 1970, as SOURCE_DATE_EPOCH has it."""
+        return timegm(time.strptime(self.date, TIME))
+
+
+def read(path: Path = BASE_LOCK) -> list[Pin]:
+    """Read the pins; PinError names a line that is none."""
+    if not path.is_file():
+        return []
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise PinError(
+            "deploy/base.lock is not UTF-8 text: remove the file, then run make base"
+        ) from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = LINE.fullmatch(line.strip())
+        try:
+            if match is None:
+                raise ValueError
+            pin = Pin(**match.groupdict())
+            _ = pin.epoch
+        except ValueError:
+            raise PinError(
+                f"deploy/base.lock, line {number}, is no pin: remove the file, then run make base"
+            ) from None
+        found.append(pin)
+    return found
+
+
+def for_all(name: str, pins: list[Pin]) -> Pin | None:
+    """Give the pin of an image by its digest, which holds for every platform."""
+    return next((pin for pin in pins if pin.name == name and pin.platform == ANY), None)
+
+
+def for_one(name: str, image: dict[str, Any] | None, pins: list[Pin]) -> Pin | None:
+    """Give the pin of an imported image by its ID, which holds for the platform it is for."""
+    platform = platform_of(image or {})
+    return next((p for p in pins if p.name == name and same_platform(p.platform, platform)), None)
+
+
+def same_platform(one: str, other: str) -> bool:
+    """Say whether two platforms are one: arm64 is arm64/v8."""
+    return one.removesuffix("/v8") == other.removesuffix("/v8")
+
+
+def id_of(image: dict[str, Any]) -> str:
+    """Give an image's ID as docker writes it; podman leaves out what kind of sum it is."""
+    found = str(image["Id"])
+    return found if found.startswith("sha256:") else f"sha256:{found}"
+
+
+def replaces(new: Pin, old: Pin) -> bool:
+    """Say whether a pin takes the place of another of the same name."""
+    return ANY in (new.platform, old.platform) or same_platform(new.platform, old.platform)
+
+
+def write(pin: Pin, path: Path = BASE_LOCK) -> None:
+    """Write a pin; those of other names, and of other platforms, stay."""
+    others: list[Pin] = []
+    with contextlib.suppress(PinError):  # what cannot be read is replaced
+        others = [p for p in read(path) if p.name != pin.name or not replaces(pin, p)]
+    lines = (f"{p.name} {p.platform} {p.pin} {p.date}\n" for p in (*others, pin))
+    new = path.with_name(".base.lock.new")
+    new.write_text(HEADER + "".join(lines), encoding="utf-8")
+    new.replace(path)
+
+
+def repository(name: str) -> str:
+    """Give an image's name, the shortest one, without its tag or digest."""
+    name = name.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    name = head + slash + last.partition(":")[0]
+    for prefix in ("docker.io/", "library/"):  # as the hub's short names are written at length
+        name = name[len(prefix) :] if name.startswith(prefix) else name
+    return name
+
+
+def platform_of(image: dict[str, Any]) -> str:
+    """Give what an image was made for, as PLATFORM has it."""
+    words = (image.get("Os"), image.get("Architecture"), image.get("Variant"))
+    return "/".join(str(word) for word in words if word)
+
+
+def fits(image: dict[str, Any] | None, platform: str) -> bool:
+    """Say whether an image is there and is for a platform; an empty one is any."""
+    if image is None:
+        return False
+    return not platform or same_platform(platform_of(image), platform)
+
+
+def made(name: str, image: dict[str, Any], date: str) -> Pin:
+    """Pin an image as it is here."""
+    digests = [d for d in image.get("RepoDigests") or [] if repository(d) == repository(name)]
+    if digests:
+        return Pin(name, ANY, digests[0], date)
+    return Pin(name, platform_of(image), id_of(image), date)
+
+
+def pull(docker: str, reference: str, platform: str) -> str:
+    """Pull an image; gives the engine's complaint, empty when it went well."""
+    chosen = ("--platform", platform) if platform else ()
+    try:
+        engine.ask(docker, "pull", "--quiet", *chosen, reference)
+    except engine.EngineError as problem:
+        return str(problem)
+    return ""
+
+
+def get(settings: dict[str, str]) -> Pin:
+    """Have the pinned base image here; pin it when nobody has. PinError when it cannot be had."""
+    docker, name = settings["DOCKER"], settings["BASE_IMAGE"]
+    platform = settings["PLATFORM"] or engine.platform(docker)
+    pins = read()
+    pinned = for_all(name, pins)
+    image = have(docker, pinned.reference if pinned else name, platform)
+    pinned = pinned or for_one(name, image, pins)
+    if pinned is None:
+        # the projects of one day share a base
+        pinned = made(name, image, time.strftime(DAY, time.gmtime()))
+        write(pinned)
+        tell(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
+    elif pinned.platform != ANY and id_of(image) != pinned.pin:
+        raise PinError(
+            f"{name} here is {id_of(image)} and deploy/base.lock pins {pinned.pin}: have that one"
+            " here, or move the pin: make upgrade"
+        )
+    return pinned
+
+
+def have(docker: str, reference: str, platform: str) -> dict[str, Any]:
+    """Give an image for a platform, pulled when it is not here; PinError when it cannot be."""
+    (image,) = engine.inspect_images(docker, [reference])
+    if image is not None and fits(image, platform):
+        return image
+    complaint = pull(docker, reference, platform)
+    (image,) = engine.inspect_images(docker, [reference])
+    if image is not None and fits(image, platform):
+        return image
+    wanted = f"{reference} for {platform}" if platform else reference
+    raise PinError(
+        f"{wanted} is neither here nor to be pulled ({complaint or 'no reason'}):"
+        " change BASE_IMAGE in deploy/settings.mk"
+    )
+
+
+def tell(message: str) -> None:
+    """Say one line; standard output is for the shell."""
+    print(f"pin.py: {message}", file=sys.stderr)
+
+
+def upgrade(settings: dict[str, str]) -> Pin:
+    """Pin the newest BASE_IMAGE there is, and the Debian packages of this moment."""
+    docker, name = settings["DOCKER"], settings["BASE_IMAGE"]
+    platform = settings["PLATFORM"] or engine.platform(docker)
+    complaint = "" if "@" in name else pull(docker, name, platform)
+    image = have(docker, name, platform)
+    if complaint:
+        tell(f"{name} stays the one that is here ({complaint})")
+    pinned = made(name, image, time.strftime(TIME, time.gmtime()))
+    write(pinned)
+    tell(f"deploy/base.lock: {name} is {pinned.pin}, as of {pinned.date}")
+    return pinned
+
+
+def exports(pin: Pin) -> str:
+    """Write a pin as assignments that a shell evaluates."""
+    return (
+        f"from={shlex.quote(pin.reference)} pin={shlex.quote(pin.pin)}"
+        f" epoch={pin.epoch} created={pin.date}"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the module's docstring says; gives the exit status."""
+    settings = settings_module.load()
+    try:
+        pin = upgrade(settings) if arguments == ["upgrade"] else get(settings)
+    except (PinError, engine.EngineError, OSError) as problem:
+        die(str(problem))
+    print(exports(pin))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

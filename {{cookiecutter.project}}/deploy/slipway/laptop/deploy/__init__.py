@@ -1,0 +1,1 @@
+"""Deploying to servers that have Docker: survey, plan, tunnel and report."""

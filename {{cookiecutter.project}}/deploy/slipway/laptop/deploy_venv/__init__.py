@@ -1,0 +1,1 @@
+"""Deploying to servers without Docker: survey, plan, bundle and report."""

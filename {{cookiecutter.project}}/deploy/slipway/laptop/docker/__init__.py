@@ -1,0 +1,1 @@
+"""The engine, the registry and the options of docker run."""

@@ -1,0 +1,1 @@
+"""Reaching servers over ssh, and running a job on each of them."""

@@ -1,0 +1,1 @@
+"""settings.mk and run.env: reading, checking and editing them."""

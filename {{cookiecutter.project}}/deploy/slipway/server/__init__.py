@@ -1,0 +1,1 @@
+"""Code that is sent to a server over ssh and runs there."""

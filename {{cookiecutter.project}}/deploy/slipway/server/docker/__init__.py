@@ -1,0 +1,1 @@
+"""Releases in containers; POSIX sh and the docker command only."""

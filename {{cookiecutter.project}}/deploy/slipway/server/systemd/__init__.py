@@ -1,0 +1,1 @@
+"""Releases in virtualenvs; sh, systemd and Python."""

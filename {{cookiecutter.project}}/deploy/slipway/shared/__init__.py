@@ -1,0 +1,1 @@
+"""Code that runs in more than one place; standard library only."""

@@ -1,0 +1,297 @@
+"""The lock: where it is, what it says, and which interpreter it was made for.
+
+As a program it names the interpreter that runs it, as locks do.
+
+Shared by the builder and the laptop, so that both mean the same file; so is
+what counts as an application's source.
+Its form is pip's requirements format in hash-checking mode:
+https://pip.pypa.io/en/stable/topics/secure-installs/
+What builds from source need (PEP 517 back ends) is pinned in it as well, in comments, since pip has
+no place for them; each requirement set that a pyproject.toml states has pins of its own, which
+those that came out the same share:
+
+    # To build what asks for ["setuptools>=61"]:
+    # To build what asks for ["setuptools>=77"]:
+    #   setuptools==80.9.0 --hash=sha256:… --hash=sha256:…
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import platform
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+PYPY = Path(__file__).with_name("native") / "not_on_pypy.ini"
+
+HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
+HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\,*]+)")
+
+# A comment of the lock: which requirement set the pins below it are for, and one such pin.
+BUILD_SET = re.compile(r"# To build what asks for (\[.*\]):")
+BUILD_PIN = re.compile(r"#   (\S+==\S+ .*)")
+
+# Nothing of these is part of an application, wherever it is; the second list only at the top, since
+# a package may well have a module of that name.
+NOT_SOURCE = (
+    *(".git", ".hg", ".deploy", ".venv", ".tox", ".nox", "node_modules"),
+    *("__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
+)
+NOT_SOURCE_AT_TOP = ("wheelhouse", "appenv", "venv")
+
+
+def read(path: Path) -> str:
+    """Read a text file; ValueError says in words that it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
+
+
+def not_source(application: Path, folder: Path, names: Iterable[str]) -> set[str]:
+    """Say which names in one of an application's folders are no part of it."""
+    patterns = NOT_SOURCE + (NOT_SOURCE_AT_TOP if folder == application else ())
+    found = set()
+    for name in names:
+        path = folder / name
+        special = not (path.is_symlink() or path.is_file() or path.is_dir())  # such as a socket
+        # this machinery, which setuptools would take for a second package beside the application's
+        ours = (path / "deploy.mk").is_file()
+        if special or ours or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            found.add(name)
+    return found
+
+
+def files_of(application: Path) -> Iterator[tuple[str, Path]]:
+    """Walk an application's files: each one's name from its top, with slashes, and its path."""
+    for folder, folders, files in os.walk(application):
+        left_out = not_source(application, Path(folder), (*folders, *files))
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted({*folders} - left_out)
+        for name in sorted({*files, *linked} - left_out):
+            path = Path(folder, name)
+            yield path.relative_to(application).as_posix(), path
+
+
+NOTHING = (
+    "there is nothing to build: write a pyproject.toml for the application, or a requirements.in"
+    " that names one; files that nothing installs are named by FILES in deploy/settings.mk"
+)
+
+
+class NotPinned(ValueError):
+    """A requirement without == or --hash; the message is its line."""
+
+
+class Pin(NamedTuple):
+    """One distribution of the lock: normalized name, version, marker and hashes."""
+
+    name: str
+    version: str
+    marker: str
+    hashes: tuple[str, ...]
+
+    @property
+    def sums(self) -> set[str]:
+        """Give the SHA-256 of each file that may be it."""
+        return {text[len("sha256:") :] for text in self.hashes if text.startswith("sha256:")}
+
+    @property
+    def text(self) -> str:
+        """Write it in one line, as pip reads it."""
+        marker = f" ; {self.marker}" if self.marker else ""
+        return f"{self.name}=={self.version}{marker} " + " ".join(
+            f"--hash={each}" for each in self.hashes
+        )
+
+
+def normalize(name: str) -> str:
+    """Give a distribution's name its one spelling (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def interpreter() -> str:
+    """Name the running interpreter as locks do: `PyPy 3.11`, `CPython 3.13`."""
+    return f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def not_on_pypy() -> dict[str, str]:
+    """Give the distributions that do not work on PyPy, and of each what does the same there.
+
+    Those that work with a newer PyPy than this one are among them, and all where this is none.
+    """
+    here = tuple(getattr(sys, "pypy_version_info", ()))
+    found = {}
+    for line in PYPY.read_text(encoding="utf-8").splitlines():
+        name, sign, other = line.partition("=")
+        name, _, before = (each.strip() for each in name.partition("<"))
+        if sign and not line.startswith("#"):
+            works = here and before and here >= tuple(map(int, before.split(".")))
+            found.update({} if works else {name: other.strip()})
+    return found
+
+
+def system() -> str:
+    """Name what compiled wheels depend on: interpreter, ABI, architecture and distribution."""
+    release = ""
+    if os.path.exists("/etc/os-release"):
+        text = Path("/etc/os-release").read_text(encoding="utf-8")
+        found = dict(re.findall(r'^(ID|VERSION_CODENAME|VERSION_ID)="?([^"\n]*)', text, re.M))
+        release = " " + "-".join(found[key] for key in ("ID", "VERSION_CODENAME") if key in found)
+    abi = sysconfig.get_config_var("SOABI") or ""
+    return f"{interpreter()} {abi} {sysconfig.get_platform()}{release}".replace("  ", " ")
+
+
+def logical_lines(text: str) -> list[str]:
+    """Join continued lines and drop comments, as pip reads a requirements file."""
+    joined = re.sub(r"\\\n[ \t]*", " ", text)
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
+    return [line for line in lines if line]
+
+
+def pins(text: str) -> list[Pin]:
+    """Read a lock's pins; NotPinned names a requirement without == or --hash."""
+    found = []
+    for line in logical_lines(text):
+        if line.startswith("-"):  # an option, such as --index-url
+            continue
+        requirement, *hashes = re.split(r"\s+--hash[= ]", line)
+        specifier, _, marker = requirement.partition(";")
+        match = PIN.fullmatch(specifier.strip())
+        if not match or not hashes:
+            raise NotPinned(line)
+        found.append(
+            Pin(
+                normalize(match.group(1)),
+                match.group(2),
+                marker.strip(),
+                tuple(sorted(text.strip() for text in hashes)),
+            )
+        )
+    return found
+
+
+def pins_here(text: str) -> list[Pin]:
+    """Read the pins of a lock whose markers hold for this interpreter and system."""
+    from packaging.markers import Marker  # with pip-tools in the builder
+
+    return [pin for pin in pins(text) if not pin.marker or Marker(pin.marker).evaluate()]
+
+
+def options(text: str) -> list[str]:
+    """Read which files of the index a lock wants or refuses: --no-binary NAME and the like."""
+    lines = (line.replace("=", " ", 1).split() for line in logical_lines(text))
+    return [
+        word
+        for words in lines
+        if words[0] in ("--no-binary", "--only-binary")
+        for word in (words[0], ",".join(words[1:]))
+    ]
+
+
+def build_pins(text: str) -> dict[str, list[Pin]]:
+    """Read the pins of back ends by their requirement set, as with_build_pins writes them."""
+    found: dict[str, list[Pin]] = {}
+    current: list[Pin] | None = None
+    for line in text.splitlines():
+        if opened := BUILD_SET.fullmatch(line):
+            if current is None or current:
+                current = []
+            found[opened.group(1)] = current
+        elif current is not None and (pin := BUILD_PIN.fullmatch(line)):
+            current.extend(pins(pin.group(1)))
+        else:
+            current = None
+    return found
+
+
+def build_set(requirements: Iterable[str]) -> str:
+    """Write a requirement set in its one way: a sorted list, as JSON and TOML alike write it."""
+    return json.dumps(sorted(set(requirements)))
+
+
+def with_build_pins(text: str, sets: Mapping[str, Sequence[Pin]]) -> str:
+    """Give a lock's text with these pins of back ends, and no others."""
+    kept: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        inside = bool(BUILD_SET.fullmatch(line) or (inside and BUILD_PIN.fullmatch(line)))
+        if not inside:
+            kept.append(line)
+    while kept and not kept[-1].strip("# "):
+        kept.pop()
+    together: dict[tuple[str, ...], list[str]] = {}
+    for wanted in sorted(sets):
+        together.setdefault(tuple(pin.text for pin in sets[wanted]), []).append(wanted)
+    for texts, names in together.items():
+        kept += ["", *(f"# To build what asks for {wanted}:" for wanted in names)]
+        kept += [f"#   {text}" for text in texts]
+    return "\n".join(kept) + "\n"
+
+
+def locked_for(text: str) -> str | None:
+    """Say which interpreter a lock was made for; None when another tool made it."""
+    match = HEADER_PATTERN.search(text)
+    return match.group(1) if match else None
+
+
+def is_lock(text: str) -> bool:
+    """Tell a lock from a list of requirements that somebody wrote by hand."""
+    if locked_for(text):
+        return True
+    try:
+        return bool(pins(text))
+    except ValueError:
+        return False
+
+
+def lock_path(application: Path) -> Path:
+    """Say where the lock is or will be.
+
+    That is requirements.txt, unless somebody's own unhashed list has that name: such a list is an
+    input, is never overwritten, and its lock is requirements.lock.
+    """
+    usual = application / "requirements.txt"
+    if usual.is_file() and not is_lock(read(usual)):
+        return application / "requirements.lock"
+    return usual
+
+
+def is_distribution(application: Path) -> bool:
+    """Say whether there is an application to build a wheel of."""
+    if (application / "setup.py").is_file():
+        return True
+    pyproject = application / "pyproject.toml"
+    if not pyproject.is_file():
+        return False
+    text = read(pyproject)
+    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", text, re.M)
+    # before the first table its keys may stand alone: project.name = "shop"
+    keys = re.findall(
+        r"^[ \t]*([\w.-]+?)\s*[.=]", re.split(r"^\s*\[", text, maxsplit=1, flags=re.M)[0], re.M
+    )
+    return any(name in ("project", "build-system", "tool.poetry") for name in (*tables, *keys))
+
+
+def sources(application: Path) -> list[str]:
+    """List the files that say what is wanted, in the order in which pip-compile takes them."""
+    found = []
+    if is_distribution(application):
+        modern = (application / "pyproject.toml").is_file()
+        found.append("pyproject.toml" if modern else "setup.py")
+    if (application / "requirements.in").is_file():
+        found.append("requirements.in")
+    elif lock_path(application).name == "requirements.lock":
+        found.append("requirements.txt")
+    return found
+
+
+if __name__ == "__main__":
+    print(interpreter())

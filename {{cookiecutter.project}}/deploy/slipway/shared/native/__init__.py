@@ -1,0 +1,1 @@
+"""C libraries: the catalogue, and what failed builds say about them."""

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Turn the names of native dependencies into Debian packages, by the catalogue native.ini.
+
+    native.py build NAME…    the packages to build with (headers)
+    native.py run NAME…      the packages to run with (shared libraries), as apt.sh takes them
+
+A name is what anybody calls it: openssl, libssl-dev, libpq, pg_config, libxml/parser.h, psycopg2.
+`apt:PACKAGE` is a Debian package itself: it is built with, and of headers and tools the libraries
+are run with, of any other package itself. `build:PACKAGE` is built with and nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import functools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
+APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
+
+# The fields of a library that name it, and those whose names are spelled in many ways.
+KINDS = ("headers", "modules", "programs", "libraries", "pypi", "loads")
+SPELLED = ("names", "packages", "modules", "libraries", "programs")
+# What packages are called beside what they are of.
+ADDED = (
+    "dev|devel|headers?|static|libs?|shared|bin|data|tools?|utils?|common|core|client|runtime|all"
+    "|loader|compat|[cg]xx|cpp|c\\+\\+|c|compiler|ocr|openssl|gnutls|nss|base|free|src|default|soft|x11"
+    "|modules?|community|connector|server|sys|ng|glx|dri|threaded"
+)
+
+Words = tuple[str, ...]
+
+# What people ask for and no word of NATIVE brings, and what to do about it.
+NOT_A_WORD = {
+    **dict.fromkeys(
+        ("gcc", "cc", "make", "pkg-config", "pkgconf", "build-essential"),
+        "the builder has it in any case: leave it out",
+    ),
+    **dict.fromkeys(
+        ("oracle", "instantclient", "oracle-instantclient"),
+        "it is not in Debian; the PyPI package oracledb needs no library",
+    ),
+    **dict.fromkeys(
+        ("cuda", "cudnn", "nvidia"), "it is not in Debian's main: start from NVIDIA's BASE_IMAGE"
+    ),
+    "rocm": "it is not in Debian's main as a whole: start from AMD's BASE_IMAGE",
+    **dict.fromkeys(("mkl", "intel-mkl"), "it is not in Debian's main: blas does the same"),
+    **dict.fromkeys(("db2", "ibm_db"), "it is not in Debian; the wheel of ibm-db brings it along"),
+    **dict.fromkeys(("tkinter", "python3-tk"), "it is apt:python3-tk"),
+    "opencv": "the wheel of opencv-python-headless brings it along; Debian's is apt:libopencv-dev",
+    "grpc": "the wheel of grpcio brings it along; Debian's is apt:libgrpc++-dev",
+}
+
+
+class UnknownName(Exception):
+    """A name that the catalogue does not have; the message gives the nearest ones."""
+
+
+@dataclass
+class Library:
+    """One section of the catalogue; native.ini says what its fields are."""
+
+    name: str
+    aliases: Words = ()
+    build: Words = ()
+    run: Words = ()
+    headers: Words = ()
+    modules: Words = ()
+    programs: Words = ()
+    libraries: Words = ()
+    pypi: Words = ()
+    loads: Words = ()
+
+    def names(self) -> Iterator[str]:
+        """Give what it is called by name."""
+        yield self.name
+        yield from self.aliases
+
+    def packages(self) -> Iterator[str]:
+        """Give its Debian packages, alternatives apart."""
+        for each in (*self.build, *self.run):
+            yield from each.split("|")
+
+
+@dataclass
+class Catalogue:
+    """The libraries, and every way to name one."""
+
+    libraries: list[Library] = field(default_factory=list)
+    _index: dict[str, dict[str, Library]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index them; of two that share something the first one has it.
+
+        A package is of the library that names it first: others only need it too.
+        """
+        for kind in ("names", "packages", *KINDS):
+            self._index[kind] = {}
+        for library in self.libraries:
+            for package in (each for role in (library.build, library.run) for each in role[:1]):
+                for name in package.split("|"):
+                    self._index["packages"].setdefault(name, library)
+        for library in self.libraries:
+            for kind, index in self._index.items():
+                value = getattr(library, kind)
+                for name in value() if callable(value) else value:
+                    index.setdefault(name.lower(), library)
+
+    @functools.cached_property
+    def _plain(self) -> dict[str, Library]:
+        # half of what reading it all takes, and seldom asked for
+        found: dict[str, Library] = {}
+        for kind in SPELLED:
+            for name, library in self._index[kind].items():
+                found.setdefault(plainly(name), library)
+        return found
+
+    def by(self, kind: str, name: str) -> Library | None:
+        """Give the library that has this module, program, library, or PyPI package."""
+        return self._index[kind].get(name.lower())
+
+    def by_header(self, path: str) -> Library | None:
+        """Give the library whose header an #include names."""
+        exact = self.by("headers", path)
+        if exact:
+            return exact
+        for pattern, library in self._index["headers"].items():
+            glob = f"{pattern}*" if pattern.endswith("/") else pattern
+            if "*" in glob and fnmatch.fnmatchcase(path.lower(), glob):
+                return library
+        return None
+
+    def by_file(self, name: str) -> Library | None:
+        """Give the library that a shared library's file name belongs to, as in `libpq.so.5`."""
+        return self.by("libraries", stem_of(name))
+
+    def find(self, word: str) -> Library | None:
+        """Give the library that a word means, however it names it."""
+        word = word.strip().lower()
+        for kind in ("names", "packages", "modules", "programs", "pypi", "loads"):
+            if found := self.by(kind, word):
+                return found
+        if word.startswith("-l"):
+            return self.by("libraries", word[2:])
+        found = self.by_header(word) or self.by_file(word) or self.by("libraries", word)
+        if found:
+            return found
+        for form in plainer(word):
+            for kind in SPELLED:
+                if found := self.by(kind, form):
+                    return found
+        return self._plain.get(plainly(word))
+
+    def nearest(self, word: str) -> list[str]:
+        """Give the names that are spelled most like a word, by what remains of both."""
+        plain = self._plain
+        names = self._index["names"]
+        near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
+        found = [names[each] for each in near]
+        near = difflib.get_close_matches(plainly(word), plain, n=6, cutoff=0.6)
+        found += [plain[each] for each in near]
+        return list(dict.fromkeys(each.name for each in found))[:3]
+
+
+def stem_of(name: str) -> str:
+    """Give what a linker calls a shared library by: `pq` for `libpq.so.5` or `libpq-1a2b3c.so`."""
+    stem = re.sub(r"\.(so|a)(\.[0-9.]+)?$", "", name.rpartition("/")[2])
+    stem = re.sub(r"^lib", "", stem)
+    return re.sub(r"-[0-9a-f]{8}$", "", stem)  # auditwheel's copies
+
+
+def plainer(word: str) -> Iterator[str]:
+    """Give a name with less and less of what distributions add to it, each as it comes.
+
+    `libfoo4-dev`, `foo-devel`, `foo-libs`, `foo@4`, `libfoo.so.4` and `foo:amd64` come to `foo`.
+    """
+    name = re.sub(r"^.*/|::.*$|:(amd64|arm64|any)$|(?<=.)@.*$", "", word.lower())
+    name = name.replace("_", "-")
+    yield name
+    while True:
+        shorter = re.sub(rf"(?<=.)-({ADDED})$", "", name)
+        if shorter == name:
+            shorter = re.sub(r"(?<=..)(t64|v5|\+\+|[-.]?[0-9][-.0-9]*[a-z]?)$", "", name)
+        if shorter == name:
+            shorter = re.sub(r"^(xorg|mesa|gcc|gnu|llvm|dh|mit|mod)-", "", name)
+        if shorter == name:
+            break
+        name = shorter
+        yield name
+        yield name[3:] if re.match("lib.", name) else f"lib{name}"
+
+
+def plainly(name: str) -> str:
+    """Give what remains of a name: `pq` for `libpq-dev` and `libpq5`."""
+    *_, name = plainer(name)
+    return re.sub(r"^lib(?=..)", "", name).replace("-", "")
+
+
+def read(text: str) -> Catalogue:
+    """Read a catalogue's text, at a tenth of what ConfigParser takes."""
+    libraries = []
+    for line in text.splitlines():
+        if line.startswith("["):
+            libraries.append(Library(line.strip("[] ")))
+        elif line.strip() and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            words = re.sub(r"\s*\|\s*", "|", value).split()
+            setattr(libraries[-1], name.strip(), tuple(words))
+    return Catalogue(libraries)
+
+
+@functools.cache
+def catalogue(path: Path = CATALOGUE) -> Catalogue:
+    """Read the catalogue beside this file."""
+    return read(path.read_text(encoding="utf-8"))
+
+
+def check(word: str, known: Catalogue) -> Library | None:
+    """Give the library that a word of NATIVE means, or None for a Debian package.
+
+    UnknownName says which word is not known, and the nearest names.
+    """
+    if APT_NAME.fullmatch(word):
+        return None
+    if word.lower() in NOT_A_WORD:
+        raise UnknownName(
+            f"NATIVE in deploy/settings.mk names {word!r}: {NOT_A_WORD[word.lower()]}"
+        )
+    library = known.find(word)
+    if library is None:
+        near = known.nearest(word)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/native.ini."
+        raise UnknownName(
+            f"NATIVE in deploy/settings.mk names {word!r}, which is not in the catalogue: {hint}"
+            " A Debian package is named as apt:PACKAGE"
+        )
+    return library
+
+
+def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[str]:
+    """Give the packages for a role (`build` or `run`), as apt.sh takes them.
+
+    UnknownName says which name is not known, and the nearest ones.
+    """
+    found: list[str] = []
+    for word in wanted:
+        library = check(word, catalogue(path))
+        if library is None:
+            kind, _, package = word.partition(":")
+            if role == "build":
+                found.append(package)
+            elif kind == "apt":
+                found.append(f"for:{package}")
+        elif role == "build":
+            found += library.build
+        else:
+            # a release that nobody knew of has other names
+            fallback = "".join(f"|for:{each}" for each in library.build[:1] if "|" not in each)
+            found += [each + fallback if "|" in each else each for each in library.run]
+            if library.libraries and not library.run and library.build[0].endswith("-dev"):
+                found += [f"for:{each}" for each in library.build]
+    return list(dict.fromkeys(found))
+
+
+def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Give the words that mean nothing which is wanted already, each thing once."""
+    known = catalogue()
+
+    def meaning(word: str) -> str:
+        library = None if APT_NAME.fullmatch(word) else known.find(word)
+        return library.name if library else word
+
+    there = {meaning(word) for word in wanted}
+    return list({meaning(word): word for word in words if meaning(word) not in there}.values())
+
+
+def main(arguments: list[str]) -> int:
+    """Print the packages on one line; gives the exit status."""
+    role, *wanted = arguments
+    try:
+        print(*packages(wanted, role))
+    except UnknownName as problem:
+        print(f"native.py: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
