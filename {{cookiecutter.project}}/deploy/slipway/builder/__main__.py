@@ -304,9 +304,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
         default="wheels",
         choices=("wheels", "fetch", "lock", "upgrade"),
     )
-    parser.add_argument(
-        "--events", action="store_true", help="write JSON lines to standard output"
-    )
+    parser.add_argument("--events", action="store_true", help="write JSON lines to standard output")
     parser.add_argument("--application", type=Path, default=Path("/application"))
     parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
     parser.add_argument(

@@ -1,7 +1,7 @@
 """Put the pushed image on servers, by its digest, through a tunnel to the registry on this machine.
 
-One ssh connection does all of it for a server: the survey of what is there, the plan and its checks,
-the pull, and the server's part, which finishes by itself whatever happens to this machine.
+One ssh connection does all of it for a server: the survey of what is there, the plan and its
+checks, the pull, and the server's part, which finishes by itself whatever happens to this machine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from slipway.laptop.console import Failed
 from slipway.laptop.deploy import (
     docker_commands,
     docker_load,
-    plan as plans,
     status_report,
     tunnel,
+)
+from slipway.laptop.deploy import (
+    plan as plans,
 )
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
@@ -135,7 +137,9 @@ def recovered(settings: dict[str, str], connection: Connection) -> tuple[Outcome
     return outcome, runs.label("release") if runs and runs.is_healthy else ""
 
 
-def command_lines(settings: dict[str, str], host: str, facts: Facts, steps: list[Step]) -> list[str]:
+def command_lines(
+    settings: dict[str, str], host: str, facts: Facts, steps: list[Step]
+) -> list[str]:
     """Return steps on a server as lines for a shell on this machine."""
     ssh = shlex.split(settings["SSH"])
     lines = []

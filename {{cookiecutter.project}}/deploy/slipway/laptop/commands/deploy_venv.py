@@ -1,4 +1,4 @@
-"""Put the wheels that the builder made on servers without Docker, in a virtualenv that systemd runs.
+"""Put the wheels on servers without Docker, in a virtualenv that systemd runs.
 
 The wheels that a server does not have go over the one ssh connection, and with them the bundle that
 installs them. There server/systemd/deploy.py installs them without a package index.
@@ -49,7 +49,7 @@ exit "$status"
 
 
 def send(connection: Connection, plan: Plan) -> None:
-    """Send the files that the server does not have; raise ConnectionFailed if one did not arrive."""
+    """Send the files that the server does not have; raise ConnectionFailed if that fails."""
     if not plan.bytes_sent:
         return
     report(plan.host, f"sends {plan.sends}")
@@ -78,7 +78,9 @@ def perform(
         **more,
     }
     if not variables["KIT"]:
-        raise ConnectionFailed(f"{connection.host}: nothing was deployed here. Run make deploy-venv.")
+        raise ConnectionFailed(
+            f"{connection.host}: nothing was deployed here. Run make deploy-venv."
+        )
     text = remote_job.for_systemd(job, variables, manifest)
     return remote_job.perform(connection, text, has_gzip=facts.has_gzip)
 

@@ -15,7 +15,7 @@ from slipway.laptop.deploy.survey import Container, Facts
 
 
 class Step(NamedTuple):
-    """Something that happens on a server: docker's words, or another command as a shell reads it."""
+    """A step on a server: the words after `docker`, or another command as a shell reads it."""
 
     words: tuple[str, ...] = ()
     other: str = ""
@@ -49,9 +49,7 @@ class Script:
         self.project = project
         self.steps: list[Step] = []
         self.there = {
-            each.name: _known(each)
-            for each in facts.containers
-            if each.label("project") == project
+            each.name: _known(each) for each in facts.containers if each.label("project") == project
         }
 
     def docker(self, *words: str, note: str = "") -> None:
@@ -206,9 +204,7 @@ class Script:
         self.steps.append(Step(note=note))
 
 
-def deploy(
-    plan: Plan, reference: str, *, by: str, at: str, steady: int, keep: int
-) -> list[Step]:
+def deploy(plan: Plan, reference: str, *, by: str, at: str, steady: int, keep: int) -> list[Step]:
     """Return the steps of a deploy of an image that the server has by a reference."""
     wanted, script = plan.wanted, Script(plan.facts, plan.wanted.project)
     project, options = wanted.project, shlex.split(wanted.options)

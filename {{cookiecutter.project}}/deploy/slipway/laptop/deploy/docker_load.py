@@ -1,4 +1,4 @@
-"""The way of an image to a rootless Docker, which does not see the server's 127.0.0.1: `docker load`.
+"""The way of an image to a rootless Docker: `docker load`.
 
 A rootless Docker has a network of its own, so that it cannot use the tunnel. The image comes from
 this machine's registry, without the first layers that the server already has. Docker accepts only
@@ -24,7 +24,9 @@ def fetch(connection: Connection, plan: Plan, registry_port: int) -> str:
     name = f"{wanted.project}-run:{wanted.release}"
     found = registry.manifest(registry_port, wanted.repository, wanted.digest)
     if found is None:
-        raise ConnectionFailed(f"{plan.host}: the registry on this machine has lost the image. Run make push.")
+        raise ConnectionFailed(
+            f"{plan.host}: the registry on this machine has lost the image. Run make push."
+        )
     command = f"{plan.facts.docker} load --quiet >&2 && {plan.facts.docker} image inspect {name}"
     # An engine with another image store needs all layers.
     for first in dict.fromkeys((plan.layers_there, 0)):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from slipway.laptop.build.record import State
+from slipway.laptop.build.record import Record
 from slipway.laptop.deploy.survey import Container, Facts
-from slipway.laptop.docker import engine, registry
-from slipway.laptop.docker import run_options
+from slipway.laptop.docker import engine, registry, run_options
 from slipway.laptop.servers.ssh import ConnectionFailed
 from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
 from slipway.laptop.settings import run_env
@@ -46,13 +45,13 @@ class Wanted:
 
     @property
     def release(self) -> str:
-        """Return the release's name: the beginnings of the image's digest and of the options' checksum."""
+        """The release's name: the beginnings of the image's digest and of the options' checksum."""
         return f"{self.digest[len('sha256:') :][:12]}-{self.options_sum[:4]}"
 
 
 def wanted(settings: dict[str, str]) -> Wanted:
     """Return the release that was pushed; raise NotReady if the registry does not have it."""
-    record = State().steps.get("push", {})
+    record = Record.load().steps.get("push", {})
     digest = record.get("digest", "")
     if not digest:
         raise NotReady("no image has been pushed yet. Run make push.")
@@ -121,7 +120,7 @@ class Plan:
 
     @property
     def early(self) -> str:
-        """The option that makes Docker check a starting release more often; empty if it has none."""
+        """The option that makes Docker check a starting release more often, if it has one."""
         # https://docs.docker.com/reference/api/engine/version-history/, of 1.44
         if self.facts.api < (1, 44) or "--no-healthcheck" in shlex.split(self.wanted.options):
             return ""

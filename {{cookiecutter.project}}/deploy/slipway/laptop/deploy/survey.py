@@ -1,4 +1,4 @@
-"""What a server with Docker has: its engine, the releases of a project, and what else a deploy needs.
+"""What a server with Docker has: its engine, the releases of a project, ports, disk space.
 
 server/docker/survey.sh finds out all of it at once.
 """

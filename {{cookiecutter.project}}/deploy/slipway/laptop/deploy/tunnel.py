@@ -28,7 +28,7 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
 
 
 def prove(connection: Connection, port: int, name: str, digest: str) -> None:
-    """Raise ConnectionFailed if this machine's registry is not at the server's end of the tunnel."""
+    """Raise ConnectionFailed unless the tunnel leads to this machine's registry."""
     request = (
         f"HEAD /v2/{name}/manifests/{digest} HTTP/1.0\r\n"
         f"Host: 127.0.0.1\r\nAccept: {registry.ACCEPT}\r\n\r\n"

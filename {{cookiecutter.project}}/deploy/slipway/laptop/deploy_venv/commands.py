@@ -109,9 +109,7 @@ def deploy(settings: Mapping[str, str], plan: Plan) -> list[str]:
     return lines.lines
 
 
-def _install(
-    lines: Lines, plan: Plan, bundle: str, part: str, command: Sequence[str]
-) -> None:
+def _install(lines: Lines, plan: Plan, bundle: str, part: str, command: Sequence[str]) -> None:
     place, wanted = plan.facts.place, plan.wanted
     folder = f"{place}/releases/{wanted.release}"
     wheels = f"{folder}/.wheels/{part}"
@@ -138,7 +136,9 @@ def rollback(settings: Mapping[str, str], host: str, facts: Facts) -> list[str]:
         lines.note(f"nothing to do: {facts.current} runs")
         return lines.lines
     kept = [each for each in facts.releases if each != facts.current]
-    found = [each for each in kept if (each.startswith(wanted) if wanted else each == facts.previous)]
+    found = [
+        each for each in kept if (each.startswith(wanted) if wanted else each == facts.previous)
+    ]
     if not found:
         lines.note(f"it fails: no {f'release {wanted}' if wanted else 'previous release'} is kept")
         return lines.lines

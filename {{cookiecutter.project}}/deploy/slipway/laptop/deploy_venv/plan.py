@@ -1,4 +1,4 @@
-"""What make deploy-venv would do on one server, and the problems that prevent it. Changes nothing."""
+"""What make deploy-venv would do on one server, and the problems that prevent it."""
 
 from __future__ import annotations
 

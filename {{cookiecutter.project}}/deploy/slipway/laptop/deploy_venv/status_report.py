@@ -39,7 +39,9 @@ def problem(facts: Facts, project: str) -> str:
     if facts.lock_is_alive:
         return f"a deploy is running: {describe_lock(facts.lock)}"
     if facts.is_trying or facts.lock:
-        return "a deploy was cut off. Run make deploy-venv or make rollback-venv, which recover first."
+        return (
+            "a deploy was cut off. Run make deploy-venv or make rollback-venv, which recover first."
+        )
     if not facts.current:
         return f"no release of {project} runs here. Run make deploy-venv."
     if not facts.is_active:
@@ -49,7 +51,9 @@ def problem(facts: Facts, project: str) -> str:
             " make rollback-venv."
         )
     if facts.health.startswith("unhealthy"):
-        return f"the release is {facts.health}. Run make logs-venv to see why, or make rollback-venv."
+        return (
+            f"the release is {facts.health}. Run make logs-venv to see why, or make rollback-venv."
+        )
     return ""
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# A unit with another first line is managed by the user: it is restarted, and never written. The line
-# must stay as it is, because it is in the units of earlier deploys.
+# A unit with another first line is managed by the user: it is restarted, and never written. The
+# line must stay as it is, because it is in the units of earlier deploys.
 MARK = "# Written by make deploy-venv. Without this line it is yours, and is only restarted."
 
 # What UNHARDEN can turn off, and the lines that are left out then; see docker/run_options.py.
@@ -111,7 +111,8 @@ def environment_problem(values: Mapping[str, bytes]) -> str:
     for name, value in values.items():
         if not name.replace("_", "a").isalnum():
             return (
-                f"deploy/run.env: systemd does not accept the name {name}. Use letters, digits and _."
+                f"deploy/run.env: systemd does not accept the name {name}."
+                " Use letters, digits and _."
             )
         if any((byte < ord(" ") and byte != ord("\t")) or byte == 0x7F for byte in value):
             return (

@@ -68,7 +68,7 @@ def find_out(
     ask: Callable[[Connection], tuple[Outcome, str]],
     kind: str = "",
 ) -> int:
-    """Reconnect to a server, find out how the deploy ended, and let the server recover if necessary.
+    """Reconnect to a server, find out how the deploy ended, and recover if necessary.
 
     ask returns the outcome of the recovery, and the healthy release that runs, if there is one. A
     kind of deploy has its own make targets.

@@ -66,7 +66,7 @@ cat >"$folder/server.$$" <<'END OF SERVER'
 END OF SERVER
 mv -f "$folder/server.$$" "$folder/{name}"
 """
-USE_SCRIPT = 'entry=$folder/{name}\n'
+USE_SCRIPT = "entry=$folder/{name}\n"
 
 # A server without Docker unpacks the bundle, and keeps the manifest, which has the secrets of the
 # environment, where no process list shows it and nobody else may read it.
@@ -158,9 +158,7 @@ def _begin(job: str, variables: Mapping[str, str], secrets: Mapping[str, str]) -
     return f"{exported(own)}{assignments({'command': command, **secrets})}{BEGIN}"
 
 
-def for_docker(
-    job: str, variables: Mapping[str, str], environment: str, *, is_kept: bool
-) -> str:
+def for_docker(job: str, variables: Mapping[str, str], environment: str, *, is_kept: bool) -> str:
     """Return the script that does a job on a server with Docker.
 
     The server's own part is left out if the server has kept it.

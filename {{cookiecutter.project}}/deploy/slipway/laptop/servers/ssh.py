@@ -63,9 +63,9 @@ SSH_ADVICE = (
 )
 
 
-# What the connection itself runs on the server. It ends when this process ends. When this process is
-# silent, it ends sshd's process with all tunnels, which would otherwise wait for a vanished laptop
-# for hours. (A login script may have printed a line without an end, or have read from the input.)
+# What the connection itself runs on the server. It ends when this process ends. When this process
+# is silent, it ends sshd's process with all tunnels, which would otherwise wait for a vanished
+# laptop for hours. (A login script may have printed a line without an end, or have read from the input.)
 KEEP = (
     "exec sh -c 'read -r first; echo; echo ready $first;"
     " command -v timeout >/dev/null || exec cat >/dev/null;"
@@ -151,8 +151,8 @@ class Connection:
             )
         if answer != b"ready first":
             raise ConnectionFailed(
-                f"{self.host}: a login script of this account, such as ~/.bashrc, reads the input of"
-                " commands. Change the script so that it does this only in a terminal."
+                f"{self.host}: a login script of this account, such as ~/.bashrc, reads the input"
+                " of commands. Change the script so that it does this only in a terminal."
             )
 
     def _beat(self) -> None:
@@ -203,7 +203,7 @@ class Connection:
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self.master and self.master.wait(timeout=1) is not None:
                 raise ConnectionFailed(
-                    f"{self.host}: the connection was lost. Nothing was changed. Run the command again."
+                    f"{self.host}: the connection was lost. Nothing was changed. Run it again."
                 )
 
     def address(self) -> str:
@@ -313,9 +313,7 @@ class Connection:
             return Finished(process.wait(), outcomes[0] if outcomes else "")
 
 
-def _show(
-    source: IO[bytes], target: TextIO, prefix: str, shown: Callable[[bytes], bytes]
-) -> None:
+def _show(source: IO[bytes], target: TextIO, prefix: str, shown: Callable[[bytes], bytes]) -> None:
     for line in map(shown, source):
         if line:
             # In one piece, because other servers' output may come at the same time.

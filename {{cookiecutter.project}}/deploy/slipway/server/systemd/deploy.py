@@ -9,7 +9,7 @@ deploy.sh starts it while it holds the lock, with these folders and the names in
     PLACE/releases/RELEASE    a virtualenv; it is complete if it has a release.json
     PLACE/current             a link to the release that runs
     PLACE/previous            a link to the release that ran before
-    PLACE/trying              exists until the current release is proven; names the release before it
+    PLACE/trying              names the release before, until the current one is proven
 
 So the next process sees what a killed deploy has left, and recovers.
 """

@@ -1,4 +1,4 @@
-"""A service's unit on a server, by systemctl; and files that are written completely or not at all."""
+"""A service's unit on a server, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
