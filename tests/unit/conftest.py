@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 import shutil
 import socket
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slipway.laptop.servers.ssh import connected
 from slipway.laptop.settings import rules
 
 from tests.conftest import ROOT, Project
@@ -122,7 +122,7 @@ def here(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     ssh = program("ssh", f'printf "Dear me: "; exec {sys.executable} {tmp_path}/ssh.py "$@"')
     monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with importlib.import_module("ssh").connected(str(ssh), "server") as connection:
+    with connected(str(ssh), "server") as connection:
         connection.ssh[0] = str(program("quiet", f'exec {sys.executable} {tmp_path}/ssh.py "$@"'))
         yield connection
 

@@ -65,7 +65,7 @@ SSH_ADVICE = (
 
 # What the connection itself runs on the server. It ends when this process ends. When this process
 # is silent, it ends sshd's process with all tunnels, which would otherwise wait for a vanished
-# laptop for hours. (A login script may have printed a line without an end, or have read from the input.)
+# laptop for hours. (A login script may have printed a line without an end, or have read the input.)
 KEEP = (
     "exec sh -c 'read -r first; echo; echo ready $first;"
     " command -v timeout >/dev/null || exec cat >/dev/null;"
