@@ -83,7 +83,9 @@ def test_there_is_nothing_to_do_when_the_release_is_healthy(
         ("1.45", "--init --no-healthcheck", False),
     ],
 )
-def test_a_starting_release_is_checked_often_where_docker_can(api: str, options: str, early: bool) -> None:
+def test_a_starting_release_is_checked_often_where_docker_can(
+    api: str, options: str, early: bool
+) -> None:
     """An older docker would refuse the option, and so would one without health checks."""
     facts = surveyed("docker docker", f"engine 26.1 amd64 {api}")
     found = plan.Plan("server", dataclasses.replace(WANTED, options=options), facts).early

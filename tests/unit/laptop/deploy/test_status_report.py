@@ -19,7 +19,10 @@ from tests.unit.laptop.deploy.test_survey import surveyed
         ([said(health="unhealthy")], "the release is unhealthy. Run make logs to see why"),
         ([said(policy="no")], "the release would not start after a reboot. Run make deploy"),
         ([said(labels={})], "the container shop here is not managed by slipway"),
-        ([said(), said(name="/shop-next")], "a deploy was cut off. Run make deploy or make rollback"),
+        (
+            [said(), said(name="/shop-next")],
+            "a deploy was cut off. Run make deploy or make rollback",
+        ),
         ([said(), "lock dead 1 2 3"], "a deploy was cut off"),
         ([said(), "lock alive 1 2 3 ann now x"], "a deploy is running: ann, since now, for x"),
     ],

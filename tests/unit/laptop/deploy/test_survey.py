@@ -70,7 +70,10 @@ def test_docker_is_used_directly_or_by_sudo(
             " docker daemon running?' >&2; exit 1",
             "its Docker engine is stopped. Run: sudo systemctl start docker",
         ),
-        ("echo podman version 5.4", "its docker is podman, which starts no container after a reboot"),
+        (
+            "echo podman version 5.4",
+            "its docker is podman, which starts no container after a reboot",
+        ),
     ],
 )
 def test_each_reason_for_a_docker_that_does_not_work_has_its_advice(

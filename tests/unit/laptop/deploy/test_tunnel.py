@@ -29,7 +29,9 @@ def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
         (serve(Registry), "x"),
         (closed_port(), "shop-run"),
     ):
-        with pytest.raises(ssh.ConnectionFailed, match="cannot reach the registry through the tunnel"):
+        with pytest.raises(
+            ssh.ConnectionFailed, match="cannot reach the registry through the tunnel"
+        ):
             tunnel.prove(here, port, name, DIGEST)
 
 
