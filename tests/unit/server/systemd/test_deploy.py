@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from typing import Any
 
 import pytest
 from slipway.laptop.commands import deploy_venv
-from slipway.laptop.deploy_venv import bundle
+from slipway.laptop.deploy_venv import bundle, commands, survey
 from slipway.laptop.servers import remote_job
+from slipway.laptop.settings import load as settings
 from slipway.server.systemd import deploy as service
 
-from tests.unit.conftest import Program
+from tests.unit.conftest import SETTINGS, Program
 
 # It runs the current release; a release named `bad` ends at once.
 SYSTEMCTL = """\
@@ -218,6 +220,35 @@ def test_a_port_that_everybody_can_reach_is_a_problem() -> None:
         here.bind(("127.0.0.1", 0))
         here.listen()
         assert service.exposed(here.getsockname()[1], "127.0.0.1") == ""
+
+
+def systemctl_calls() -> list[str]:
+    """Return the recorded systemctl commands that change something, and forget them."""
+    path = Path(os.environ["NOTES"], "calls")
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [line for line in lines if not line.startswith("show")]
+
+
+@pytest.mark.parametrize("unit", ["slipway", "user"])
+def test_a_dry_run_shows_the_systemctl_commands_of_a_switch(server: Any, unit: str) -> None:
+    """They are those that the server runs, in the same order."""
+    if unit == "user":
+        path = server.place.parent / "units/shop.service"
+        path.write_text("[Service]\n")
+        Path(os.environ["NOTES"], "path").write_text(str(path))
+    server.switch(keep(server, "one"))
+    keep(server, "two")
+    systemctl_calls()
+    facts = survey.Facts(place=str(server.place), is_root=True, account="root", unit=unit)
+    facts.current, facts.previous = "one", ""
+    facts.releases = {each: {"release": each} for each in ("two", "one")}
+    found = {**settings.resolve(SETTINGS, {}), "RELEASE": "two"}
+    shown = [shlex.split(line) for line in commands.rollback(found, "server", facts)]
+    dry = [words[-1] for words in shown if words[:2] == ["ssh", "server"]]
+    server.switch("two")
+    begin = "systemctl "
+    assert [line[len(begin) :] for line in dry if line.startswith(begin)] == systemctl_calls()
 
 
 def receive(place: Path, files: dict[str, bytes], cut: int | None = None) -> int:
