@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from slipway.laptop.deploy import survey as server
-from slipway.laptop.servers import ssh
-from slipway.laptop.servers import remote_job
+from slipway.laptop.servers import remote_job, ssh
 from slipway.laptop.servers import survey as basic
 
 from tests.unit.conftest import Program

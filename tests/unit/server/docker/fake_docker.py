@@ -1,4 +1,4 @@
-"""A docker without an engine: keeps containers in a file, and records the commands that change them.
+"""A docker without an engine: keeps containers in a file, and records what changes them.
 
 `fake_docker.py FOLDER WORDS…`. It evaluates the few templates that the server's script uses.
 """
@@ -31,14 +31,14 @@ def rendered(template: str, name: str, each: dict[str, Any]) -> str:
         return f"/{name} image-of-{labels['release']} {labels['options']}"
     for key, value in labels.items():
         if f"slipway.{key}" in template:
-            return value
+            return str(value)
     values = {
         "{{.Name}}": f"/{name}",
         "{{.Id}}": name,
         "{{.State.Running}}": str(each["running"]).lower(),
         "{{.HostConfig.RestartPolicy.Name}}": each["policy"],
     }
-    return values.get(template, "")
+    return str(values.get(template, ""))
 
 
 def create(containers: Containers, words: list[str]) -> None:
