@@ -31,7 +31,7 @@ REQUIREMENTS = SLIPWAY / "builder" / "requirements.txt"
 # Python imports from the folders that a .pth file names.
 POINT_TO = (
     "import pathlib, sys, sysconfig;"
-    " pathlib.Path(sysconfig.get_path('purelib'), 'slipway.pth').write_text(sys.argv[1] + '\\n')"
+    " pathlib.Path(sysconfig.get_path('purelib'), 'slipway.pth').write_text(sys.argv[1])"
 )
 
 
