@@ -111,7 +111,7 @@ def test_run_env_is_passed_on_as_a_file(machine: Machine) -> None:
 def test_a_mistake_in_run_env_is_reported_before_anything_is_stopped(machine: Machine) -> None:
     """What runs goes on running."""
     machine.environment_file.write_text("export SECRET=abc\n")
-    with pytest.raises(console.Failed, match="deploy/run.env, line 1: write NAME=value"):
+    with pytest.raises(console.Failed, match=r"deploy/run\.env, line 1: write NAME=value"):
         machine.run()
     assert machine.asked == []
 
