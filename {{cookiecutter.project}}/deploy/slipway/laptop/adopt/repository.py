@@ -57,8 +57,8 @@ class Repository:
         """Read pyproject.toml and setup.cfg."""
         self.folder = folder
         self.notes: list[str] = []
-        self.pyproject: Mapping[str, Any] = self._parsed("pyproject.toml", toml.loads, "TOML") or {}
-        self.setup = self._parsed("setup.cfg", setup_cfg.parse, "INI") or {}
+        self.pyproject: Mapping[str, Any] = self._parsed("pyproject.toml", toml.loads) or {}
+        self.setup = self._parsed("setup.cfg", setup_cfg.parse) or {}
         self.docker = next((each for each in DOCKERFILES if (folder / each).is_file()), "")
 
     def text(self, name: str) -> str:
@@ -74,11 +74,11 @@ class Repository:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _parsed(self, name: str, parse: Callable[[str], T], form: str) -> T | None:
+    def _parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
         try:
             return parse(self.text(name))
         except ValueError as problem:
-            self._note(f"{name} is ignored, since it is not {form}: {problem}")
+            self._note(f"{name} is ignored: {problem}")
             return None
 
     def _stated(self, *keys: str) -> Any:
