@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from slipway.laptop import console
+from slipway.laptop.build import pipeline
 from slipway.laptop.commands import run as command
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import run_env
@@ -46,7 +47,7 @@ class Machine:
         self.docker()
         patch.setattr(run_env, "PATH", self.environment_file)
         patch.setattr(
-            command.pipeline,
+            pipeline,
             "make",
             lambda _, goals, quiet=False: self.built.append((list(goals), quiet)),
         )

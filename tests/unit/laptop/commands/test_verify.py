@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from slipway.laptop import console
+from slipway.laptop.build import pipeline
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings
@@ -359,7 +360,7 @@ class Verification:
         images.image("second", "sha256:1", same="x")
         patch.setattr(verify, "ROOT", self.project)
         patch.setattr(verify, "DEPLOY", self.project / "deploy")
-        patch.setattr(verify.pipeline, "make", lambda _, goals: self.built.append(goals))
+        patch.setattr(pipeline, "make", lambda _, goals: self.built.append(goals))
 
     def run(self, **variables: str) -> int:
         """Run the command, with variables as on make's command line; return its exit status."""
@@ -452,7 +453,7 @@ def test_an_image_that_cannot_be_built_is_not_built_again(
     def make(*_: object) -> None:
         raise console.Failed("no base")
 
-    verification.patch.setattr(verify.pipeline, "make", make)
+    verification.patch.setattr(pipeline, "make", make)
     with pytest.raises(console.Failed, match="no base"):
         verification.run()
     assert capfd.readouterr().out == ""
