@@ -23,7 +23,7 @@ from bench import plot, report
 from bench.figures import rotated, summary
 from bench.machine import description
 from tests import harness
-from tests.blobs import ROOT, SOURCES, databases
+from tests.apps import ROOT, SOURCES, databases
 from tests.harness.console import say
 
 HERE = Path(__file__).parent

@@ -10,10 +10,10 @@ from pathlib import Path
 import blobfiles
 import pytest
 
-from tests import blobs, harness
-from tests.blobs import databases, kills
+from tests import apps, harness
+from tests.apps import databases, kills
 
-HERE = Path(blobs.__file__).parent
+HERE = Path(apps.__file__).parent
 # Each kind of database is killed so often here; `make kills` does it 100 times.
 KILLS = {"sqlite": 8, "postgresql": 4, "mysql": 4}
 # A file of so many MiB, and by how many MiB the memory's peak may grow meanwhile.
@@ -50,7 +50,8 @@ def run_inside(engine: harness.Engine, image: str, database: Database, *command:
         network, url = database.network, database.url_in_network
     return engine.run(
         *("docker", "run", "--rm", "--network", network, "--env", f"DATABASE_URL={url}"),
-        *("--volume", f"{blobs.SOURCES}:/sources:ro", "--volume", f"{HERE}:/blobs:ro"),
+        *("--volume", f"{apps.SOURCES}:/sources:ro", "--volume", f"{HERE}:/blobs:ro"),
+        *("--volume", f"{apps.SUITE.parent}:/suite:ro"),
         *(image, *command),
     )
 
@@ -60,7 +61,7 @@ def test_suite_passes(
     engine: harness.Engine, interpreters: str, database: Database, python: str
 ) -> None:
     """The suite that comes with a generated project, on each interpreter and database."""
-    run_inside(engine, interpreters, database, python, f"/sources/{blobs.SUITE.name}")
+    run_inside(engine, interpreters, database, python, f"/suite/{apps.SUITE.name}")
 
 
 @PYTHONS
