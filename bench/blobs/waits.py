@@ -17,7 +17,6 @@ import time
 from multiprocessing.synchronize import Event
 
 import blobfiles
-
 from tests.apps.memory import PIECE, stage
 
 PAUSE = 0.01  # seconds between two rows

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import blobfiles
-
 from tests.apps.memory import PIECE, forget_peak, peak, stage
 
 RANDOM = os.urandom(PIECE)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import blobfiles
-
 from tests import harness
 
 PASSWORD = "secret"

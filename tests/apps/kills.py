@@ -18,7 +18,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import blobfiles
-
 from tests import harness
 from tests.apps import SOURCES, databases
 from tests.apps.busy import Application

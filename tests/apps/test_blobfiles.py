@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import blobfiles
 import pytest
-from blobfiles import writer as writers
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,6 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+import blobfiles
+from blobfiles import writer as writers
 from tests import apps
 
 # Small chunks have all the edges that large ones have.

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import blobfiles
 import pytest
 
+import blobfiles
 from tests import apps, harness
 from tests.apps import databases, kills
 
