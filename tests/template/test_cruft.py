@@ -53,9 +53,12 @@ def test_cruft_creates_what_cookiecutter_does(
         assert made.read(name) == baked.read(name)
 
 
-def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path) -> None:
-    """`cruft check` and `cruft diff` have nothing to say of what was just created."""
-    assert cruft(tmp_path, "create", "--no-input", repository).returncode == 0
+@pytest.mark.parametrize("app", ["hello", "attachments", "existing"])
+def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path, app: str) -> None:
+    """`cruft check` and `cruft diff` report nothing about a project that was just created."""
+    answers = json.dumps({"app": app})
+    words = ("create", "--no-input", repository, "--extra-context", answers)
+    assert cruft(tmp_path, *words).returncode == 0
     assert cruft(tmp_path / "deployme", "check").returncode == 0
     assert "@@" not in cruft(tmp_path / "deployme", "diff").stdout
 
