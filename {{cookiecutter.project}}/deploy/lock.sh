@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # lock.sh [upgrade]: write the lock, pip-compile's output with hashes, made inside the builder so that
 # it is that interpreter's. The present pins are kept; `upgrade` moves them, and that of the base image.
+SETTINGS_BY="settings.py PYTHON"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 

@@ -10,7 +10,8 @@ including deploy.mk defines no variable in anybody's Makefile. Which value wins 
 4. the environment, for a name that settings.mk does not have and that is not in TYPED;
 5. the default below.
 
-Run as a program it prints `export NAME='value'` lines for the shell scripts to eval.
+Run as a program it prints `export NAME='value'` lines for the shell scripts to eval; its arguments
+are settings that must not be empty.
 """
 
 from __future__ import annotations
@@ -123,6 +124,11 @@ RULES = {
     "DOCKER": (r"[ !#-&(-\[\]-~]+", "the docker command, as in `docker` or `podman`"),
     "SSH": (r"[ -~]+", "the ssh command, as in `ssh` or `ssh -F file`"),
     "RUN_OPTIONS": (r"[^\x00-\x1f]*", "options of docker run, as `--network backend`"),
+}
+# What may be empty until `make adopt` or the owner sets it, and what to write.
+OPEN = {
+    "PYTHON": "pypy3 or python3",
+    "COMMAND": "the command that starts the application",
 }
 PORTS = ("PORT", "REGISTRY_PORT")
 SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
@@ -260,7 +266,9 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
         if name not in WORDS:  # a path in it may have two blanks in a row
             value = " ".join(value.split())
         values[name] = value = value.strip()
-        check(name, value, where)
+        is_open = name in OPEN and name in in_file and not in_file[name][0].strip()
+        if value or not is_open:
+            check(name, value, where)
     take_native(values, in_file, overrides)
     take_programs(values, environment, in_file, overrides)
     # What the application listens on is part of the image; `make run PORT=…` only publishes it
@@ -369,11 +377,23 @@ def check(name: str, value: str, where: str) -> None:
                 )
 
 
-def load() -> dict[str, str]:
-    """Read this project's settings, or end with one line that names what to change."""
+def require(settings: dict[str, str], *names: str) -> None:
+    """Raise SettingsError if a command needs a setting that nobody has set yet."""
+    for name in names:
+        if not settings[name]:
+            raise SettingsError(
+                f"{name} is not set: run make adopt, or set {name} := {OPEN[name]} in"
+                " deploy/settings.mk"
+            )
+
+
+def load(*needed: str) -> dict[str, str]:
+    """Read this project's settings, or exit with one line that names what to change."""
     path = DEPLOY / "settings.mk"
     try:
-        return resolve(path.read_text(encoding="utf-8-sig"), dict(os.environ))
+        settings = resolve(path.read_text(encoding="utf-8-sig"), dict(os.environ))
+        require(settings, *needed)
+        return settings
     except FileNotFoundError:
         die(f"there is no {path}: copy the whole deploy/ folder, settings.mk included")
     except UnicodeDecodeError:
@@ -403,4 +423,4 @@ def assignments(values: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    print(exports(load()))
+    print(exports(load(*sys.argv[1:])))

@@ -343,7 +343,8 @@ def do(job: str, step: str = "", *rest: str) -> None:
     elif job == "set":
         State(STATE).record(step, **dict(value.split("=", 1) for value in rest))
     else:
-        settings = settings_module.load()
+        needed = ["PYTHON", "COMMAND"] if {step, *rest} & {"image", "check"} else ["PYTHON"]
+        settings = settings_module.load(*(needed if job == "plan" else ()))
         steps = Steps(settings, State(STATE))
         if job == "plan":
             steps.state.steps.pop("started", None)  # of a build that was cut off

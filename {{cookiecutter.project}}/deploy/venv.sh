@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # venv.sh [serve]: the same pins with no Docker. This machine's interpreter builds a wheelhouse and
 # installs it into ./appenv with the index off; `serve` then runs the application from it.
+SETTINGS_BY="settings.py PYTHON"
+[ "${1:-venv}" = venv ] || SETTINGS_BY="$SETTINGS_BY COMMAND"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
