@@ -5,7 +5,7 @@
 PROJECT := {{ cookiecutter.project }}
 
 # The interpreter: pypy3 or python3.
-PYTHON := {{ cookiecutter.__python }}
+PYTHON :={{ (' ' + cookiecutter.__python).rstrip() }}
 
 # C libraries that the Python packages need, by any name; apt:PACKAGE; build:PACKAGE is not shipped.
 NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
@@ -14,7 +14,7 @@ NATIVE :={{ (' ' + cookiecutter.__native.strip()).rstrip() }}
 CHECK_IMAGE := yes
 
 # The console script that the container runs, and its arguments; or sh -c '…', with $$ for $.
-COMMAND := {{ cookiecutter.__command }}
+COMMAND :={{ (' ' + cookiecutter.__command).rstrip() }}
 
 # Files and folders that no wheel brings: app.py templates static. They are where it starts.
 FILES :=
