@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from testbed.console import HarnessError, say
-from tests.conftest import Baker, copy_template
+from testbed.projects import Baker, copy_template
 
 
 class Named(Protocol):

@@ -12,14 +12,13 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 import testbed
 from testbed import engine as engines
 from testbed import servers
+from testbed.projects import BIN, ROOT, without_make
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"
 LEASE = "demo"
 PROJECT = "slipway-demo"  # not a name that somebody's own project has
@@ -41,12 +40,6 @@ def shown(command: list[str], environment: dict[str, str], folder: Path) -> None
         raise testbed.HarnessError(f"demo: {command[0]} ended with status {status}; see above")
 
 
-def without_make(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what the make that started this hands down to a make of its own."""
-    handed = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")
-    return {name: value for name, value in environment.items() if name not in handed}
-
-
 def up(python: str) -> None:
     """Show the main job, ending with what the server answers."""
     engine = engines.up(LEASE)
@@ -66,7 +59,7 @@ def up(python: str) -> None:
     (FOLDER / "cookiecutter.yaml").write_text(
         f"cookiecutters_dir: {FOLDER}\nreplay_dir: {FOLDER}\n", encoding="utf-8"
     )
-    cookiecutter = str(Path(sys.executable).parent / "cookiecutter")
+    cookiecutter = str(BIN / "cookiecutter")
     answers = [f"project={PROJECT}", f"python={python}", "deploy_host=server"]
     environment = without_make(
         {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -51,6 +52,14 @@ def taken_ranges() -> list[IPv4Network]:
             if each["dst"] != "default"
         ]
     return [network for text in texts if (network := range_of(text))]
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def mtu() -> int:

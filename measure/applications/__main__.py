@@ -19,8 +19,8 @@ import testbed
 from measure.applications.applications import APPLICATIONS, PORT, Application
 from measure.applications.report import page
 from measure.table import Table, baker, for_interpreter
-from tests.conftest import ROOT, Project
-from tests.containers.conftest import free_port
+from testbed.network import free_port
+from testbed.projects import ROOT, Project
 
 OUTPUT = ROOT / "docs" / "apps.json"
 CACHE = "apps-table"

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-from tests.conftest import Project
+from testbed.projects import Project
 
 PORT = "8080"
 

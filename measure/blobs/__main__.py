@@ -23,8 +23,9 @@ import testbed
 from measure.peers import plot, report
 from measure.peers.figures import rotated, summary
 from measure.peers.machine import description
+from testbed import databases
 from testbed.console import say
-from tests.apps import ROOT, SOURCES, databases
+from testbed.projects import BLOBFILES, ROOT
 
 HERE = Path(__file__).parent
 DOCS = ROOT / "docs"
@@ -59,7 +60,7 @@ class Bench:
 
     def child(self, script: str, *words: object) -> dict[str, float]:
         """Run a script in a process of its own; gives what it prints."""
-        environment = {**os.environ, "PYTHONPATH": f"{SOURCES}:{ROOT}"}
+        environment = {**os.environ, "PYTHONPATH": f"{BLOBFILES}:{ROOT}"}
         command = [self.python, str(HERE / script), *map(str, words)]
         found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment))
         return found

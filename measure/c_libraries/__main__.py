@@ -20,7 +20,7 @@ import testbed
 from measure.c_libraries.packages import CASES, PYPY_CASES, REFUSED, Case
 from measure.c_libraries.report import page
 from measure.table import Table, baker, for_interpreter
-from tests.conftest import ROOT, Project
+from testbed.projects import ROOT, Project
 
 OUTPUT = ROOT / "docs" / "native.json"
 CACHE = "native-table"
