@@ -31,7 +31,7 @@ def own_engine() -> Iterator[Engine]:
     Raises HarnessError if it cannot be started, or if another benchmark uses it.
     """
     os.environ["SLIPWAY_STATE"] = STATE
-    # With its own socket in the environment, the testbed starts its own engine, even if this machine
+    # With its own socket in the environment, the testbed starts its own engine even if this machine
     # has another one.
     os.environ.update(Daemon(folders.state()).environment())
     users = Leases(folders.state() / "leases").held()
