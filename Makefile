@@ -15,13 +15,13 @@ demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPyt
 demo-down: $(VENV)/ready ## stop the demo and remove all of it
 	@$(VENV)/bin/python -m testbed.demo down
 
-test: $(VENV)/ready ## set up what is missing and pass all tests
+test: $(VENV)/measure ## set up what is missing and pass all tests
 	@tests/all.sh $(VENV)/bin/python -m pytest
 
-unit: $(VENV)/ready ## the tests of hooks and modules
+unit: $(VENV)/measure ## the tests of hooks and modules
 	@$(VENV)/bin/python -m pytest tests/unit
 
-template: $(VENV)/ready ## the tests of what is generated, linters included
+template: $(VENV)/measure ## the tests of what is generated, linters included
 	@$(VENV)/bin/python -m pytest tests/template
 
 containers: $(VENV)/ready ## the tests on a real engine, registry and server
@@ -33,22 +33,22 @@ kills: $(VENV)/ready ## kill applications and databases at 100 random moments, a
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py
 
-bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
+bench: $(VENV)/measure ## measure slipway and its peers on an engine of their own, and write docs/figures/bench.*
 	@$(VENV)/bin/python -m measure.peers
 
-bench-blobs: $(VENV)/ready ## measure files in databases beside plain files and other ways, and write docs/blobs.*
+bench-blobs: $(VENV)/measure ## measure ways to store files in databases, and write docs/figures/blobs.*
 	@$(VENV)/bin/python -m measure.blobs
 
-native-table: $(VENV)/ready ## build packages that need a C library from source, and write docs/native.* (PYTHON=CPython too)
+native-table: $(VENV)/ready ## build packages that need a C library from source, and write docs/figures/native.* (PYTHON=CPython too)
 	@$(VENV)/bin/python -m measure.c_libraries --python '$(PYTHON)'
 
-adopt-table: $(VENV)/ready ## adopt public repositories of several back ends and build them, and write docs/adopt.*
+adopt-table: $(VENV)/ready ## adopt and build public repositories, and write docs/figures/adopt.*
 	@$(VENV)/bin/python -m measure.repositories
 
-apps-table: $(VENV)/ready ## bring applications from PyPI to a server, and write docs/apps.* (PYTHON=CPython too)
+apps-table: $(VENV)/ready ## deploy applications from PyPI to a server, and write docs/figures/apps.* (PYTHON=CPython too)
 	@$(VENV)/bin/python -m measure.applications --python '$(PYTHON)'
 
-check: $(VENV)/ready ## the linters alone; changes no file
+check: $(VENV)/measure ## the linters alone; changes no file
 	@$(VENV)/bin/python -m pytest tests/template/test_linters.py
 
 fix: $(VENV)/ready ## let ruff and shfmt put the files in order
@@ -60,3 +60,8 @@ clean: ## remove what these targets made here
 
 $(VENV)/ready: tests/requirements.txt tests/venv.sh
 	@tests/venv.sh '$(VENV)'
+
+# matplotlib, which is too large for make demo
+$(VENV)/measure: measure/requirements.txt $(VENV)/ready
+	@$(VENV)/bin/python -m pip -qq --disable-pip-version-check install --require-hashes --requirement $<
+	@touch $@

@@ -125,7 +125,7 @@ def write(found: Mapping[str, Any]) -> None:
     """Write the figures, the plot and the tables."""
     FIGURES.mkdir(parents=True, exist_ok=True)
     (FIGURES / "blobs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    drawn = plot.svg(found, ours="blobfiles", measures=MEASURES, labels=160)
+    drawn = plot.svg(found, ours="blobfiles", measures=MEASURES)
     (FIGURES / "blobs.svg").write_text(drawn, encoding="utf-8")
     parts = [report.machine(found)]
     for case in found["cases"]:
