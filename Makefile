@@ -18,8 +18,8 @@ demo-down: $(VENV)/ready ## stop the demo and remove all of it
 test: $(VENV)/measure ## set up what is missing and pass all tests
 	@tests/all.sh $(VENV)/bin/python -m pytest
 
-unit: $(VENV)/measure ## the tests of hooks and modules
-	@$(VENV)/bin/python -m pytest tests/unit
+unit: $(VENV)/measure ## the tests of hooks, modules and sample applications
+	@$(VENV)/bin/python -m pytest tests/unit tests/apps
 
 template: $(VENV)/measure ## the tests of what is generated, linters included
 	@$(VENV)/bin/python -m pytest tests/template

@@ -83,9 +83,10 @@ def main(answers: dict[str, str]) -> None:
     # cookiecutter replaces the file of pre_gen_project.py unless it keeps existing files.
     keep = (APPS / ".existing-files").read_text(encoding="utf-8") == "keep\n"
 
-    # cruft does not tell pre_gen_project.py where the catalogue is; here its path is known.
-    check = [sys.executable, "-B", "deploy/native.py", "build", *answers["native_deps"].split()]
-    if subprocess.run(check, stdout=subprocess.DEVNULL).returncode:
+    # cruft does not tell pre_gen_project.py where the catalogue is; here it is known.
+    module = ("-B", "-m", "slipway.shared.native.catalogue", "build")
+    check = [sys.executable, *module, *answers["native_deps"].split()]
+    if subprocess.run(check, cwd="deploy", stdout=subprocess.DEVNULL).returncode:
         sys.exit(1)
 
     files = files_of(answers["app"], answers["__package"])

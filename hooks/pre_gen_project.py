@@ -84,13 +84,14 @@ def deploy(answers: Mapping[str, Any]) -> Path | None:
     cruft, post_gen_project.py repeats the check in the generated project.
     """
     template = Path(answers.get("_output_dir", ""), answers.get("_repo_dir", "nowhere"))
-    return next((path.parent for path in template.glob("*cookiecutter*/deploy/native.ini")), None)
+    return next((path.parent for path in template.glob("*cookiecutter*/deploy/slipway")), None)
 
 
 def catalogue(answers: Mapping[str, Any]) -> Any:
     """Return the catalogue of C libraries, or None if the template's place is unknown."""
     folder = deploy(answers)
-    spec = folder and importlib.util.spec_from_file_location("native", folder / "native.py")
+    file = folder and folder / "slipway" / "shared" / "native" / "catalogue.py"
+    spec = file and importlib.util.spec_from_file_location("native", file)
     if not (spec and spec.loader):
         return None
     module = sys.modules["native"] = importlib.util.module_from_spec(spec)
@@ -115,7 +116,9 @@ def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     sample = answers["app"] != "existing"
     if not (answer == "PyPy" or (answer == "default" and sample)) or folder is None:
         return
-    lines = (folder / "pypy.ini").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (folder / "slipway/shared/native/not_on_pypy.ini").read_text(encoding="utf-8").splitlines()
+    )
     instead = dict(re.findall(r"^([a-z0-9.-]+) = *(.*)$", "\n".join(lines), re.M))
     for name in answers["native_deps"].lower().split():
         if name in instead:

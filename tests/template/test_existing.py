@@ -190,3 +190,26 @@ def test_a_refused_answer_loses_nothing(bake: Baker, mine: Project, answer: str)
     done = generate(bake, mine, "--overwrite-if-exists", answer)
     assert done.returncode != 0
     assert has_what_was_there(mine)
+
+
+@pytest.mark.parametrize(
+    ("version", "interpreter"), [("", "python3"), ("3.12\n", "python3"), ("pypy3.11\n", "pypy3")]
+)
+def test_a_new_project_assumes_nothing_until_it_is_adopted(
+    bake: Baker, version: str, interpreter: str
+) -> None:
+    """Interpreter and command are open: make says so in a line, and `make adopt` sets them."""
+    project = bake(app="existing", project="shop")
+    script = '[project]\nname = "shop"\nversion = "1"\n[project.scripts]\nsell = "shop:main"\n'
+    (project.path / "pyproject.toml").write_text(script, encoding="utf-8")
+    if version:
+        (project.path / ".python-version").write_text(version, encoding="utf-8")
+    wanted = "PYTHON is not set: run make adopt, or set PYTHON := pypy3 or python3 in"
+    for target in ("lock", "wheels", "image", "run", "venv", "deploy-venv"):
+        done = project.run("make", "-s", target, "DEPLOY_HOST=server")
+        assert done.returncode != 0
+        assert f"{wanted} deploy/settings.mk\n" in done.stdout, target
+    done = project.run("make", "-s", "adopt", "YES=1")
+    assert done.returncode == 0, done.stdout
+    lines = project.read("deploy/settings.mk").splitlines()
+    assert {f"PYTHON := {interpreter}", "COMMAND := sell", "NATIVE :="} <= set(lines)
