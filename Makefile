@@ -33,7 +33,7 @@ kills: $(VENV)/ready ## kill applications and databases at 100 random moments, a
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py
 
-bench: $(VENV)/measure ## measure slipway and its peers on an engine of their own, and write docs/figures/bench.*
+bench: $(VENV)/measure ## measure slipway and its peers, and write docs/figures/bench.*
 	@$(VENV)/bin/python -m measure.peers
 
 bench-blobs: $(VENV)/measure ## measure ways to store files in databases, and write docs/figures/blobs.*
