@@ -65,14 +65,15 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
         "PROJECT": findings.first(repository.names()),
         "FILES": None if settings["FILES"] else repository.files(),
         "PORT": findings.first(repository.ports()),
-        "PYTHON": findings.first(repository.interpreters()),
+        "PYTHON": findings.first(repository.interpreters()) or default_interpreter(settings),
         "NATIVE": findings.first(repository.libraries(settings["NATIVE"])),
     }
     chosen += [each for name, each in candidates.items() if each and name not in taken]
     if "COMMAND" not in taken:
         port = next((each.value for each in chosen if each.setting == "PORT"), settings["PORT"])
         files = next((each.value for each in chosen if each.setting == "FILES"), settings["FILES"])
-        command = command_of(repository, port, files.split(), sentences)
+        changed = {**settings, "PORT": port, "FILES": files}
+        command = command_of(repository, changed, sentences)
         chosen += [command] if command else []
     good = []
     for each in chosen:
@@ -84,16 +85,22 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     return sorted(good, key=lambda each: WRITTEN.index(each.setting)), sentences
 
 
+def default_interpreter(settings: dict[str, str]) -> Finding | None:
+    """Return CPython for a project that has no interpreter yet."""
+    return None if settings["PYTHON"] else Finding("PYTHON", "python3", "no file names another")
+
+
 def command_of(
-    repository: Repository, port: str, files: list[str], sentences: list[str]
+    repository: Repository, settings: dict[str, str], sentences: list[str]
 ) -> Finding | None:
     """Return the command that starts the application; problems are added to sentences."""
+    port, files = settings["PORT"], settings["FILES"].split()
     started = [
         each._replace(value=findings.as_command(each.value, port)) for each in repository.started()
     ]
     for each in started:
         program = each.value.split(" ")[0]
-        fits = re.fullmatch(rules.RULES["COMMAND"][0], each.value)
+        fits = re.fullmatch(rules.BY_NAME["COMMAND"].accepts, each.value)
         if (
             fits
             and not re.search(r"\.(sh|py)(?![\w.])", each.value if program == "sh" else program)
@@ -125,6 +132,8 @@ def command_of(
             "this is a Django project: add gunicorn to its requirements, and try"
             f" COMMAND='gunicorn --bind 0.0.0.0:{port} {module}'"
         )
+    elif not settings["COMMAND"]:
+        sentences.append("no file names the command that starts the application: set COMMAND")
     return None
 
 

@@ -10,16 +10,15 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slipway.laptop import console
-from slipway.laptop.build import steps
-from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY
+from slipway.laptop.build import pipeline, steps
+from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load
-from slipway.shared import files, lockfile, network
+from slipway.shared import files, lockfile
 
 APPENV = ROOT / "appenv"
 # What `.made` in it contains: nothing while wheels are installed, then what they were made from.
@@ -38,6 +37,7 @@ POINT_TO = (
 def run(command: str, arguments: Sequence[str]) -> int:
     """Bring ./appenv up to date; with `serve`, become the application. Return the exit status."""
     settings = load()
+    pipeline.require(settings, "PYTHON", *(["COMMAND"] if command == "serve" else []))
     Virtualenv(settings).update(quiet=command == "serve")
     if command == "serve":
         serve(settings)
@@ -69,7 +69,7 @@ class Virtualenv:
         """Build and install the wheels again if anything that they are made from has changed."""
         if not self.dry_run:
             for folder in (ROOT / ".deploy", ROOT / "wheelhouse"):
-                own_folder(folder)
+                make_own_folder(folder)
             self.wheelhouse.mkdir(exist_ok=True)
         self._make_tools()
         if not self.dry_run:
@@ -105,12 +105,12 @@ class Virtualenv:
         )
         self._do([self.tools_python, "-c", POINT_TO, str(DEPLOY)], "the tools cannot be written to")
         pip = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
-        with tempfile.TemporaryDirectory() as scratch:
-            self._do(
-                [self.tools_python, *pip, "--requirement", str(REQUIREMENTS)],
-                "the tools could not be installed; see above",
-                network.trusting(DEPLOY / "ca", Path(scratch)),
-            )
+        # The tools' own pip knows the usual certificates where the system has none.
+        network = [self.tools_python, "-m", "slipway.shared.network", str(DEPLOY / "ca")]
+        self._do(
+            [*network, self.tools_python, *pip, "--requirement", str(REQUIREMENTS)],
+            "the tools could not be installed; see above",
+        )
         if not self.dry_run:
             ready.write_text(wanted, encoding="utf-8")
 
@@ -120,7 +120,7 @@ class Virtualenv:
             return
         words, variables = self._builder("lock")
         if self.dry_run:
-            console.show_command(with_variables(words, variables), f"{lock.name} is its output")
+            console.show_command(words, f"prints {lock.name}", assignments(variables))
             return
         done = subprocess.run(
             words, env={**os.environ, **variables}, stdout=subprocess.PIPE, check=False
@@ -153,7 +153,7 @@ class Virtualenv:
         if self.dry_run:
             console.show_command(venv, "a new appenv")
             for words in parts:
-                console.show_command(with_variables(words, place))
+                console.show_command(words, variables=assignments(place))
             return
         try:
             if APPENV.exists():
@@ -178,7 +178,7 @@ class Virtualenv:
     ) -> None:
         """Run a command, or print it in a dry run; Failed has the given message."""
         if self.dry_run:
-            console.show_command(with_variables(words, variables or {}), note)
+            console.show_command(words, note, assignments(variables or {}))
             return
         done = subprocess.run(
             words,
@@ -200,18 +200,9 @@ class Virtualenv:
         return done.stdout.strip()
 
 
-def with_variables(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    """Return a command line that sets environment variables first."""
-    given = [f"{name}={value}" for name, value in variables.items()]
-    return ["env", *given, *words] if given else list(words)
-
-
-def own_folder(folder: Path) -> None:
-    """Make a folder that git ignores."""
-    folder.mkdir(exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# made by make; make clean removes it\n*\n", encoding="utf-8")
+def assignments(variables: Mapping[str, str]) -> list[str]:
+    """Return the assignments of some variables, quoted for a shell."""
+    return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def recover() -> None:
@@ -229,8 +220,6 @@ def recover() -> None:
 def serve(settings: dict[str, str]) -> None:
     """Replace this process by the application."""
     words = shlex.split(settings["COMMAND"])
-    if not words:
-        raise console.Failed("COMMAND in deploy/settings.mk is empty: name the program to run")
     program = APPENV / "bin" / words[0]
     if words[0] in ("sh", "bash") and not is_program(program):
         program = Path("/bin", words[0])
@@ -248,7 +237,7 @@ def serve(settings: dict[str, str]) -> None:
         if has_files:
             console.show_command(["cd", str(folder)])
         note = "with the variables of deploy/run.env as well" if run_env.PATH.exists() else ""
-        console.show_command(with_variables([str(program), *words[1:]], environment), note)
+        console.show_command([str(program), *words[1:]], note, assignments(environment))
         return
     if not is_program(program):
         raise console.Failed(

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
             for words in removals(settings, again):
                 subprocess.run(words, capture_output=True, check=False)
     for line in problems:
-        print(f"slipway: verify: {line}", file=sys.stderr)
+        console.warn(f"verify: {line}")
     if problems:
         return 1
     console.say(f"verify: {len(here)} wheels and {image['Id']} came out the same again")
@@ -110,9 +111,12 @@ def show(settings: Mapping[str, str], again: str) -> None:
     made_here = [str(folder / name) for name in (".git", ".deploy", "appenv", "wheelhouse")]
     console.show_command(["cp", "-R", str(ROOT), str(folder)], "a copy, as a new clone would be")
     console.show_command(["rm", "-rf", *made_here])
-    variables = [f"{name}={value}" for name, value in second_build(settings, again).items()]
-    build = ["env", *variables, "python3", str(folder / DEPLOY.name / "slipway"), "image"]
-    console.show_command(build, "build again from nothing, with the first image's commit and time")
+    given = second_build(settings, again).items()
+    console.show_command(
+        ["python3", str(folder / DEPLOY.name / "slipway"), "image"],
+        "build again from nothing, with the first image's commit and time",
+        [f"{name}={shlex.quote(value)}" for name, value in given],
+    )
     images = (f"{settings['IMAGES']}-run", f"{again}-run")
     console.show_command(
         engine.command(settings["DOCKER"], "image", "inspect", *images),
