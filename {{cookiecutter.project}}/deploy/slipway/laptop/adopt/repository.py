@@ -270,7 +270,7 @@ def as_command(text: str, port: str) -> str:
     if words[:2] != ["sh", "-c"] or len(words) != 3:
         return shlex.join(words)
     plain = re.sub(r"^exec ", "", words[2])
-    if re.fullmatch(rules.BY_NAME["COMMAND"].accepts, plain):
+    if rules.accepts("COMMAND", plain):
         return plain
     return shlex.join(words)
 

@@ -100,7 +100,7 @@ def command_of(
     ]
     for each in started:
         program = each.value.split(" ")[0]
-        fits = re.fullmatch(rules.BY_NAME["COMMAND"].accepts, each.value)
+        fits = rules.accepts("COMMAND", each.value)
         if (
             fits
             and not re.search(r"\.(sh|py)(?![\w.])", each.value if program == "sh" else program)

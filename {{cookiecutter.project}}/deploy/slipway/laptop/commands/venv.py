@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline, steps
+from slipway.laptop.build import steps
 from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
-from slipway.laptop.settings.load import load
+from slipway.laptop.settings.load import load, require
 from slipway.shared import files, lockfile
 
 APPENV = ROOT / "appenv"
@@ -37,7 +37,7 @@ POINT_TO = (
 def run(command: str, arguments: Sequence[str]) -> int:
     """Bring ./appenv up to date; with `serve`, become the application. Return the exit status."""
     settings = load()
-    pipeline.require(settings, "PYTHON", *(["COMMAND"] if command == "serve" else []))
+    require(settings, "PYTHON", *(["COMMAND"] if command == "serve" else []))
     Virtualenv(settings).update(quiet=command == "serve")
     if command == "serve":
         serve(settings)
