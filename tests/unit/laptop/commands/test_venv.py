@@ -355,10 +355,24 @@ def test_a_dry_run_prints_the_command_lines_and_changes_nothing(
     if command == "serve":
         *printed, application = printed
         assert application[-1] == str(machine.project.path / "appenv/bin/run-the-app")
+    printed = [words for words in printed if words[0] != "mkdir"]
     machine.output()
     for words, asked in zip(printed, machine.asked(), strict=True):
         line = " ".join(words).replace(str(machine.project.path), ".")
         assert line.endswith(asked)
+
+
+def test_the_printed_command_lines_can_be_pasted_into_a_shell(made: Machine) -> None:
+    """They make the virtualenv, in place of the one that is there, and start the application."""
+    made.write("setup.py", "")
+    made.write("appenv/mark", "")
+    script = "\n".join(made.output("serve", DRY_RUN="1"))
+    path = f"{made.bin}:/usr/bin:/bin"
+    words = ["sh", "-euc", script]
+    said = subprocess.check_output(words, cwd="/", env={"PATH": path}, text=True).splitlines()
+    assert "PORT=8081" in said
+    assert f"PATH={made.project.path}/appenv/bin:{path}" in said
+    assert not made.project.has("appenv/mark")
 
 
 def test_a_dry_run_with_nothing_to_do_prints_nothing(made: Machine) -> None:

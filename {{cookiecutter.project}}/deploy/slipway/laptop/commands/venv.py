@@ -83,6 +83,8 @@ class Virtualenv:
             if not (quiet or self.dry_run):
                 console.say("venv: nothing to do")
             return
+        if self.dry_run:
+            console.show_command(["mkdir", "-p", str(self.wheelhouse)])
         words, variables = self._builder("wheels")
         self._do(words, "the wheels could not be built; see above", variables, quiet=True)
         self._install(made_from)
@@ -151,6 +153,8 @@ class Virtualenv:
         parts = [[*installer, str(self.wheelhouse / part)] for part in ("deps", "app")]
         place = {"APPENV": str(APPENV)}
         if self.dry_run:
+            if APPENV.exists():
+                console.show_command(["rm", "-rf", str(APPENV)], "make venv keeps it until the end")
             console.show_command(venv, "a new appenv")
             for words in parts:
                 console.show_command(words, variables=assignments(place))
@@ -223,11 +227,7 @@ def serve(settings: dict[str, str]) -> None:
     program = APPENV / "bin" / words[0]
     if words[0] in ("sh", "bash") and not is_program(program):
         program = Path("/bin", words[0])
-    environment = {
-        "PORT": settings["PORT"],
-        "PYTHONUNBUFFERED": "1",
-        "PATH": os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath))),
-    }
+    environment = {"PORT": settings["PORT"], "PYTHONUNBUFFERED": "1"}
     folder = APPENV / "app"  # FILES, where the application starts in the image, too
     has_files = folder.is_dir() or bool(settings["DRY_RUN"] and settings["FILES"])
     if has_files:
@@ -237,7 +237,9 @@ def serve(settings: dict[str, str]) -> None:
         if has_files:
             console.show_command(["cd", str(folder)])
         note = "with the variables of deploy/run.env as well" if run_env.PATH.exists() else ""
-        console.show_command([str(program), *words[1:]], note, assignments(environment))
+        path = f'PATH={shlex.quote(str(APPENV / "bin"))}:"$PATH"'
+        variables = [*assignments(environment), path]
+        console.show_command([str(program), *words[1:]], note, variables)
         return
     if not is_program(program):
         raise console.Failed(
@@ -247,7 +249,8 @@ def serve(settings: dict[str, str]) -> None:
     console.say(f"http://127.0.0.1:{settings['PORT']} (press Ctrl-C to stop it)")
     if has_files:
         os.chdir(folder)
-    run_env.become([str(program), *words[1:]], {**os.environ, **environment})
+    path = os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath)))
+    run_env.become([str(program), *words[1:]], {**os.environ, **environment, "PATH": path})
 
 
 def is_program(path: Path) -> bool:
