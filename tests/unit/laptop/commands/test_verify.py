@@ -19,6 +19,7 @@ from slipway.laptop.build.images import Images
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings
+from slipway.shared import dpkg_status
 
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, shell_script
@@ -194,15 +195,15 @@ def test_wheels_are_compared_by_their_checksums(tmp_path: Path) -> None:
 
 def test_versions_are_read_from_the_list_of_debian_packages() -> None:
     """Other fields are ignored."""
-    found = verify.versions(STATUS.format(libc="2.41-12"))
+    found = dpkg_status.versions(STATUS.format(libc="2.41-12"))
     assert found == {"libc6": "2.41-12", "python3": "3.13.5-1"}
-    assert verify.versions("") == {}
+    assert dpkg_status.versions("") == {}
 
 
 def test_a_package_without_a_version_does_not_get_that_of_the_next() -> None:
     """dpkg lists some packages that are not installed; the next entry is read all the same."""
     status = f"Package: gone\nStatus: unknown ok not-installed\n\n{STATUS.format(libc='2.41-12')}"
-    found = verify.versions(status)
+    found = dpkg_status.versions(status)
     assert (found.get("gone"), found["libc6"]) == (None, "2.41-12")
 
 

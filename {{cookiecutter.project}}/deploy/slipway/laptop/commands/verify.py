@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -28,7 +27,7 @@ from slipway.laptop.build import pipeline
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.laptop.settings.load import load
-from slipway.shared import lockfile
+from slipway.shared import dpkg_status, lockfile
 
 SHOWN = 20  # differing files
 # The engine puts these into every container; they are not in the image.
@@ -192,16 +191,6 @@ def contents(docker: str, image: str) -> tuple[dict[str, str], str]:
     return found, packages
 
 
-def versions(status: str) -> dict[str, str]:
-    """Read the versions in dpkg's status file."""
-    found = {}
-    for stanza in status.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Version): (\S+)$", stanza, re.M))
-        if len(fields) == 2:
-            found[fields["Package"]] = fields["Version"]
-    return found
-
-
 def changes(title: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Return one line about each entry that differs."""
     return [
@@ -222,7 +211,7 @@ def compare_images(docker: str, name: str, again: str) -> list[str]:
     if one["RootFS"] == other["RootFS"]:
         return ["all layers are equal, but the image's configuration differs"]
     (files, status), (files_again, status_again) = contents(docker, name), contents(docker, again)
-    packages = changes("package", versions(status), versions(status_again))
+    packages = changes("package", dpkg_status.versions(status), dpkg_status.versions(status_again))
     if packages:
         return [
             *packages,
