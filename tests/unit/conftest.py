@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
-import pkgutil
 import shutil
 import socket
 import sys
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slipway.laptop
 from slipway.laptop.servers.ssh import connected
 from slipway.laptop.settings import rules
 
@@ -66,14 +63,13 @@ def copy_of_deploy(place: Path) -> Project:
 
 
 def stand_in(patch: pytest.MonkeyPatch, place: Path) -> None:
-    """Let the laptop's modules work on the project at a place, without the start of a Python."""
-    modules = [
-        importlib.import_module(each.name)
-        for each in pkgutil.walk_packages(slipway.laptop.__path__, "slipway.laptop.")
-        if not each.ispkg
-    ]
+    """Let the laptop's modules work on the project at a place, without the start of a Python.
 
-    def moved(value: object) -> object:
+    A test imports those that it uses before: one that is imported later would stay there.
+    """
+    modules = [each for name, each in sys.modules.items() if name.startswith("slipway.laptop.")]
+
+    def moved(value: Any) -> Any:
         inside = isinstance(value, Path) and value.is_relative_to(DEPLOY.parent)
         return place / value.relative_to(DEPLOY.parent) if inside else value
 
