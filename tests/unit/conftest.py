@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.servers.ssh import connected
 from slipway.laptop.settings import rules
-
 from tests.conftest import ROOT, Project
 
 DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"

@@ -6,9 +6,9 @@ import re
 import shutil
 
 import pytest
+
 from slipway.laptop.command_table import COMMANDS
 from slipway.laptop.settings import rules
-
 from tests.conftest import Project
 from tests.unit.conftest import DEPLOY
 

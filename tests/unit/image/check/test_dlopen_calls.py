@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from slipway.image.check import dlopen_calls
 
 # As in real packages: with ctypes and cffi, directly, in a loop, by a helper, by a variable.

@@ -9,7 +9,6 @@ import venv
 from pathlib import Path
 
 from slipway.image.run import wheel_installer
-
 from tests.unit.conftest import DEPLOY, make_wheel
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.image.check import elf, shared_libraries
 
 X86_64, ARM64 = 62, 183

@@ -9,10 +9,10 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from slipway.builder import wheelhouse as builder_wheelhouse
 from slipway.image.run import install_wheelhouse
 from slipway.shared import files
-
 from tests.unit.conftest import DEPLOY, make_wheel
 
 MODULE = "slipway.image.run.install_wheelhouse"

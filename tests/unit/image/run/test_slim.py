@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from slipway.image.run import slim, spare_files
 from slipway.shared import dpkg_status
 

@@ -14,9 +14,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from slipway.image.base import compile_bytecode
 from slipway.image.run import wheel_installer
-
 from tests.unit.conftest import make_wheel
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop import console
 from slipway.laptop.build import pipeline
 from slipway.laptop.build.base_image_pin import Pin
@@ -20,7 +21,6 @@ from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings
 from slipway.shared import dpkg_status
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, shell_script
 

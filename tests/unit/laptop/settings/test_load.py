@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from slipway.laptop import console
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import make_syntax, rules
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 

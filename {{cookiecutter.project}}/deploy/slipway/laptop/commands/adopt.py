@@ -61,11 +61,13 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     chosen = [Finding(name, settings[name], "command line") for name in WRITTEN if name in given]
     taken = {each.setting for each in chosen}
     sentences: list[str] = []
+    # CPython runs every package, so an application that names no interpreter gets it.
+    usual = None if settings["PYTHON"] else Finding("PYTHON", "python3", "no file names another")
     candidates = {
         "PROJECT": findings.first(repository.names()),
         "FILES": None if settings["FILES"] else repository.files(),
         "PORT": findings.first(repository.ports()),
-        "PYTHON": findings.first(repository.interpreters()) or default_interpreter(settings),
+        "PYTHON": findings.first(repository.interpreters()) or usual,
         "NATIVE": findings.first(repository.libraries(settings["NATIVE"])),
     }
     chosen += [each for name, each in candidates.items() if each and name not in taken]
@@ -83,11 +85,6 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
         except console.SettingsError as problem:
             sentences.append(str(problem))
     return sorted(good, key=lambda each: WRITTEN.index(each.setting)), sentences
-
-
-def default_interpreter(settings: dict[str, str]) -> Finding | None:
-    """Return CPython for a project that has no interpreter yet."""
-    return None if settings["PYTHON"] else Finding("PYTHON", "python3", "no file names another")
 
 
 def command_of(
