@@ -156,8 +156,9 @@ def test_every_setting_of_pip_that_the_builder_gets_is_in_the_file() -> None:
 
 def test_who_wants_only_the_names_waits_for_no_cryptography() -> None:
     """Every script of the laptop reads the settings, and those read the names."""
-    script = "import sys; from slipway.laptop.settings import load; raise SystemExit('ssl' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=DEPLOY).returncode == 0
+    script = "from slipway.laptop.settings import load; raise SystemExit('ssl' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys; {script}"]
+    assert subprocess.run(command, cwd=DEPLOY).returncode == 0
 
 
 def test_without_an_index_of_ones_own_the_file_names_none() -> None:

@@ -98,7 +98,8 @@ def test_every_part_of_a_library_leads_to_one() -> None:
 )
 def test_a_library_is_known_as_people_say_it(word: str, library: str) -> None:
     """Of other releases and distributions as well."""
-    assert native.catalogue().find(word).name == library
+    found = native.catalogue().find(word)
+    assert found and found.name == library
 
 
 def test_a_library_is_known_by_what_other_systems_call_it() -> None:
@@ -163,7 +164,8 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
         ("LIBXML", None),
         (
             "qqqqqq",
-            "see deploy/slipway/shared/native/catalogue.ini. A Debian package is named as apt:PACKAGE",
+            "see deploy/slipway/shared/native/catalogue.ini."
+            " A Debian package is named as apt:PACKAGE",
         ),
         ("apt:Libfoo", "apt:PACKAGE"),
         ("apt:", "apt:PACKAGE"),

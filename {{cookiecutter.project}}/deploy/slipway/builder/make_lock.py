@@ -232,7 +232,7 @@ def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> s
 
 
 def why_not_built(output: list[str]) -> Diagnosis | None:
-    """Return what the package that pip could not build needs; None if the output does not show it."""
+    """Return what a package that pip could not build needs; None if the output does not show it."""
     if not any(BUILD_FAILED.search(line) for line in output):
         return None  # the package index was not reached, or it has no version that fits
     if any(UNPREPARED.search(line) for line in output[-2:]) and any(map(UNREACHED.search, output)):
