@@ -26,6 +26,7 @@ BASICS = ("laptop.console", "laptop.paths", "shared")
 MAY_IMPORT = {
     "__main__": ("laptop", "shared"),
     "laptop.paths": (),
+    "laptop.command_table": (),
     "laptop.console": ("laptop.paths", "shared"),
     "laptop.settings": BASICS,
     "laptop.docker": ("laptop.settings", *BASICS),
