@@ -40,6 +40,7 @@ OF_BASE = ("base.docker", "slipway/image/base")
 OF_TOOLS = (
     *("base.docker", "build.docker", "slipway/builder", "slipway/image/base", "slipway/image/run"),
     "slipway/shared",
+    "slipway/vendor",
 )
 OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
 OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
