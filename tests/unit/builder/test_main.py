@@ -239,8 +239,8 @@ def test_a_download_with_another_sum_leaves_the_wheelhouse_as_it_was(workshop: W
     assert done.returncode == 1
     changed = files.sha256(workshop.index / "two-2.0-py3-none-any.whl")
     assert done.stderr.endswith(
-        "builder: two-2.0-py3-none-any.whl cannot be fetched: two-2.0-py3-none-any.whl has the sum"
-        f" sha256:{changed}, which the lock does not state\n"
+        "builder: two-2.0-py3-none-any.whl cannot be downloaded: two-2.0-py3-none-any.whl has the"
+        f" SHA-256 {changed}, which is not in the lock\n"
     )
     assert (workshop.files("deps"), workshop.files("app")) == before
 

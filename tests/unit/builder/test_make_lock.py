@@ -297,17 +297,17 @@ HAS = "ERROR: Could not find a version that satisfies the requirement {} (from v
                 " 2.8.0 Requires-Python ~=3.8,<3.12; 2.9.0 Requires-Python ~=3.8,<3.13\n",
                 HAS.format("shop==2.8.0", "1.0, 3.0"),
             ],
-            "shop==2.8.0 asks for Python ~=3.8,<3.12, and this is CPython",
+            "shop==2.8.0 requires Python ~=3.8,<3.12, and this is CPython",
         ),
-        ([HAS.format("shpo", "none")], "the index has no shpo for CPython"),
+        ([HAS.format("shpo", "none")], "the package index has no shpo for CPython"),
         (
             [HAS.format("shop>=9 (from mall)", "1, 2, 3, 4, 5, 6")],
-            "the index has no shop>=9; it has 2, 3, 4, 5, 6",
+            "the package index has no shop>=9; it has 2, 3, 4, 5, 6",
         ),
         (["WARNING: Retrying (Retry(total=4\n", HAS.format("shop", "none")], ""),
         (
             ["pip._internal.exceptions.network.ConnectionFailedError: <connection-failed>\n"],
-            "the index could not be reached to the end: run this again",
+            "the connection to the package index was lost: run this again",
         ),
         (["Failed to build 'shop'\n"], ""),
     ],
@@ -325,7 +325,9 @@ def test_package_without_a_source_is_no_misspelled_one(application: Path) -> Non
     names = locking.from_source(application, ["requirements.in"])
     assert names == {"pyzbar", "lxml"}
     said = locking.why_not_found([HAS.format("pyzbar>=0.1", "none")], names)
-    assert said.startswith("the index has no source distribution of pyzbar>=0.1, which --no-binary")
+    assert said.startswith(
+        "the package index has no source distribution of pyzbar>=0.1, which --no-binary"
+    )
     assert "leave pyzbar out of --no-binary" in said
 
 
@@ -336,7 +338,7 @@ def test_index_that_is_lost_while_a_back_end_is_fetched_is_no_failed_build() -> 
         "FailedToPrepareCandidate: Failed to build 'x' when installing build dependencies for x\n",
     ]
     assert locking.why_not_built(said) == Diagnosis(
-        "the index could not be reached to the end: run this again"
+        "the connection to the package index was lost: run this again"
     )
 
 

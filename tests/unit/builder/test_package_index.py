@@ -229,9 +229,8 @@ def test_a_file_that_was_changed_on_the_index_is_refused(pages: Pages, fetch: Fe
     locked = pin(pages.wheel("one"))
     pages.wheel("one", seen="something else")
     assert refused(fetch, [locked]) == (
-        "one-1.0-py3-none-any.whl on the index has another sum than the lock states: it was"
-        " changed since it was locked, or is not the file that was meant; if it is right,"
-        " run make upgrade"
+        "one-1.0-py3-none-any.whl on the package index does not have the SHA-256 of the lock:"
+        " the file has changed, or it is another file; if you trust it, run make upgrade"
     )
     assert pages.fetched() == []
 
@@ -243,8 +242,8 @@ def test_a_file_that_is_not_what_its_page_says_is_refused(
     one = pages.wheel("one")
     pages.first[one.name] = [b"something else"] * 99
     said = refused(fetch, [pin(one)])
-    assert said.startswith("one-1.0-py3-none-any.whl cannot be fetched: ")
-    assert f"has the sum sha256:{sum_of(b'something else')}, which the lock does not" in said
+    assert said.startswith("one-1.0-py3-none-any.whl cannot be downloaded: ")
+    assert f"has the SHA-256 {sum_of(b'something else')}, which is not in" in said
     assert not [path for path in tmp_path.glob("store/files/*/*") if path.is_file()]
     pages.first.clear()
     assert fetch([pin(one)])[0].read_bytes() == one.read_bytes()
@@ -290,8 +289,8 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(
     two = pages.wheel("two", "1.0")
     gone = [lockfile.Pin(name, "9.0", "", (f"sha256:{'0' * 64}",)) for name in ("one", "two")]
     assert refused(fetch, [gone[0], pin(two), gone[1]]).splitlines() == [
-        f"the index has no one==9.0 for {lockfile.system()} (there are: 1.0, 1.9, 1.10, 2.0rc1)",
-        f"the index has no two==9.0 for {lockfile.system()} (there are: 1.0)",
+        f"the package index has no one==9.0 for {lockfile.system()} (it has: 1.0, 1.9, 1.10, 2.0rc1)",
+        f"the package index has no two==9.0 for {lockfile.system()} (it has: 1.0)",
     ]
 
 
@@ -303,7 +302,7 @@ def test_a_name_that_is_not_there_is_not_the_reason_for_another(pages: Pages, fe
     pins = [lockfile.Pin(name, "2.0", "", (f"sha256:{'0' * 64}",)) for name in names]
     said = refused(fetch, pins).splitlines()
     assert [name for name, line in zip(names, said, strict=True) if name not in line] == []
-    assert said[-1] == f"the index has no one==2.0 for {lockfile.system()} (there are: 1.0)"
+    assert said[-1] == f"the package index has no one==2.0 for {lockfile.system()} (it has: 1.0)"
 
 
 def test_another_index_may_have_what_the_first_does_not(
@@ -316,7 +315,7 @@ def test_another_index_may_have_what_the_first_does_not(
     assert [file.name for file in found] == [one.name, two.name]
     gone = lockfile.Pin("one", "2.0", "", (f"sha256:{'0' * 64}",))
     assert refused(fetch, [gone], PIP_EXTRA_INDEX_URL=own.url) == (
-        f"the index has no one==2.0 for {lockfile.system()} (there are: 1.0)"
+        f"the package index has no one==2.0 for {lockfile.system()} (it has: 1.0)"
     )
 
 
@@ -336,8 +335,8 @@ def test_an_index_that_states_no_sum_gives_the_file_to_be_checked(
     assert pages.asked == []
     pages.wheel("two", seen="something else")
     said = refused(fetch, [changed])
-    assert said.startswith("two-1.0-py3-none-any.whl cannot be fetched: ")
-    assert f"has the sum sha256:{sum_of(two)}, which the lock does not state" in said
+    assert said.startswith("two-1.0-py3-none-any.whl cannot be downloaded: ")
+    assert f"has the SHA-256 {sum_of(two)}, which is not in the lock" in said
 
 
 def test_a_folder_of_files_is_an_index(pages: Pages, fetch: Fetch, tmp_path: Path) -> None:
@@ -362,7 +361,7 @@ def test_an_index_that_does_not_answer_is_said(pages: Pages, fetch: Fetch) -> No
     """It is not the version that is wrong."""
     nowhere = f"http://127.0.0.1:{closed_port()}/simple"
     said = refused(fetch, [pin(pages.wheel("one"))], PIP_INDEX_URL=nowhere)
-    assert said.startswith("the index does not give one: ")
+    assert said.startswith("the package index does not provide one: ")
     assert "connect" in said.lower()
 
 
@@ -392,4 +391,4 @@ def untrusted(pages: Pages) -> Iterator[str]:
 def test_an_untrusted_index_is_explained(pages: Pages, fetch: Fetch, untrusted: str) -> None:
     """People behind an inspecting proxy are told where its certificate goes."""
     said = refused(fetch, [pin(pages.wheel("one"))], PIP_INDEX_URL=untrusted)
-    assert said == f"the index does not give one: {tools.UNTRUSTED}"
+    assert said == f"the package index does not provide one: {tools.UNTRUSTED}"

@@ -56,9 +56,9 @@ def leftovers(kept: Any) -> list[Path]:
 def test_a_file_with_another_sum_is_refused(kept: Any) -> None:
     """Nothing of it stays."""
     other = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ValueError, match=r"one\.whl has the sum") as refused:
+    with pytest.raises(ValueError, match=r"one\.whl has the SHA-256") as refused:
         add(kept, b"other")
-    says = f"one.whl has the sum sha256:{other}, which the lock does not state"
+    says = f"one.whl has the SHA-256 {other}, which is not in the lock"
     assert str(refused.value) == says
     assert kept.file(SUM) is None
     assert kept.file(other) is None

@@ -199,6 +199,6 @@ def test_words_that_mean_the_same_are_not_added() -> None:
 def test_what_no_word_brings_is_said() -> None:
     """What the builder has in any case, and what Debian does not have."""
     known = native.catalogue()
-    for word, said in {"gcc": "in any case", "Oracle": "not in Debian", "db2": "ibm-db"}.items():
+    for word, said in {"gcc": "always has it", "Oracle": "not in Debian", "db2": "ibm-db"}.items():
         with pytest.raises(native.UnknownName, match=said):
             native.check(word, known)
