@@ -101,16 +101,15 @@ def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env
     output: list[str] = []
 
     def runner(
-        command: Sequence[str],
+        cmd: Sequence[str],
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
         # `build` turns this exception into a message with the hook's name
-        words = list(command)
-        status, said = quietly(words, {**env, **(extra_environ or {})}, cwd)
-        output.extend(said)
+        status, lines = quietly(cmd, {**env, **(extra_environ or {})}, cwd)
+        output.extend(lines)
         if status:
-            raise subprocess.CalledProcessError(status, words)
+            raise subprocess.CalledProcessError(status, cmd)
 
     try:
         return ask(ProjectBuilder(source, python_executable=python, runner=runner))
