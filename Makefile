@@ -18,8 +18,8 @@ demo-down: $(VENV)/ready ## stop the demo and remove all of it
 test: $(VENV)/ready ## set up what is missing and pass all tests
 	@tests/all.sh $(VENV)/bin/python -m pytest
 
-unit: $(VENV)/ready ## the tests of hooks and modules
-	@$(VENV)/bin/python -m pytest tests/unit
+unit: $(VENV)/ready ## the tests of hooks, modules and sample applications
+	@$(VENV)/bin/python -m pytest tests/unit tests/apps
 
 template: $(VENV)/ready ## the tests of what is generated, linters included
 	@$(VENV)/bin/python -m pytest tests/template
@@ -28,7 +28,7 @@ containers: $(VENV)/ready ## the tests on a real engine, registry and server
 	@$(VENV)/bin/python -m pytest tests/containers
 
 kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and look what is left
-	@$(VENV)/bin/python -m tests.blobs.kills
+	@$(VENV)/bin/python -m tests.apps.kills
 
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py

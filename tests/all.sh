@@ -7,7 +7,7 @@ said=$(mktemp)
 files=
 trap 'kill ${files:+"$files"} 2>/dev/null || true; rm -f "$said"' EXIT
 
-"$@" tests/unit tests/template >"$said" 2>&1 &
+"$@" tests/unit tests/apps tests/template >"$said" 2>&1 &
 files=$!
 status=0
 "$@" tests/containers || status=$?

@@ -57,7 +57,9 @@ class Repository:
         """Read pyproject.toml and setup.cfg."""
         self.folder = folder
         self.notes: list[str] = []
-        self.pyproject: Mapping[str, Any] = self._parsed("pyproject.toml", toml.loads) or {}
+        self.pyproject: Mapping[str, Any] = (
+            self._parsed("pyproject.toml", lambda text: toml.loads(text, "pyproject.toml")) or {}
+        )
         self.setup = self._parsed("setup.cfg", setup_cfg.parse) or {}
         self.docker = next((each for each in DOCKERFILES if (folder / each).is_file()), "")
 
@@ -275,7 +277,7 @@ def as_command(text: str, port: str) -> str:
     if words[:2] != ["sh", "-c"] or len(words) != 3:
         return shlex.join(words)
     plain = re.sub(r"^exec ", "", words[2])
-    if re.fullmatch(rules.RULES["COMMAND"][0], plain):
+    if rules.accepts("COMMAND", plain):
         return plain
     return shlex.join(words)
 

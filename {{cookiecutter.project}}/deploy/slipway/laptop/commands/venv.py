@@ -16,9 +16,9 @@ from pathlib import Path
 
 from slipway.laptop import console
 from slipway.laptop.build import steps
-from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY
+from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
-from slipway.laptop.settings.load import load
+from slipway.laptop.settings.load import load, require
 from slipway.shared import files, lockfile, network
 
 APPENV = ROOT / "appenv"
@@ -38,6 +38,7 @@ POINT_TO = (
 def run(command: str, arguments: Sequence[str]) -> int:
     """Bring ./appenv up to date; with `serve`, become the application. Return the exit status."""
     settings = load()
+    require(settings, "PYTHON", *(["COMMAND"] if command == "serve" else []))
     Virtualenv(settings).update(quiet=command == "serve")
     if command == "serve":
         serve(settings)
@@ -69,7 +70,7 @@ class Virtualenv:
         """Build and install the wheels again if anything that they are made from has changed."""
         if not self.dry_run:
             for folder in (ROOT / ".deploy", ROOT / "wheelhouse"):
-                own_folder(folder)
+                make_own_folder(folder)
             self.wheelhouse.mkdir(exist_ok=True)
         self._make_tools()
         if not self.dry_run:
@@ -206,14 +207,6 @@ def with_variables(words: Sequence[str], variables: Mapping[str, str]) -> list[s
     return ["env", *given, *words] if given else list(words)
 
 
-def own_folder(folder: Path) -> None:
-    """Make a folder that git ignores."""
-    folder.mkdir(exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# made by make; make clean removes it\n*\n", encoding="utf-8")
-
-
 def recover() -> None:
     """Restore the virtualenv that was there before, unless the new one is complete."""
     if not BEFORE.exists():
@@ -229,8 +222,6 @@ def recover() -> None:
 def serve(settings: dict[str, str]) -> None:
     """Replace this process by the application."""
     words = shlex.split(settings["COMMAND"])
-    if not words:
-        raise console.Failed("COMMAND in deploy/settings.mk is empty: name the program to run")
     program = APPENV / "bin" / words[0]
     if words[0] in ("sh", "bash") and not is_program(program):
         program = Path("/bin", words[0])
