@@ -4,9 +4,9 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test unit template containers faults kills bench bench-blobs native-table adopt-table apps-table check fix clean
+.PHONY: help demo demo-down test test-quick unit template containers faults kills bench bench-blobs native-table adopt-table apps-table check fix clean
 
-help: ## list these
+help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPython for the other)
@@ -15,8 +15,11 @@ demo: $(VENV)/ready ## set up what is missing and show the main job (PYTHON=CPyt
 demo-down: $(VENV)/ready ## stop the demo and remove all of it
 	@$(VENV)/bin/python -m testbed.demo down
 
-test: $(VENV)/ready ## set up what is missing and pass all tests
-	@tests/all.sh $(VENV)/bin/python -m pytest
+test: $(VENV)/ready ## set up what is missing and run all tests, side by side
+	@$(VENV)/bin/python -m tests.run_all
+
+test-quick: $(VENV)/ready ## the linters, the tests without an engine, and the main path on CPython
+	@$(VENV)/bin/python -m tests.run_all quick
 
 unit: $(VENV)/ready ## the tests of hooks and modules
 	@$(VENV)/bin/python -m pytest tests/unit
@@ -27,11 +30,11 @@ template: $(VENV)/ready ## the tests of what is generated, linters included
 containers: $(VENV)/ready ## the tests on a real engine, registry and server
 	@$(VENV)/bin/python -m pytest tests/containers
 
-kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and look what is left
+kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and check what is left
 	@$(VENV)/bin/python -m tests.blobs.kills
 
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
-	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/test_faults.py
+	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/deploy/test_killed_deploys.py
 
 bench: $(VENV)/ready ## measure it beside its peers on an engine of its own, and write docs/bench.*
 	@$(VENV)/bin/python -m measure.peers

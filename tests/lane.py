@@ -1,0 +1,72 @@
+"""A pytest plugin for test runs side by side: `tests/run_all.py` loads it into each of them.
+
+It writes each test's duration and outcome to the file $LANE_REPORT. It also lets the tests that are
+marked `quiet` run last, and only when no other test is at work: they measure seconds or memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Generator
+from typing import Any, TextIO
+
+import pytest
+
+
+def is_quiet(item: pytest.Item) -> bool:
+    """Whether a test needs a machine on which nothing else is at work."""
+    return item.get_closest_marker("quiet") is not None
+
+
+class Lane:
+    """One pytest process among several."""
+
+    def __init__(self, report: TextIO, lock: TextIO) -> None:
+        """Take part: from now on no quiet test runs anywhere, until this lane comes to its own."""
+        self._report = report
+        self._lock = lock
+        self._waits = False
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+    @pytest.hookimpl(trylast=True)  # after pytest has put tests with the same parameter together
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Move the quiet tests to the end."""
+        items.sort(key=is_quiet)
+
+    # outermost: the time that a test waits for the lock does not count against its own
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Wait until all other lanes have finished, or are at their quiet tests as well."""
+        if not is_quiet(item):
+            return (yield)
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write one line for each phase of a test."""
+        line = {
+            "test": report.nodeid,
+            "when": report.when,
+            "outcome": report.outcome,
+            "seconds": round(report.duration, 2),
+        }
+        print(json.dumps(line), file=self._report, flush=True)
+
+    def pytest_sessionfinish(self) -> None:
+        """Leave the machine to the others while the fixtures are removed."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take part if this process is one of several."""
+    if "LANE_REPORT" in os.environ:
+        # pytest closes neither: they last as long as the process
+        report = open(os.environ["LANE_REPORT"], "a", encoding="utf-8")  # noqa: SIM115
+        lock = open(os.environ["LANE_LOCK"], "a", encoding="utf-8")  # noqa: SIM115
+        config.pluginmanager.register(Lane(report, lock), "lane")
