@@ -6,8 +6,9 @@ look at the results. The folders have a space in their names, because people's f
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,23 +86,31 @@ def generate(
         laptop.run(project, "make", "clean")
 
 
+@pytest.fixture(scope="session")
+def ship(
+    generate: Baker, laptop: Laptop, server: testbed.Server
+) -> Iterator[Callable[[str], Shipped]]:
+    """Build and deploy the sample application, once for each interpreter."""
+
+    @functools.cache
+    def shipped_by(python: str) -> Shipped:
+        name = f"ship-{python.lower()}-{SESSION}"
+        port = PORTS[python]
+        project = generate(project=name, python=python, port=str(port))
+        result = Shipped(laptop, project, name, port)
+        for step in ("wheels", "image", "push", "deploy"):
+            result.make(step)
+        return result
+
+    yield shipped_by
+    remove = 'docker ps --all --quiet --filter name="$1" | xargs -r docker rm --force --volumes'
+    server.run("sh", "-c", remove, "sh", f"ship-.*-{SESSION}")
+
+
 @pytest.fixture(scope="session", params=["PyPy", "CPython"])
-def shipped(
-    request: pytest.FixtureRequest, generate: Baker, laptop: Laptop, server: testbed.Server
-) -> Iterator[Shipped]:
+def shipped(request: pytest.FixtureRequest, ship: Callable[[str], Shipped]) -> Shipped:
     """The sample application on its way from an answered question to the server."""
-    python = request.param
-    name = f"ship-{python.lower()}-{SESSION}"
-    port = PORTS[python]
-    project = generate(project=name, python=python, port=str(port))
-    result = Shipped(laptop, project, name, port)
-    for step in ("wheels", "image", "push", "deploy"):
-        result.make(step)
-    yield result
-    server.run(
-        *("sh", "-c", 'docker rm --force --volumes $(docker ps --all --quiet --filter name="$1")'),
-        *("sh", name),
-    )
+    return ship(request.param)
 
 
 @pytest.fixture(scope="session")

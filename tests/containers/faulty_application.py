@@ -12,9 +12,10 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import testbed
@@ -113,7 +114,9 @@ class Faulty:
     project: Project
     name: str
     server: testbed.Server
-    started: list[int] = field(default_factory=list)  # processes here
+    started: list[int] = field(default_factory=list)  # processes on this machine
+    # How long a release must be healthy: for most tests a second is enough.
+    variables: Mapping[str, str] = MappingProxyType({"STEADY": "1"})
 
     @property
     def environment(self) -> dict[str, str]:
@@ -134,7 +137,7 @@ class Faulty:
         """Begin a job in a process group of its own, with no build before it."""
         process = subprocess.Popen(
             ["python3", self.project.path / "deploy" / "slipway", job],
-            env={**self.environment, **environment},
+            env={**self.environment, **self.variables, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

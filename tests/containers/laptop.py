@@ -21,6 +21,8 @@ from tests.conftest import Project
 # The names of this session's images, containers and caches contain it, so that no other session,
 # also one that runs at the same time, has the same names.
 SESSION = secrets.token_hex(3)
+# How long a release must be healthy, on make's command line, for tests of something else.
+BRIEFLY = "STEADY=1"
 PORTS = {"PyPy": 8081, "CPython": 8082, "existing": 8083}
 
 

@@ -209,6 +209,7 @@ def test_slow_clients_cost_little_and_hold_up_nobody(cpython: Attachments) -> No
     assert after - before <= 2 * MIB * 2 * slow
 
 
+@pytest.mark.quiet
 def test_a_crowd_is_served_without_an_error(cpython: Attachments) -> None:
     """200 clients that upload, download and delete, and compare every hash."""
     port = cpython.run()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+import testbed
 from measure.applications.applications import APPLICATIONS
 from tests.conftest import Baker
-from tests.containers.laptop import PORTS, SESSION, Laptop
+from tests.containers.laptop import BRIEFLY, PORTS, SESSION, Laptop
 
 
 @pytest.mark.parametrize("name", ["httpbin", "pypiserver", "wsgidav"])
 def test_application_of_the_index_answers_from_the_server(
-    generate: Baker, laptop: Laptop, name: str
+    generate: Baker, laptop: Laptop, server: testbed.Server, name: str
 ) -> None:
     """Only requirements.in and the settings are written; measure.applications tries more."""
     port = PORTS["existing"]
@@ -21,8 +22,8 @@ def test_application_of_the_index_answers_from_the_server(
         **{"native_deps": " ", "command": application.command, "port": str(port)},
     )
     application.put_into(project)
-    laptop.make(project, "wheels", "image", "push", "deploy")
+    laptop.make(project, "wheels", "image", "push", "deploy", BRIEFLY)
     try:
-        assert application.answer_at(laptop.server.address(port)).startswith("200")
+        assert application.answer_at(server.address(port)).startswith("200")
     finally:
-        laptop.server.docker("rm", "--force", "--volumes", project.path.name)
+        server.docker("rm", "--force", "--volumes", project.path.name)

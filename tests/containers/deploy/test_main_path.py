@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.laptop import Shipped, answer_of, free_port
+from tests.containers.laptop import BRIEFLY, Shipped, answer_of, free_port
 
 
 def files_of(shipped: Shipped, tmp_path: Path) -> list[str]:
@@ -116,6 +116,7 @@ def test_bytecode_is_in_the_image(shipped: Shipped, tmp_path: Path) -> None:
     assert len(caches) == 1
 
 
+@pytest.mark.quiet
 def test_run_image_stops_in_under_a_second(shipped: Shipped) -> None:
     """SIGTERM reaches the application as process 1: it is not killed after its second."""
     container = shipped.laptop.docker("run", "--detach", shipped.run_image).strip()
@@ -206,7 +207,7 @@ def test_changed_application_replaces_the_old_one_and_comes_back(shipped: Shippe
     before = layers_of(shipped)
     shipped.edit(module, "Hello, world!", "Hello, second!")
     try:
-        shipped.make("deploy")
+        shipped.make("deploy", BRIEFLY)
         assert shipped.answer == "Hello, second!"
         after = layers_of(shipped)
         assert len(after) == len(before)
@@ -215,7 +216,7 @@ def test_changed_application_replaces_the_old_one_and_comes_back(shipped: Shippe
         assert shipped.name in running
         assert f"{shipped.name}-previous" not in running
 
-        shipped.make("rollback")
+        shipped.make("rollback", BRIEFLY)
         assert shipped.answer == "Hello, world!"
         assert "healthy" in shipped.make("status")
         assert "GET / HTTP" in shipped.make("logs")
@@ -231,7 +232,7 @@ def received(shipped: Shipped) -> int:
 def test_a_changed_line_is_sent_in_kilobytes(shipped: Shipped) -> None:
     """The interface counts less than 20 kB beside what the ssh connection itself takes."""
     module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
-    shipped.make("deploy")
+    shipped.make("deploy", BRIEFLY)
     shipped.edit(module, "Hello, world!", "Hello, third!")
     try:
         shipped.make("push")
@@ -240,20 +241,20 @@ def test_a_changed_line_is_sent_in_kilobytes(shipped: Shipped) -> None:
         shipped.laptop.engine.run(*ssh, shipped.laptop.server.host, "true")
         handshake = received(shipped) - before
         before = received(shipped)
-        shipped.make("deploy")
+        shipped.make("deploy", BRIEFLY)
         assert shipped.answer == "Hello, third!"
         sent = received(shipped) - before
         assert sent < handshake + 20_000, (sent, handshake)
     finally:
         shipped.edit(module, "Hello, third!", "Hello, world!")
-        shipped.make("deploy")
+        shipped.make("deploy", BRIEFLY)
 
 
 def test_broken_release_is_put_back(shipped: Shipped) -> None:
     """A release that ends at once costs nothing but its own log lines on standard error."""
     module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
     text = shipped.project.read(module)
-    shipped.make("deploy")
+    shipped.make("deploy", BRIEFLY)
     path = shipped.project.path / module
     path.write_text(text + "\nraise SystemExit('no database today')\n", encoding="utf-8")
     try:
@@ -265,7 +266,7 @@ def test_broken_release_is_put_back(shipped: Shipped) -> None:
         assert f"{shipped.name}-failed" not in shipped.laptop.server.docker("ps")
     finally:
         path.write_text(text, encoding="utf-8")
-    assert "nothing to do" in shipped.make("deploy").splitlines()[-1]
+    assert "nothing to do" in shipped.make("deploy", BRIEFLY).splitlines()[-1]
 
 
 @pytest.mark.parametrize("script", ["build.sh", "run.sh"])

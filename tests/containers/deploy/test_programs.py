@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+import testbed
 from tests.conftest import Baker
-from tests.containers.laptop import PORTS, SESSION, Laptop, Shipped
+from tests.containers.laptop import BRIEFLY, PORTS, SESSION, Laptop, Shipped
 
 NAME = f"programs-{SESSION}"
 OTHERS = """
@@ -18,7 +19,7 @@ HEALTH_stock := ends
 
 
 @pytest.fixture(scope="module")
-def programs(generate: Baker, laptop: Laptop) -> Iterator[Shipped]:
+def programs(generate: Baker, laptop: Laptop, server: testbed.Server) -> Iterator[Shipped]:
     """A server and two other commands, pushed and not deployed."""
     port = PORTS["existing"]
     project = generate(
@@ -32,7 +33,7 @@ def programs(generate: Baker, laptop: Laptop) -> Iterator[Shipped]:
     shipped.make("wheels", "image", "push")
     yield shipped
     laptop.engine.succeeds("docker", "rm", "--force", "--volumes", f"{NAME}-local")
-    laptop.server.run(
+    server.run(
         *("sh", "-c", 'docker rm --force --volumes $(docker ps --all --quiet --filter name="$1")'),
         *("sh", NAME),
     )
@@ -40,8 +41,8 @@ def programs(generate: Baker, laptop: Laptop) -> Iterator[Shipped]:
 
 def test_a_worker_is_deployed_beside_the_application(programs: Shipped) -> None:
     """From the same image, in a container of its own, without a port; it has its own releases."""
-    programs.make("deploy")
-    programs.make("deploy", "PROGRAM=worker")
+    programs.make("deploy", BRIEFLY)
+    programs.make("deploy", BRIEFLY, "PROGRAM=worker")
     worker = f"{NAME}-worker"
     assert programs.on_server(".State.Running", worker) == "true"
     assert programs.on_server(".HostConfig.RestartPolicy.Name", worker) == "always"
@@ -50,7 +51,7 @@ def test_a_worker_is_deployed_beside_the_application(programs: Shipped) -> None:
     assert "it works" in programs.make("logs", "PROGRAM=worker")
     assert f"{worker}: steady" in programs.make("status", "PROGRAM=worker")
     assert f"{NAME}: healthy" in programs.make("status")
-    assert "nothing to do" in programs.make("deploy", "PROGRAM=worker")
+    assert "nothing to do" in programs.make("deploy", BRIEFLY, "PROGRAM=worker")
 
 
 def test_a_job_that_ends_well_is_a_release(programs: Shipped) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import testbed
-from tests.containers.laptop import Shipped
+from tests.containers.laptop import BRIEFLY, Shipped
 
 pytestmark = pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
 
@@ -67,7 +67,7 @@ def test_account_that_may_not_use_docker_is_said(shipped: Shipped, engine: testb
         other.run("gpasswd", "--delete", "deployer", "docker")
         assert "usermod -aG docker" in refused(shipped, other.ssh)
         other.run("gpasswd", "--add", "deployer", "docker")
-        shipped.make("deploy", f"SSH={other.ssh}")
+        shipped.make("deploy", BRIEFLY, f"SSH={other.ssh}")
         assert "Up" in other.docker("ps", "--filter", f"name=^{shipped.name}$")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.containers.laptop import Shipped, free_port
+from tests.containers.laptop import BRIEFLY, Shipped, free_port
 
 pytestmark = pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
 
@@ -31,7 +31,7 @@ def environment(shipped: Shipped) -> Iterator[dict[str, str]]:
     file.write_text("# what it runs with\n\n" + "".join(lines), encoding="utf-8")
     yield ODD
     file.unlink()
-    shipped.make("deploy")
+    shipped.make("deploy", BRIEFLY)
 
 
 def environment_of(listed: str) -> dict[str, str]:
@@ -57,23 +57,23 @@ def test_environment_and_volume_are_the_same_here_and_on_the_server(
         shipped.make("stop")
         shipped.laptop.docker("volume", "rm", volume)
 
-    shipped.make("deploy", *typed)
+    shipped.make("deploy", BRIEFLY, *typed)
     there = shipped.laptop.server.docker("exec", shipped.name, "env", "-0")
     assert environment_of(there) == environment
     assert shipped.laptop.server.docker(*files).strip() == "10001"
     assert shipped.on_server(".HostConfig.Memory") == str(300 * 2**20)
-    assert "nothing to do" in shipped.make("deploy", *typed).splitlines()[-1]
+    assert "nothing to do" in shipped.make("deploy", BRIEFLY, *typed).splitlines()[-1]
 
 
 def test_changed_environment_alone_is_deployed(
     shipped: Shipped, environment: dict[str, str]
 ) -> None:
     """The image stays; secrets are in no process list and no file that others may read."""
-    shipped.make("deploy")
+    shipped.make("deploy", BRIEFLY)
     before = shipped.on_server(".Id")
     file = shipped.project.path / "deploy" / "run.env"
     file.write_text("SECRET=s3cret-é\n", encoding="utf-8")
-    shipped.make("deploy")
+    shipped.make("deploy", BRIEFLY)
     assert shipped.on_server(".Id") != before
     assert "s3cret-é" in shipped.on_server("json .Config.Env")
     readable = "grep -rl s3cret /root /home /tmp /var/tmp /var/log | xargs -r stat -c %a"

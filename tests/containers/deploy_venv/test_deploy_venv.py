@@ -16,7 +16,16 @@ import pytest
 import testbed
 from tests.conftest import Baker
 from tests.containers import faulty_application
-from tests.containers.laptop import PORTS, SESSION, Laptop, Shipped, answer_of, commit, write
+from tests.containers.laptop import (
+    BRIEFLY,
+    PORTS,
+    SESSION,
+    Laptop,
+    Shipped,
+    answer_of,
+    commit,
+    write,
+)
 from tests.containers.workshop import Workshop
 
 WITHIN = 60  # seconds in which a server is in order again, whatever was killed
@@ -39,7 +48,7 @@ class Service:
 
     def make(self, *words: str, user: str = "root") -> str:
         """Run make as an account of the server has it; fail with all that it said when it fails."""
-        return self.workshop.make(*words, f"SSH={self.server.by(user)}")
+        return self.workshop.make(BRIEFLY, *words, f"SSH={self.server.by(user)}")
 
     def make_fails(self, *words: str, user: str = "root") -> str:
         """Run make, which must fail; give what it said."""
