@@ -39,7 +39,7 @@ LANES = {
         "deploy/test_killed_deploys.py",
         "deploy/test_other_orchestrators.py",
     ),
-    "main path": ("deploy", "test_testbed.py"),
+    "main path": ("deploy", "deploy_venv/test_both_interpreters.py", "test_testbed.py"),
     "attachments": ("attachments", "deploy_venv"),
     "builds": (".",),
 }

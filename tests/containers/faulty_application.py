@@ -1,7 +1,7 @@
-"""An application that misbehaves as its environment says, and a server that it is deployed to.
+"""An application that fails in the way that its environment asks for, and a server for it.
 
-One image does for every kind of release: what is changed is `deploy/run.env`, so that a deploy
-takes seconds. It answers with its VERSION.
+One image serves for every kind of release. Only `deploy/run.env` changes, so a deploy takes
+seconds. The application answers with its VERSION.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Faulty:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the environment that its scripts run in."""
+        """The environment that the commands run in."""
         settings = {
             "DEPLOY_HOST": self.server.host,
             "SSH": self.server.ssh,
@@ -129,12 +129,12 @@ class Faulty:
         return {**os.environ, **self.laptop.engine.environment, **settings}
 
     def release(self, **variables: str) -> None:
-        """Change the environment that the next release runs with."""
+        """Write the environment that the next release runs with."""
         text = "".join(f"{name}={value}\n" for name, value in variables.items())
         (self.project.path / "deploy" / "run.env").write_text(text, encoding="utf-8")
 
     def start(self, job: str = "deploy", **environment: str) -> subprocess.Popen[str]:
-        """Begin a job in a process group of its own, with no build before it."""
+        """Start a command in a process group of its own, with no build before it."""
         process = subprocess.Popen(
             ["python3", self.project.path / "deploy" / "slipway", job],
             env={**self.environment, **self.variables, **environment},
@@ -148,27 +148,27 @@ class Faulty:
         return process
 
     def run(self, job: str = "deploy", **environment: str) -> tuple[int, str]:
-        """Do a job; gives its exit status and what it said."""
+        """Run a command; return its exit status and its output."""
         with self.start(job, **environment) as process:
             assert process.stdout
             said = process.stdout.read()
         return process.returncode, said
 
     def succeeds(self, job: str = "deploy", **environment: str) -> str:
-        """Do a job that must come to a good end; gives what it said."""
+        """Run a command that must succeed, and return its output."""
         status, said = self.run(job, **environment)
         assert status == 0, said
         return said
 
     def fails(self, job: str = "deploy", **environment: str) -> str:
-        """Do a job that must fail; gives what it said."""
+        """Run a command that must fail, and return its output."""
         status, said = self.run(job, **environment)
         assert status != 0, said
         return said
 
     @property
     def answer(self) -> str:
-        """Give what is answered at the server's port; empty when nothing is."""
+        """The answer at the server's port; empty when nothing answers."""
         address = self.server.address(PORT)
         connection = http.client.HTTPConnection(address, timeout=3)
         try:
@@ -181,18 +181,18 @@ class Faulty:
 
     @property
     def status(self) -> dict[str, Any]:
-        """Give what `make status FORMAT=json` says."""
+        """The output of `make status FORMAT=json`."""
         _, said = self.run("status", FORMAT="json")
         found: dict[str, Any] = json.loads(next(each for each in said.splitlines() if "{" in each))
         return found
 
     def containers(self) -> dict[str, str]:
-        """Give the state of each container on the server, by its name."""
+        """Return the state of each container on the server, by its name."""
         listed = self.server.docker("ps", "--all", "--format", "{{.Names}} {{.Status}}")
         return dict(line.split(" ", 1) for line in listed.splitlines())
 
     def until(self, is_so: Callable[[], bool], seconds: float = WITHIN) -> float:
-        """Wait for something; gives the seconds that it took, or fails with the server's state."""
+        """Wait until something is so; return the seconds it took, or fail with a report."""
         began = time.monotonic()
         while True:
             try:
@@ -204,7 +204,7 @@ class Faulty:
             time.sleep(0.2)
 
     def told(self) -> str:
-        """Give all that the server can say, for a test that fails."""
+        """Return the server's own view, for the message of a test that fails."""
         log = f"/root/.slipway/{self.name}/log"
         script = f"docker ps --all; ls -la /tmp; ps aux | grep /server-; cat {log}"
         try:
@@ -213,12 +213,12 @@ class Faulty:
             return str(problem)
 
     def one_healthy_release_runs(self) -> bool:
-        """Say whether exactly one release runs, is healthy, and answers."""
+        """Return whether exactly one release runs, is healthy, and answers."""
         up = {name: state for name, state in self.containers().items() if state.startswith("Up")}
         return list(up) == [self.name] and "(healthy)" in up[self.name] and bool(self.answer)
 
     def is_at_rest(self) -> bool:
-        """Say the same, and that no part of a deploy is at work on the server any more."""
+        """Return the same, and whether no part of a deploy is at work on the server any more."""
         running = self.server.run("ps", "-eo", "args")
         return (
             not re.search(r"/server-\w+\.sh (guard|work)", running)
@@ -226,7 +226,7 @@ class Faulty:
         )
 
     def leftovers(self) -> list[str]:
-        """Name what a deploy may not leave: containers, locks, processes, files, tunnels."""
+        """Return what a deploy may not leave: containers, locks, processes, files, tunnels."""
         names = {f"{self.name}-{word}" for word in ("next", "back", "try", "volumes")}
         found = [name for name in self.containers() if name in names]
         files = self.server.run(

@@ -42,7 +42,7 @@ BACK_END = """\
 
 
 def wheel(name: str, version: str, files: Mapping[str, str]) -> dict[str, bytes]:
-    """Make a wheel of these files; gives it by its file name."""
+    """Return a wheel of these files, by its file name."""
     info = f"{name}-{version}.dist-info"
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
@@ -60,12 +60,12 @@ def wheel(name: str, version: str, files: Mapping[str, str]) -> dict[str, bytes]
 
 
 def back_end(name: str, version: str) -> dict[str, bytes]:
-    """Make the wheel of a back end."""
+    """Return the wheel of a back end."""
     return wheel(name, version, {f"{name}.py": BACK_END.format(name=name, version=version)})
 
 
 def sdist(name: str, version: str, built_by: str) -> dict[str, bytes]:
-    """Make a source distribution that such a back end builds."""
+    """Return a source distribution that such a back end builds."""
     files = {
         "NAME": f"{name} {version}",
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
@@ -82,7 +82,7 @@ def sdist(name: str, version: str, built_by: str) -> dict[str, bytes]:
 
 
 def index_of(files: Mapping[str, bytes]) -> type[BaseHTTPRequestHandler]:
-    """Give a package index (PEP 503) of these files, as they are when it is asked."""
+    """Return a package index (PEP 503) of these files, as they are when it is asked."""
 
     class Index(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -109,14 +109,14 @@ def index_of(files: Mapping[str, bytes]) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Index
 
 
 @contextlib.contextmanager
 def serving(server: ThreadingHTTPServer) -> Iterator[int]:
-    """Serve in the background; gives the port."""
+    """Serve in the background; the value is the port."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

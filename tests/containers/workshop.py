@@ -18,43 +18,43 @@ from tests.containers.laptop import Laptop, commit, write
 
 
 class Running:
-    """A make at work in the background, in a process group of its own."""
+    """A make that runs in the background, in a process group of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Take the process, and the file that has what it says."""
+        """Remember the process, and the file that has its output."""
         self._process = process
         self._log = log
 
     @property
     def said(self) -> str:
-        """What it has said until now."""
+        """Its output until now."""
         return self._log.read_text(encoding="utf-8")
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for something that it does; fail with what it said when it ended before."""
+        """Wait until something is so; fail with the output of make when it ends before that."""
         while not is_so():
             assert self._process.poll() is None, self.said
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it and all that it has started here at once, as a power cut would."""
+        """Kill it, and all processes that it has started here, as a power cut would."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def fails(self) -> str:
-        """Wait for its end, which must be a bad one; gives all that it said."""
+        """Wait for its end, which must be a failure, and return its output."""
         assert self._process.wait() != 0, self.said
         return self.said
 
     def end(self) -> str:
-        """Wait for its end, which must be a good one; gives all that it said."""
+        """Wait for its end, which must be a success, and return its output."""
         assert self._process.wait() == 0, self.said
         return self.said
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """A project in which things are built again and again, and what came of it."""
+    """A project in which things are built again and again, and the results."""
 
     laptop: Laptop
     project: Project
@@ -63,20 +63,20 @@ class Workshop:
     variables: Mapping[str, str]
 
     def make(self, *words: str, **environment: str) -> str:
-        """Run make in the project; fail with all that it said when it fails."""
+        """Run make in the project, and return its output; the test fails when make fails."""
         return self.laptop.make(self.project, *words, **{**self.variables, **environment})
 
     def make_fails(self, *words: str, **environment: str) -> str:
-        """Run make in the project, which must fail; give what it said."""
+        """Run make in the project, and return its output; the test fails when make succeeds."""
         return self.laptop.make_fails(self.project, *words, **{**self.variables, **environment})
 
     def compiled(self, *words: str, **environment: str) -> set[str]:
-        """Run make; gives the names of the packages that were built from source for it."""
+        """Run make, and return the names of the packages that it has built from source."""
         said = self.make(*words, **environment)
         return set(re.findall(r"^wheels: building (\S+) \S+ from source", said, re.M))
 
     def start(self, *words: str) -> Running:
-        """Run make in the project, and do not wait for its end."""
+        """Run make in the project without waiting for its end."""
         log = self.logs / secrets.token_hex(4)
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -91,7 +91,7 @@ class Workshop:
         return Running(process, log)
 
     def has_nothing_to_do(self, *words: str) -> bool:
-        """Say whether make has nothing to do, and says so of each word."""
+        """Return whether make has nothing to do, and prints that for each of its goals."""
         said = self.make(*words).splitlines()
         return len(said) == len(words) and all("nothing to do" in line for line in said)
 
@@ -107,7 +107,7 @@ class Workshop:
 
     @property
     def answer(self) -> str:
-        """What the run image says, which is a program that ends."""
+        """The output of the run image, which is a program that ends."""
         return self.laptop.docker("run", "--rm", f"{self.name}-run").strip()
 
     @property
@@ -118,7 +118,7 @@ class Workshop:
         return [name.removesuffix(ending) for name in listed.split() if name.endswith(ending)]
 
     def wheels(self) -> dict[str, str]:
-        """Give the sum of each file in the wheelhouse, by its place."""
+        """Return the SHA-256 of each file in the wheelhouse, by its place."""
         return {
             path.relative_to(self.wheelhouse).as_posix(): hashlib.sha256(
                 path.read_bytes()
@@ -128,7 +128,7 @@ class Workshop:
         }
 
     def is_whole(self) -> bool:
-        """Say whether the wheelhouse has what its own lists name, and nothing else."""
+        """Return whether the wheelhouse has what its own lists name, and nothing else."""
         found = self.wheels()
         listed = set()
         for part in ("deps", "app"):
@@ -138,13 +138,13 @@ class Workshop:
         return set(found.values()) == listed
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Replace a text that is there in one of the project's files."""
+        """Replace a text, which must be there, in one of the project's files."""
         text = self.project.read(name)
         assert old in text, text
         (self.project.path / name).write_text(text.replace(old, new), encoding="utf-8")
 
     def check_out(self, commit: str) -> None:
-        """Have the files of a commit and no others, besides those that git does not see."""
+        """Check out a commit, and remove all other files but those that git ignores."""
         for words in (
             ("reset", "--quiet", "--hard", commit),
             ("clean", "--quiet", "-d", "--force"),
@@ -167,7 +167,7 @@ GREETER = {
         [tool.setuptools]
         py-modules = ["greeter"]
     """,
-    # a build that takes its time, and says so, where there is a file of that name
+    # a build that takes its time, and leaves a mark, where there is a file named slow
     "setup.py": """\
         import os, time
         from setuptools import setup
@@ -182,7 +182,7 @@ GREETER = {
 
 
 def greeter_in(laptop: Laptop, project: Project, logs: Path) -> tuple[Workshop, str]:
-    """Make a project without an application a small one that is built; gives its commit too."""
+    """Write a small application into a project and build it; return its commit as well."""
     name = re.findall(r"^PROJECT := (\S+)$", project.read("deploy/settings.mk"), re.M)[0]
     write(project.path, GREETER)
     workshop = Workshop(laptop, project, name, logs, {})

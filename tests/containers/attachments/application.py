@@ -73,7 +73,7 @@ class Attachments:
         return f"{self.name}-local"
 
     def run(self, *words: str, **environment: str) -> int:
-        """Start it on a new volume, with an environment of its own; gives the port."""
+        """Start it on a new volume, with an environment of its own; return the port."""
         self.port = free_port()
         self.volumes.append(f"{self.name}-{secrets.token_hex(3)}")
         lines = "".join(f"{name}={value}\n" for name, value in environment.items())
@@ -91,7 +91,7 @@ class Attachments:
         return self.laptop.docker("exec", self.container, *command)
 
     def memory(self) -> int:
-        """Give the most memory in bytes that the application had since it was started."""
+        """Return the most memory in bytes that the application had since it was started."""
         said = self.inside("sh", "-c", "grep -h VmHWM /proc/[0-9]*/status")
         return max(int(kilobytes) for kilobytes in re.findall(r"(\d+) kB", said)) * 1024
 
@@ -101,7 +101,7 @@ class Attachments:
         return said
 
     def is_consistent(self) -> bool:
-        """Say whether rows and bytes belong together, and nothing is left over."""
+        """Return whether rows and bytes belong together, and nothing is left over."""
         found = self.audit()
         return found == {
             **found,
@@ -130,7 +130,7 @@ class Attachments:
         return finish(everything(Client(self.port)))
 
     def database(self, kind: str) -> tuple[str, str]:
-        """Start an empty database by its profile; gives its DATABASE_URL and how to reach it."""
+        """Start an empty database by its profile; return its DATABASE_URL and how to reach it."""
         self._end_databases()
         scheme = {"postgres": "postgresql", "mariadb": "mysql"}[kind]
         ports = {"POSTGRES_PORT": str(free_port()), "MARIADB_PORT": str(free_port())}
@@ -173,7 +173,7 @@ class Deployed(Attachments):
         return self.laptop.make(self.project, *words, f"DEPLOY_HOST={account}", "PORT=8090")
 
     def ask(self, method: str, target: str, body: str = "") -> str:
-        """Give the answer to a request."""
+        """Return the answer to a request."""
         return self.inside("/appenv/bin/python", "-c", ASK, method, target, body)
 
     def files(self) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Page:
         self.complaints: list[str] = []
 
     def __enter__(self) -> Page:
-        """Give the page."""
+        """Return the page."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ class Page:
             self._heed(message)
 
     def run(self, script: str) -> Any:
-        """Give the value of an expression in the page, once it is settled."""
+        """Return the value of an expression in the page, once it is settled."""
         done = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -95,7 +95,7 @@ class Page:
             )
 
     def slow_down(self, upload: int) -> None:
-        """Let it send so many bytes a second; -1 for as many as it can."""
+        """Limit how many bytes a second it sends; -1 is no limit."""
         self.call("Network.enable")
         self.call(
             "Network.emulateNetworkConditions",
@@ -113,7 +113,7 @@ class Page:
         path.write_bytes(base64.b64decode(data))
 
     def _heed(self, event: dict[str, Any]) -> None:
-        """Say yes to questions, and keep what the browser complains of."""
+        """Accept dialogs, and keep the messages that the browser logs."""
         if event.get("method") == "Page.javascriptDialogOpening":
             self._last += 1
             self._send(self._last, "Page.handleJavaScriptDialog", {"accept": True})

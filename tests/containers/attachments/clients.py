@@ -28,7 +28,7 @@ class Client:
     """One connection, which is kept for the next request."""
 
     def __init__(self, port: int) -> None:
-        """Take the port on 127.0.0.1; connects when it has to."""
+        """Remember the port on 127.0.0.1; the first request connects."""
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -123,7 +123,7 @@ class Crowd:
     """Clients that upload, download and delete what is theirs, and look at every hash."""
 
     def __init__(self, port: int, sizes: Iterable[int], seed: int = 0) -> None:
-        """Take the port, and the sizes of files in bytes; all bytes are cut out of one block."""
+        """Remember the port, and the sizes of files; all bytes come out of one block."""
         self._port = port
         self._random = random.Random(seed)
         self._sizes = list(sizes)
@@ -132,7 +132,7 @@ class Crowd:
         self.errors: list[str] = []
 
     async def run(self, count: int, seconds: float) -> None:
-        """Let so many clients work for so long."""
+        """Run so many clients for so long."""
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._work(until) for _ in range(count)))
 

@@ -10,7 +10,7 @@ SUN, HILL = (250, 205, 90), (70, 130, 80)
 
 
 def draw() -> bytes:
-    """Give the file's bytes."""
+    """Return the file's bytes."""
     rows = b"".join(
         b"\0" + b"".join(bytes(colour(x, y)) for x in range(WIDTH)) for y in range(HEIGHT)
     )
@@ -20,7 +20,7 @@ def draw() -> bytes:
 
 
 def colour(x: int, y: int) -> tuple[int, int, int]:
-    """Say what is at a place: the sun, a hill, or the sky."""
+    """Return the colour of a place: the sun, a hill, or the sky."""
     if (x - 230) ** 2 + (y - 70) ** 2 < 900:
         return SUN
     if y > 190 - 60 * (1 - ((x % 200 - 100) / 100) ** 2):
@@ -29,5 +29,5 @@ def colour(x: int, y: int) -> tuple[int, int, int]:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Give one part of a PNG."""
+    """Return one chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -48,7 +48,7 @@ def cpython(attachments_cpython: Attachments) -> Attachments:
 
 
 def python_of(application: Attachments) -> str:
-    """Say which interpreter it is."""
+    """Return which interpreter it has."""
     return "PyPy" if "pypy" in application.name else "CPython"
 
 
@@ -73,7 +73,7 @@ def pieces(size: int) -> Iterator[bytes]:
 
 
 async def offered(size: int) -> AsyncIterator[bytes]:
-    """Give them to a client."""
+    """The same, for a client to send."""
     for piece in pieces(size):
         yield piece
 
@@ -96,7 +96,7 @@ true
 
 @contextmanager
 def watched(application: Attachments) -> Iterator[dict[str, int]]:
-    """Look at the container's files again and again; gives the largest sizes in the end."""
+    """Measure the container's files again and again; the value is the largest sizes."""
     largest = {"wal": 0, "other": 0}
     left = threading.Event()
 

@@ -45,7 +45,7 @@ def interpreters(engine: testbed.Engine) -> str:
 
 
 def run_inside(engine: testbed.Engine, image: str, database: Database, *command: str | Path) -> str:
-    """Run a command in a container beside the database; gives what it says."""
+    """Run a command in a container beside the database, and return its output."""
     network, url = "none", "sqlite:////tmp/files.db"
     if isinstance(database, databases.Server):
         network, url = database.network, database.url_in_network

@@ -55,7 +55,7 @@ def pins(workshop: Workshop) -> list[tuple[str, str]]:
 
 
 def has_moved(workshop: Workshop) -> bool:
-    """Say whether the project's base image is of the other image."""
+    """Return whether the project's base image was made from the other image."""
     return bool(workshop.laptop.runs(f"{workshop.name}-base", "cat /moved || true"))
 
 

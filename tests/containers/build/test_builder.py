@@ -1,4 +1,4 @@
-"""The builder takes any application and leaves wheels that are the caller's."""
+"""The builder reads any kind of application, and leaves wheels that the caller owns."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def existing(generate: Baker, laptop: Laptop) -> Project:
 
 
 def put_in(project: Project, files: dict[str, str]) -> None:
-    """Let the project have this application and no other."""
+    """Write this application into the project, and remove any other."""
     keep = {".git", ".gitignore", "Makefile", "README.md", "deploy", ".deploy", "wheelhouse"}
     for path in project.path.iterdir():
         if path.name not in keep:
@@ -206,7 +206,7 @@ def pins_of(lock: str) -> tuple[set[str], dict[str, list[str]]]:
 
 
 @pytest.mark.parametrize("shipped", ["PyPy"], indirect=True)
-def test_interpreter_is_one_word_in_the_settings(
+def test_interpreter_is_one_line_in_the_settings(
     generate: Baker, laptop: Laptop, shipped: Shipped
 ) -> None:
     """From PyPy to CPython: one line changed, and a lock for it is made with the same pins."""

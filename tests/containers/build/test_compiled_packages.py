@@ -94,7 +94,7 @@ def caches(laptop: Laptop) -> Iterator[list[str]]:
 
 
 def generator(wheel: Path) -> str:
-    """Say which back end a wheel names as its maker."""
+    """Return the back end that a wheel names as its generator."""
     with zipfile.ZipFile(wheel) as archive:
         [place] = [name for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
         text = archive.read(place).decode()

@@ -75,7 +75,7 @@ def tamper(wheel: Path, unseen: bool) -> None:
 
 
 @pytest.mark.parametrize("part", ["deps", "app"])
-def test_tampered_wheel_is_made_good(greeter: Workshop, part: str) -> None:
+def test_tampered_wheel_is_replaced(greeter: Workshop, part: str) -> None:
     """Other bytes under the same name: what was fetched or built before takes their place."""
     greeter.make("image")
     before = greeter.wheels()

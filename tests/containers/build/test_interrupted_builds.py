@@ -1,4 +1,4 @@
-"""Whatever ends a build, what was there before is there and whole, and the next make goes on."""
+"""Builds that are interrupted: what was there before is whole, and the next make goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.containers.workshop import Workshop, greeter_in
 
 
 def newer(greeter: Workshop, *, slow: bool = False) -> None:
-    """Let the application be another, with one more dependency; its wheel may take its time."""
+    """Change the application, with one more dependency; its wheel may take its time."""
     greeter.edit("greeter.py", "first", "second")
     greeter.edit("pyproject.toml", '["idna"]', '["idna", "gunicorn"]')
     write(greeter.project.path, {"requirements.txt": greeter_lock(greeter)})
@@ -26,7 +26,7 @@ def newer(greeter: Workshop, *, slow: bool = False) -> None:
 
 
 def greeter_lock(greeter: Workshop) -> str:
-    """Give the lock of the newer application; made once."""
+    """Return the lock of the newer application, which is made once."""
     kept = greeter.logs / "newer-lock"
     if not kept.is_file():
         greeter.make("lock")
@@ -130,8 +130,8 @@ def test_power_cut_of_the_engine_leaves_what_was_there(
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]
 
 
-def test_full_disk_is_said_and_leaves_the_old_wheelhouse(small_disk: Workshop) -> None:
-    """No half of a wheel is left, and with room again it goes on."""
+def test_full_disk_is_reported_and_leaves_the_old_wheelhouse(small_disk: Workshop) -> None:
+    """No half of a wheel is left, and with more space the build goes on."""
     small_disk.make("image")
     image, wheels = small_disk.image, small_disk.wheels()
     newer(small_disk)
@@ -148,7 +148,7 @@ def test_full_disk_is_said_and_leaves_the_old_wheelhouse(small_disk: Workshop) -
     assert small_disk.is_whole()
 
 
-def test_two_at_once_both_end_well(greeter: Workshop) -> None:
+def test_two_at_once_both_succeed(greeter: Workshop) -> None:
     """The second waits for the first and finds nothing left to do."""
     greeter.make("image")
     newer(greeter)
@@ -161,7 +161,7 @@ def test_two_at_once_both_end_well(greeter: Workshop) -> None:
     assert greeter.has_nothing_to_do("wheels", "image")
 
 
-def test_parallel_make_ends_well(greeter: Workshop) -> None:
+def test_parallel_make_succeeds(greeter: Workshop) -> None:
     """`make -j4` of all steps is each step once."""
     greeter.make("image")
     newer(greeter)

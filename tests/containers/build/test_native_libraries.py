@@ -49,13 +49,13 @@ def needy(generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFact
 
 
 def native_of(project: Project) -> str:
-    """Give the words of NATIVE in settings.mk."""
+    """Return the library names of NATIVE in settings.mk."""
     [found] = re.findall(r"^NATIVE :=(.*)$", project.read("deploy/settings.mk"), re.M)
     return str(found).strip()
 
 
 def test_failed_compile_becomes_one_line(needy: Workshop) -> None:
-    """It says what is missing, what to add, and by which command; the compiler's words are gone."""
+    """It names what is missing, what to add, and the command for it, without the compiler's output."""
     said = needy.make_fails("wheels")
     assert f"wheels: psycopg2 {LINE} native ADD=libpq\n" in said
     assert "Traceback" not in said
@@ -111,10 +111,10 @@ def test_wheel_of_another_interpreter_is_refused(needy: Workshop) -> None:
     assert "run make wheels" in done.stdout
 
 
-def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
+def test_package_that_pypy_cannot_run_is_reported_when_it_is_locked(
     generate: Baker, laptop: Laptop
 ) -> None:
-    """With what to use instead, and before anything is compiled."""
+    """The message names what to use instead, and comes before anything is compiled."""
     project = generate(
         project=f"native-pypy-{SESSION}", app="existing", python="PyPy", native_deps=" "
     )
@@ -125,7 +125,7 @@ def test_package_that_pypy_cannot_run_is_said_when_it_is_locked(
 
 
 def in_release(needy: Workshop, release: str, *words: str) -> str:
-    """Have a release's shell do something, with the project's deploy/ at /mnt."""
+    """Run a release's shell with the project's deploy/ at /mnt, and return its output."""
     image = f"debian:{release}-slim"
     testbed.provide(needy.laptop.engine, image)
     deploy = needy.project.path / "deploy"

@@ -84,7 +84,7 @@ def test_what_is_not_named_rebuilds_nothing(plain: Project, laptop: Laptop) -> N
     assert config["Labels"]["org.opencontainers.image.version"] == "0"
 
 
-def test_a_name_that_is_not_there_is_said(plain: Project, laptop: Laptop) -> None:
+def test_a_name_that_is_not_there_is_reported(plain: Project, laptop: Laptop) -> None:
     """With the line's name, and what was built before stays."""
     before = laptop.image_id(f"plain-{SESSION}-run")
     said = laptop.make_fails(plain, "wheels", "FILES=app.py pages")

@@ -20,7 +20,7 @@ WHEEL = "inhouse-1.0-py3-none-any.whl"
 
 
 def wheel() -> bytes:
-    """Make a wheel whose console script says that it is there."""
+    """Return a wheel whose console script prints a line."""
     info = "inhouse-1.0.dist-info"
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
@@ -64,7 +64,7 @@ class Index(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the test looks at what the client does."""
+        """Log nothing: the test looks at what the client does."""
 
 
 class Greeting(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ class Greeting(BaseHTTPRequestHandler):
         self.wfile.write(b"fetched")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def empty_project(generate: Baker, name: str) -> Project:

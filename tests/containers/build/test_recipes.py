@@ -37,14 +37,14 @@ class Recipe:
 
     @property
     def files(self) -> dict[str, str]:
-        """Give its files: a name that ends a line, and the block below it."""
+        """Its files: a name that ends a line, and the block below it."""
         named = re.findall(r"`([\w./]+)`\n\n```\w*\n(.*?)^```$", self.text, re.M | re.S)
         empty = dict.fromkeys(re.findall(r"`([\w./]+)` is empty", self.text), "")
         return {**empty, **dict(named)}
 
     @property
     def commands(self) -> list[tuple[str, str]]:
-        """Give what is typed in it, and what is said then."""
+        """Its commands, each with the output that the page shows."""
         blocks = re.findall(r"^```console\n(.*?)^```$", self.text, re.M | re.S)
         return re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks), re.M)
 
@@ -59,7 +59,7 @@ class Kitchen:
     port: int
 
     def put_in(self, recipe: Recipe) -> None:
-        """Let the project have the files of a recipe and no other application."""
+        """Write the files of a recipe into the project, and remove any other application."""
         for path in self.project.path.iterdir():
             if path.name not in PROJECT_FILES:
                 subprocess.run(["rm", "-rf", path], check=True)
@@ -73,7 +73,7 @@ class Kitchen:
         write(self.project.path, {**files, "deploy/settings.mk": settings})
 
     def do(self, command: str, **environment: str) -> str:
-        """Do what is typed; gives what it says."""
+        """Run a command of the page, and return its output."""
         words = shlex.split(command)
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
@@ -87,14 +87,14 @@ class Kitchen:
             return text
 
     def follow(self, recipe: Recipe, **environment: str) -> None:
-        """Do all that a recipe says, and see that it comes out as it says."""
+        """Run all commands of a recipe, and compare their output with the page."""
         self.put_in(recipe)
         assert recipe.commands
         for command, expected in recipe.commands:
             assert expected.strip() in self.do(command, **environment)
 
     def clear(self) -> None:
-        """End what was started, and remove what it kept."""
+        """Stop what was started, and remove its volume."""
         for name in (f"{NAME}-local", f"{NAME}-worker-local"):
             self.laptop.engine.succeeds("docker", "rm", "--force", "--volumes", name)
         self.laptop.engine.succeeds("docker", "volume", "rm", f"{NAME}-files")
@@ -124,12 +124,12 @@ def kitchen(laptop: Laptop, shop: Project) -> Iterator[Kitchen]:
         "A job that ends",
     ],
 )
-def test_recipe_comes_out_as_it_says(kitchen: Kitchen, heading: str) -> None:
-    """With its files, its settings and its commands, and nothing else."""
+def test_recipe_works_as_written(kitchen: Kitchen, heading: str) -> None:
+    """With its files, settings and commands, and nothing else."""
     kitchen.follow(Recipe.of(heading))
 
 
-def test_recipe_of_a_private_index_comes_out_as_it_says(kitchen: Kitchen, gateway: str) -> None:
+def test_recipe_of_a_private_index_works_as_written(kitchen: Kitchen, gateway: str) -> None:
     """With the address of an index here, for the one on the page."""
     with serving(ThreadingHTTPServer((gateway, 0), Index)) as port:
         kitchen.follow(
@@ -139,7 +139,7 @@ def test_recipe_of_a_private_index_comes_out_as_it_says(kitchen: Kitchen, gatewa
         )
 
 
-def test_recipe_of_a_monorepo_comes_out_as_it_says(
+def test_recipe_of_a_monorepo_works_as_written(
     kitchen: Kitchen, laptop: Laptop, tmp_path: Path
 ) -> None:
     """Two services, each with a copy of deploy/, built by one make at the top."""

@@ -19,7 +19,7 @@ NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}  # nothing listens on d
 
 
 def make(project: Project, *words: str, **environment: str) -> str:
-    """Run make where no Docker is; fail with all that it said when it fails."""
+    """Run make without Docker, and return its output; the test fails when make fails."""
     done = project.run("make", *words, DOCKER="false", **environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -46,7 +46,7 @@ def hosted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def packages(project: Project) -> set[str]:
-    """Name what is installed in its virtualenv."""
+    """Return the names of what is installed in its virtualenv."""
     found = project.path.glob("appenv/lib/python3*/site-packages/*.dist-info")
     return {path.name.partition("-")[0] for path in found}
 

@@ -44,17 +44,17 @@ def received(shipped: Shipped) -> int:
 
 
 class Watching(threading.Thread):
-    """Asks all the time, and finds the longest time without an answer."""
+    """A thread that sends requests, and measures the longest time without an answer."""
 
     def __init__(self, address: str) -> None:
-        """Take the address to ask."""
+        """Remember the address to ask."""
         super().__init__()
         self._address = address
         self._end = threading.Event()
         self.longest = 0.0
 
     def run(self) -> None:
-        """Ask until it is over."""
+        """Send requests until the block ends."""
         last = time.monotonic()
         while not self._end.wait(0.005):
             with contextlib.suppress(OSError):
@@ -174,7 +174,7 @@ def relay(ends: list[int]) -> None:
 
 @contextlib.contextmanager
 def bad_link(faulty: Faulty, folder: Path) -> Iterator[str]:
-    """Give the ssh command that reaches the server over 20 ms and 0.5 % loss.
+    """An ssh command that reaches the server over 20 ms and 0.5 % loss.
 
     By two devices and a process between them, since not every kernel has netem.
     """

@@ -1,4 +1,4 @@
-"""Releases that are broken in every way: what worked runs on, or is put back."""
+"""Releases that are broken in every way: the one before goes on running, or is rolled back to."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def faulty(faulty: Faulty) -> Faulty:
 
 
 class Asking(threading.Thread):
-    """Asks for the release all the time, and counts what is not answered."""
+    """A thread that sends one request after another, and counts those without an answer."""
 
     def __init__(self, faulty: Faulty) -> None:
-        """Take what to ask."""
+        """Remember what to ask."""
         super().__init__()
         self._faulty = faulty
         self._end = threading.Event()
@@ -29,7 +29,7 @@ class Asking(threading.Thread):
         self.lost = 0
 
     def run(self) -> None:
-        """Ask until the block ends."""
+        """Send requests until the block ends."""
         while not self._end.wait(0.02):
             self.asked += 1
             self.lost += self._faulty.answer != "good"
@@ -69,7 +69,7 @@ QUIET = {"rots 2": pytest.mark.quiet}
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=QUIET.get(mode, ())) for mode in BESIDE])
 def test_broken_release_costs_no_request(faulty: Faulty, mode: str) -> None:
-    """It fails beside the one that runs, which goes on answering; the reason is told."""
+    """It fails beside the running one, which goes on answering; the reason is printed."""
     faulty.release(VERSION="bad", MODE=mode)
     with Asking(faulty) as asking:
         said = faulty.fails(HEALTH_TIMEOUT="7")
@@ -82,8 +82,8 @@ def test_broken_release_costs_no_request(faulty: Faulty, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["exits", "crashes 2"])
-def test_application_that_must_not_run_twice_is_put_back(faulty: Faulty, mode: str) -> None:
-    """Without a candidate the old one stops first, and comes back."""
+def test_application_that_must_not_run_twice_is_rolled_back(faulty: Faulty, mode: str) -> None:
+    """Without a candidate the old one stops first, and is started again."""
     faulty.release(VERSION="bad", MODE=mode)
     said = faulty.fails(HEALTH_TIMEOUT="7", CANDIDATE="no")
     assert "runs" in said
@@ -93,7 +93,7 @@ def test_application_that_must_not_run_twice_is_put_back(faulty: Faulty, mode: s
 
 
 @pytest.mark.quiet
-def test_release_that_crashes_later_is_put_back_by_the_server_alone(faulty: Faulty) -> None:
+def test_release_that_crashes_later_is_rolled_back_by_the_server_alone(faulty: Faulty) -> None:
     """The deploy was good; the server goes on watching."""
     faulty.release(VERSION="bad", MODE="crashes 8")
     faulty.succeeds()
@@ -101,7 +101,7 @@ def test_release_that_crashes_later_is_put_back_by_the_server_alone(faulty: Faul
     assert any("did not stay up" in line for line in faulty.status["log"])
 
 
-def test_release_that_ignores_sigterm_is_replaced_and_put_back(faulty: Faulty) -> None:
+def test_release_that_ignores_sigterm_is_replaced_and_rolled_back(faulty: Faulty) -> None:
     """It is killed when its time is over."""
     faulty.release(VERSION="stubborn", MODE="stubborn")
     faulty.succeeds(RUN_OPTIONS="--stop-timeout 2")

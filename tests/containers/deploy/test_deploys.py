@@ -9,8 +9,8 @@ import testbed
 from tests.containers.faulty_application import PORT, Faulty
 
 
-def test_plan_is_said_and_nothing_is_done(faulty: Faulty) -> None:
-    """What runs, what will, what is sent; for people and for machines."""
+def test_plan_is_printed_and_nothing_is_done(faulty: Faulty) -> None:
+    """It has what runs, what will run and what is sent, for people and for machines."""
     faulty.release(VERSION="planned")
     before = faulty.containers()
     text = faulty.succeeds(DRY_RUN="1")
@@ -47,7 +47,7 @@ def test_any_kept_release_comes_back(faulty: Faulty) -> None:
     assert faulty.leftovers() == []
 
 
-def test_rollback_to_a_release_that_broke_is_put_back(faulty: Faulty) -> None:
+def test_rollback_to_a_release_that_broke_is_rolled_back(faulty: Faulty) -> None:
     """It was good when it ran, and what it needs is not there any more."""
     options = {"VOLUMES": "/srv/needed:/needed"}
     faulty.release(VERSION="needy", MODE="needs")
@@ -64,8 +64,8 @@ def test_rollback_to_a_release_that_broke_is_put_back(faulty: Faulty) -> None:
     assert faulty.leftovers() == []
 
 
-def test_second_deploy_is_told_who_is_at_work_and_a_stuck_one_is_ended(faulty: Faulty) -> None:
-    """By whom, since when and for which release; `make unlock` puts in order what it leaves."""
+def test_second_deploy_names_the_one_at_work_and_unlock_ends_it(faulty: Faulty) -> None:
+    """By whom, since when and for which release; `make unlock` recovers what it leaves."""
     faulty.release(VERSION="stuck", MODE="late 600")
     with faulty.start(HEALTH_TIMEOUT="600") as stuck:
         faulty.until(lambda: f"{faulty.name}-try" in faulty.containers())
@@ -81,7 +81,7 @@ def test_second_deploy_is_told_who_is_at_work_and_a_stuck_one_is_ended(faulty: F
     assert faulty.leftovers() == []
 
 
-def test_port_that_something_else_has_is_said_before_anything_stops(faulty: Faulty) -> None:
+def test_port_that_something_else_has_is_reported_before_anything_stops(faulty: Faulty) -> None:
     """A container, and another program."""
     taken = ("run", "--detach", "--name", "web", "--publish", "8000:80", "--entrypoint", "sleep")
     faulty.server.docker(*taken, faulty.server.docker("images", "--quiet").split()[0], "600")
@@ -97,7 +97,7 @@ def test_port_that_something_else_has_is_said_before_anything_stops(faulty: Faul
 def test_several_servers_stop_at_the_first_that_fails(
     faulty: Faulty, engine: testbed.Engine, tmp_path: Path
 ) -> None:
-    """One after the other, or several at a time; it is said which has what, and lacks what."""
+    """One after the other, or several at a time; the summary names what each has and is missing."""
     with (
         testbed.Server(engine, user="deployer", ports=[PORT]) as second,
         testbed.Server(engine, user="sudoer", ports=[PORT]) as third,

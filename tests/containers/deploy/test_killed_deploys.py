@@ -1,6 +1,6 @@
-"""Deploys that are killed at a random moment and place: one healthy release runs all the same.
+"""Deploys that are killed at a random moment and place: one healthy release runs afterwards.
 
-A few in every `make test`; FAULTS says how many, SEED which, as `make faults` does.
+A few run in every `make test`. FAULTS is how many, SEED which ones; `make faults` sets FAULTS.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def kill_script(faulty: Faulty, process: subprocess.Popen[str]) -> None:
 
 
 def kill_python(faulty: Faulty, process: subprocess.Popen[str]) -> None:
-    """Kill deploy.py alone."""
+    """Kill the process on this side alone."""
     process.kill()
 
 
@@ -75,12 +75,12 @@ def kill_work(faulty: Faulty, process: subprocess.Popen[str]) -> None:
 
 
 def kill_all_of_the_remote_part(faulty: Faulty, process: subprocess.Popen[str]) -> None:
-    """Kill all of them at once; this side is there to ask for order."""
+    """Kill all of them at once; this side is there to recover."""
     on_server(faulty, "/server-*.sh")
 
 
 def kill_docker_command(faulty: Faulty, process: subprocess.Popen[str]) -> None:
-    """Kill what has been asked of docker."""
+    """Kill the docker commands that are running."""
     on_server(faulty, "docker ")
 
 
@@ -97,7 +97,7 @@ def kill_dockerd(faulty: Faulty, process: subprocess.Popen[str]) -> None:
 
 
 def cut_the_network(faulty: Faulty, process: subprocess.Popen[str]) -> None:
-    """Let no packet through for half a minute."""
+    """Drop every packet for half a minute."""
     for change in ("-I", "-D"):
         for chain, option in (("INPUT", "-i"), ("OUTPUT", "-o")):
             faulty.server.run("iptables", change, chain, option, "eth0", "-j", "DROP")

@@ -37,7 +37,7 @@ def layers_of(shipped: Shipped) -> list[str]:
 
 
 def test_application_answers_on_the_server(shipped: Shipped) -> None:
-    """What the sample says is what a browser at the server's address gets."""
+    """A browser at the server's address gets the sample's text."""
     assert shipped.answer == "Hello, world!"
 
 
@@ -250,8 +250,8 @@ def test_a_changed_line_is_sent_in_kilobytes(shipped: Shipped) -> None:
         shipped.make("deploy", BRIEFLY)
 
 
-def test_broken_release_is_put_back(shipped: Shipped) -> None:
-    """A release that ends at once costs nothing but its own log lines on standard error."""
+def test_broken_release_is_rolled_back(shipped: Shipped) -> None:
+    """A release that exits at once costs nothing but its own log lines on standard error."""
     module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
     text = shipped.project.read(module)
     shipped.make("deploy", BRIEFLY)

@@ -19,7 +19,7 @@ from tests.containers.laptop import SESSION, Laptop, answer_of, free_port, wait_
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A folder that has nothing but an environment, and what the page says to do."""
+    """A folder that has nothing but an environment, and the commands of the page."""
 
     laptop: Laptop
     folder: Path
@@ -28,7 +28,7 @@ class Elsewhere:
     reference: str
 
     def block(self, heading: str) -> str:
-        """Give the code below a heading of the page, with this application's names."""
+        """Return the code below a heading of the page, with this application's names."""
         page = (ROOT / "docs" / "elsewhere.md").read_text(encoding="utf-8")
         [code] = re.findall(rf"^## {heading}\n+```\w+\n(.*?)^```$", page, re.M | re.S)
         code = code.replace("registry.example.org/shop-run@sha256:0123", self.reference)
@@ -36,13 +36,13 @@ class Elsewhere:
         return re.sub(r"\bshop\b", self.name, code)
 
     def commands(self, heading: str) -> list[list[str]]:
-        """Give the commands below a heading of the page, each in words."""
+        """Return the commands below a heading of the page, each in words."""
         joined = self.block(heading).replace("\\\n", " ")
         return [shlex.split(line) for line in joined.splitlines()]
 
     @property
     def answer(self) -> str:
-        """What it answers."""
+        """The answer of the application."""
         return answer_of(f"127.0.0.1:{self.port}")
 
 

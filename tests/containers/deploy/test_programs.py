@@ -54,8 +54,8 @@ def test_a_worker_is_deployed_beside_the_application(programs: Shipped) -> None:
     assert "nothing to do" in programs.make("deploy", BRIEFLY, "PROGRAM=worker")
 
 
-def test_a_job_that_ends_well_is_a_release(programs: Shipped) -> None:
-    """It is run once and not again; one that fails is put aside, and the one before stays."""
+def test_a_job_that_succeeds_is_a_release(programs: Shipped) -> None:
+    """It runs once and not again; one that fails is put aside, and the one before stays."""
     job = f"{NAME}-stock"
     said = programs.make("deploy", "PROGRAM=stock")
     assert f"has ended well; it runs again by: docker start --attach {job}" in said
@@ -75,7 +75,7 @@ def test_a_job_that_ends_well_is_a_release(programs: Shipped) -> None:
 
 
 def test_a_job_here_ends_as_it_does(programs: Shipped) -> None:
-    """What it prints is shown; a status that is not 0 is a failure."""
+    """Its output is shown; an exit status other than 0 is a failure."""
     assert "3 apples" in programs.make("run", "PROGRAM=stock")
     said = programs.make_fails("run", "PROGRAM=stock", "COMMAND_stock=sh -c 'exit 4'")
     assert f"{NAME}-stock-local ended with status 4" in said
@@ -84,7 +84,9 @@ def test_a_job_here_ends_as_it_does(programs: Shipped) -> None:
     )
 
 
-def test_what_stops_somebody_elses_application_is_told_with_the_setting(programs: Shipped) -> None:
+def test_what_stops_somebody_elses_application_is_reported_with_the_setting(
+    programs: Shipped,
+) -> None:
     """It writes to its working directory, listens on its own port, or is a job."""
     writes = "COMMAND=python -c \"open('kept', 'w')\""
     said = programs.make_fails("run", writes)

@@ -1,4 +1,4 @@
-"""What goes wrong before a deploy is said in one line, and nothing is changed."""
+"""Problems before a deploy: each is reported in one line, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
 
 
 def complaint(said: str, name: str) -> str:
-    """Give the one line that a program complains with; there must be no other kind of noise."""
+    """Return the one line of an error message; there must be no other kind of output."""
     assert "Traceback" not in said
     lines = [line for line in said.splitlines() if line.startswith(f"{name}: ")]
     rest = [
@@ -31,7 +31,7 @@ def complaint(said: str, name: str) -> str:
 
 
 def refused(shipped: Shipped, ssh: str, host: str = "server") -> str:
-    """Deploy to a server that must refuse, and give what is said of it; what runs goes on."""
+    """Deploy to a server that must refuse, and return the message; the running release goes on."""
     before = shipped.on_server(".Id")
     said = shipped.make_fails("deploy", f"SSH={ssh}", f"DEPLOY_HOST={host}")
     assert shipped.on_server(".Id") == before
@@ -40,7 +40,7 @@ def refused(shipped: Shipped, ssh: str, host: str = "server") -> str:
 
 
 def config_with(server: testbed.Server, folder: Path, key: str, value: str) -> str:
-    """Copy the server's ssh configuration with one line changed; gives the ssh command."""
+    """Copy the server's ssh configuration with one line changed; return the ssh command."""
     text = (server.folder / "config").read_text()
     changed, count = re.subn(rf"(?m)^(\s*{key}) .*$", rf'\1 "{value}"', text)
     assert count == 1
@@ -48,20 +48,22 @@ def config_with(server: testbed.Server, folder: Path, key: str, value: str) -> s
     return f"ssh -F {folder / 'config'}"
 
 
-def test_server_without_docker_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
-    """A server with sshd alone is told apart from one that cannot be reached."""
+def test_server_without_docker_is_reported(shipped: Shipped, engine: testbed.Engine) -> None:
+    """A server with sshd alone is distinguished from one that cannot be reached."""
     with testbed.Server(engine, docker=False) as bare:
         assert "docker is not installed there" in refused(shipped, bare.ssh)
 
 
-def test_stopped_engine_on_the_server_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
+def test_stopped_engine_on_the_server_is_reported(shipped: Shipped, engine: testbed.Engine) -> None:
     """The command that starts it is named."""
     with testbed.Server(engine) as other:
         other.stop_engine()
         assert "systemctl start docker" in refused(shipped, other.ssh)
 
 
-def test_account_that_may_not_use_docker_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
+def test_account_that_may_not_use_docker_is_reported(
+    shipped: Shipped, engine: testbed.Engine
+) -> None:
     """The group that is missing is named; with it, the account need not be root."""
     with testbed.Server(engine, user="deployer", ports=[shipped.port]) as other:
         other.run("gpasswd", "--delete", "deployer", "docker")
@@ -71,7 +73,7 @@ def test_account_that_may_not_use_docker_is_said(shipped: Shipped, engine: testb
         assert "Up" in other.docker("ps", "--filter", f"name=^{shipped.name}$")
 
 
-def test_refused_key_is_said(shipped: Shipped, tmp_path: Path) -> None:
+def test_refused_key_is_reported(shipped: Shipped, tmp_path: Path) -> None:
     """What to do about a key that the server does not know."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -79,7 +81,7 @@ def test_refused_key_is_said(shipped: Shipped, tmp_path: Path) -> None:
     assert "refuses your key" in refused(shipped, ssh)
 
 
-def test_unknown_host_key_is_said(shipped: Shipped, tmp_path: Path) -> None:
+def test_unknown_host_key_is_reported(shipped: Shipped, tmp_path: Path) -> None:
     """Host keys are checked, and there is no offer to switch that off."""
     known = tmp_path / "known_hosts"
     known.touch()
@@ -89,17 +91,17 @@ def test_unknown_host_key_is_said(shipped: Shipped, tmp_path: Path) -> None:
     assert "StrictHostKeyChecking" not in said
 
 
-def test_server_that_does_not_answer_is_said(shipped: Shipped) -> None:
+def test_server_that_does_not_answer_is_reported(shipped: Shipped) -> None:
     """Nothing listens on port 1."""
     assert "nothing listens for ssh there" in refused(shipped, "ssh -p 1", "127.0.0.1")
 
 
-def test_host_that_does_not_exist_is_said(shipped: Shipped) -> None:
+def test_host_that_does_not_exist_is_reported(shipped: Shipped) -> None:
     """A name that no resolver has."""
     assert "there is no such host" in refused(shipped, "ssh", "no-such-host.invalid")
 
 
-def test_tunnel_that_is_forbidden_is_said(shipped: Shipped, engine: testbed.Engine) -> None:
+def test_tunnel_that_is_forbidden_is_reported(shipped: Shipped, engine: testbed.Engine) -> None:
     """The line of sshd_config is named."""
     with testbed.Server(engine) as strict:
         strict.run("sh", "-c", "echo AllowTcpForwarding no >/etc/ssh/sshd_config.d/0-strict.conf")
@@ -122,7 +124,7 @@ def test_option_in_the_host_is_refused(shipped: Shipped, tmp_path: Path) -> None
         ({"DOCKER": "no-such-docker"}, "no-such-docker is not installed"),
     ],
 )
-def test_missing_engine_here_is_said(
+def test_missing_engine_here_is_reported(
     shipped: Shipped, variables: dict[str, str], advice: str
 ) -> None:
     """An engine that is stopped, and one that is not installed."""
@@ -134,7 +136,7 @@ def test_missing_engine_here_is_said(
 @pytest.mark.parametrize(
     ("target", "plugin", "uses"), [("base", "buildx", "build"), ("registry-up", "compose", "none")]
 )
-def test_missing_plugin_is_said(
+def test_missing_plugin_is_reported(
     shipped: Shipped, tmp_path: Path, target: str, plugin: str, uses: str
 ) -> None:
     """Docker's client without its plugins, as some distributions package it."""
@@ -153,7 +155,7 @@ def real_docker(shipped: Shipped) -> str:
     return found.decode().strip()
 
 
-def test_missing_programs_here_are_said(shipped: Shipped, tmp_path: Path) -> None:
+def test_missing_programs_here_are_reported(shipped: Shipped, tmp_path: Path) -> None:
     """No python3 and no ssh on the PATH."""
     path = shipped.laptop.engine.environment["PATH"]
     for name in ("bash", "sh", "env", "dirname", "basename", "mkdir", "sed", "make"):

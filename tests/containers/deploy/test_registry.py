@@ -10,7 +10,7 @@ from tests.containers.laptop import Shipped
 
 
 def container_of(shipped: Shipped) -> str:
-    """Name the registry's container."""
+    """Return the name of the registry's container."""
     return f"registry-{shipped.laptop.registry_port}-registry-1"
 
 

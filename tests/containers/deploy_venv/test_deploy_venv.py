@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from tests.containers.laptop import (
     PORTS,
     SESSION,
     Laptop,
-    Shipped,
     answer_of,
     commit,
     write,
@@ -47,15 +46,18 @@ class Service:
         return f"/var/lib/slipway/{self.name}"
 
     def make(self, *words: str, user: str = "root") -> str:
-        """Run make as an account of the server has it; fail with all that it said when it fails."""
-        return self.workshop.make(BRIEFLY, *words, f"SSH={self.server.by(user)}")
+        """Run make for an account of the server; the test fails when make fails."""
+        return self.workshop.make(BRIEFLY, *self._there(user), *words)
 
     def make_fails(self, *words: str, user: str = "root") -> str:
-        """Run make, which must fail; give what it said."""
-        return self.workshop.make_fails(*words, f"SSH={self.server.by(user)}")
+        """Run make, which must fail, and return its output."""
+        return self.workshop.make_fails(*self._there(user), *words)
+
+    def _there(self, user: str) -> tuple[str, str]:
+        return (f"DEPLOY_HOST={self.server.host}", f"SSH={self.server.by(user)}")
 
     def release(self, **variables: str) -> None:
-        """Change the environment that the next release runs with."""
+        """Write the environment that the next release runs with."""
         text = "".join(f"{name}={value}\n" for name, value in variables.items())
         (self.workshop.project.path / "deploy" / "run.env").write_text(text, encoding="utf-8")
 
@@ -100,13 +102,6 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def bare(engine: testbed.Engine) -> Iterator[testbed.Systemd]:
-    """A server with systemd and Python, and no Docker."""
-    with testbed.Systemd(engine, ports=(faulty_application.PORT, *PORTS.values())) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def deployed(
     bare: testbed.Systemd,
     generate: Baker,
@@ -146,7 +141,7 @@ def service(deployed: Service) -> Service:
 
 
 def test_application_answers_from_a_server_without_docker(service: Service) -> None:
-    """It runs there by systemd, in a virtualenv that has no pip, and is told as it is."""
+    """It runs there by systemd, in a virtualenv without pip, and the status reports that."""
     assert service.answer == "first"
     assert not service.server.run("sh", "-c", "command -v docker podman pip pip3 || :")
     assert service.show("ActiveState") == "active"
@@ -203,8 +198,8 @@ def test_changed_line_sends_the_applications_wheel_alone(service: Service) -> No
         service.workshop.make("wheels")
 
 
-def test_broken_release_is_put_back(service: Service) -> None:
-    """One that ends at once: its last words are shown, and what ran before runs and answers."""
+def test_broken_release_is_rolled_back(service: Service) -> None:
+    """One that exits at once: its log is shown, and the release before runs and answers."""
     service.release(VERSION="bad", MODE="exits")
     said = service.make_fails("deploy-venv")
     assert "no database today" in said
@@ -241,7 +236,7 @@ def test_accounts_that_are_not_root(service: Service) -> None:
 
 @pytest.mark.parametrize("victim", ["the laptop", "the work on the server"])
 def test_deploy_that_is_killed_leaves_a_healthy_release(service: Service, victim: str) -> None:
-    """Without the laptop the server goes on to the end; a killed part of it is put in order."""
+    """Without the laptop the server finishes the deploy; a part that is killed is recovered."""
     service.release(VERSION=victim)
     server = (f"DEPLOY_HOST={service.server.host}", f"SSH={service.server.ssh}")
     running = service.workshop.start("deploy-venv", *server)
@@ -301,10 +296,3 @@ def test_server_that_does_not_match_is_refused(service: Service) -> None:
     said = service.make_fails("deploy-venv")
     assert "it lacks what the application runs with: sudo apt install libyaml-0-2\n" in said
     assert service.answer == "first"
-
-
-def test_sample_answers_on_both_interpreters(shipped: Shipped, bare: testbed.Systemd) -> None:
-    """The wheels that the image was made of, for PyPy and for CPython."""
-    said = shipped.make("deploy-venv", f"SSH={bare.by('root')}")
-    assert "runs and is healthy" in said
-    assert answer_of(bare.address(shipped.port)) == "Hello, world!"
