@@ -309,14 +309,18 @@ def test_two_may_need_the_same_back_end_from_source_at_once(bench: Bench) -> Non
 
 
 NEEDS_ITSELF = """\
-import backend, index, lockfile, os, pathlib, store, sys, tools
+import os, pathlib, sys
+from slipway.builder import build_from_source as backend
+from slipway.builder import errors, store
+from slipway.builder import package_index as index
+from slipway.shared import lockfile
 scratch = pathlib.Path(sys.argv[1])
 pin, = lockfile.pins(sys.argv[2])
 own = index.Index(store.Store(scratch / "store"), os.environ)
 builds = backend.Builds(own, {'["maker"]': [pin]}, os.environ, scratch)
 try:
     builds.wheels([pin])
-except tools.Failure as problem:
+except errors.Failure as problem:
     print(problem)
 """
 
@@ -558,7 +562,7 @@ def found_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]
     """Name the libraries in some folders, by the real function."""
 
     def look(*places: Path) -> list[str]:
-        monkeypatch.setattr(backend, "LIBRARIES", tuple(str(place) for place in places))
+        monkeypatch.setattr(source_tree, "LIBRARIES", tuple(str(place) for place in places))
         found: list[str] = REAL_LIBRARIES()
         return found
 

@@ -15,12 +15,14 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from slipway.builder import __main__ as wheels
 from slipway.builder import wheelhouse
 from slipway.shared import files, lockfile
+from slipway.shared.native import build_errors
 
 from tests.unit.builder.test_build_from_source import MAKER, pyproject
 from tests.unit.builder.test_package_index import make_sdist, pin, pip_here
@@ -43,6 +45,7 @@ def build_wheel(folder, settings=None, metadata=None):
     requires = Path("requires").read_text().splitlines()
     return make_wheel(Path(folder), "shop", "1.0", requires, seen="\\n".join(files)).name
 """
+DONE = {"event": "result", "outcome": "done", "add": [], "find": []}
 PYPROJECT = """\
 [build-system]
 requires = []
@@ -121,18 +124,30 @@ class Workshop:
         return {**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **own}
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Run wheels.py as the builder's entry point does, without any index."""
+        """Run the builder as its image's entry point does, without any package index."""
         return subprocess.Popen(
             # -B: the template's own modules get no bytecode
-            [sys.executable, "-B", str(DEPLOY / "wheels.py"), *self.arguments(*arguments)],
-            env=self.environment(),
+            [sys.executable, "-B", "-m", "slipway.builder", *self.arguments(*arguments)],
+            env={**self.environment(), "PYTHONPATH": str(DEPLOY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
+    def events(self, *arguments: object) -> list[dict[str, Any]]:
+        """Run the builder with --events; return the events, the last of which is the result."""
+        done = self.run("--events", *arguments)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["event"] for each in found].index("result") == len(found) - 1
+        assert done.returncode == (found[-1]["outcome"] != "done")
+        return found
+
+    def outcome(self, *arguments: object) -> str:
+        """Run the builder with --events; return the outcome."""
+        return str(self.events(*arguments)[-1]["outcome"])
+
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Do the same in this process, which has read pip's many modules already."""
+        """Run the builder in this process, which has imported pip's many modules already."""
         stdout, stderr = io.StringIO(), io.StringIO()
         umask = os.umask(0o022)
         folders = importlib.import_module("pip._internal.index.sources")._FlatDirectorySource
@@ -192,13 +207,12 @@ def test_the_same_lock_builds_nothing_twice(workshop: Workshop) -> None:
     """
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
-    done = workshop.run()
-    assert (done.returncode, done.stdout) == (0, "dependencies\n")
+    assert workshop.events() == [{"event": "dependencies"}, DONE]
     before = workshop.files("deps")
     lock = workshop.application / "requirements.txt"
     lock.write_text(lock.read_text() + "    # via somebody\n")
-    done = workshop.run()
-    assert (done.returncode, done.stdout) == (0, "")
+    done = workshop.run("--events")
+    assert (done.returncode, json.loads(done.stdout)) == (0, DONE)
     assert "1 dependencies are there already" in done.stderr
     assert workshop.files("deps") == before
 
@@ -225,7 +239,7 @@ def test_a_download_with_another_sum_leaves_the_wheelhouse_as_it_was(workshop: W
     assert done.returncode == 1
     changed = files.sha256(workshop.index / "two-2.0-py3-none-any.whl")
     assert done.stderr.endswith(
-        "wheels: two-2.0-py3-none-any.whl cannot be fetched: two-2.0-py3-none-any.whl has the sum"
+        "builder: two-2.0-py3-none-any.whl cannot be fetched: two-2.0-py3-none-any.whl has the sum"
         f" sha256:{changed}, which the lock does not state\n"
     )
     assert (workshop.files("deps"), workshop.files("app")) == before
@@ -262,29 +276,31 @@ def test_what_the_application_asks_for_must_be_locked(workshop: Workshop) -> Non
     done = workshop.run()
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "wheels: the lock does not have two<2, three, which the application asks for:"
+        "builder: the lock does not have two<2, three, which the application requires:"
         " run make lock\n"
     )
     assert "app" not in os.listdir(workshop.wheelhouse)
 
 
 def test_a_lock_of_another_interpreter_is_asked_for_anew(workshop: Workshop) -> None:
-    """Status 3 lets the scripts make a lock."""
+    """The outcome lets the laptop make a lock."""
     workshop.write("requirements.in", "one\n")
     header = lockfile.HEADER.format(interpreter="Other 9.9") + "\n"
     workshop.write("requirements.txt", workshop.locked("one", header=header))
     done = workshop.run("--locked")
-    assert done.returncode == 3
+    assert (done.returncode, done.stdout) == (1, "")
+    assert workshop.outcome("--locked") == "needs-lock"
     assert f"is locked for Other 9.9 and this is {lockfile.interpreter()}" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["requirements.in", "requirements.txt", "pyproject.toml"])
 def test_a_missing_lock_is_asked_for(workshop: Workshop, name: str) -> None:
-    """Status 3, for every kind of application."""
+    """The outcome is the same for every kind of application."""
     workshop.write(name, "[project]\n" if name.endswith("toml") else "one\n")
     lock = "requirements.lock" if name == "requirements.txt" else "requirements.txt"
     done = workshop.run("--locked")
-    assert (done.returncode, done.stderr) == (3, f"wheels: there is no lock ({lock}) yet\n")
+    assert (done.returncode, done.stderr) == (1, f"builder: there is no lock ({lock}) yet\n")
+    assert workshop.outcome("--locked") == "needs-lock"
 
 
 def arrange_no_application(workshop: Workshop) -> None:
@@ -334,7 +350,7 @@ def test_what_cannot_be_built_is_said_in_a_line(
     done = workshop.run()
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("wheels: ")
+    assert last.startswith("builder: ")
     assert says in last
     assert "Traceback" not in done.stderr
     assert not (workshop.wheelhouse / "deps").exists()
@@ -348,8 +364,9 @@ def test_a_lock_of_nothing_is_refused(workshop: Workshop) -> None:
 
 
 def test_the_interpreter_is_named_as_locks_name_it() -> None:
-    """venv.sh names folders by it."""
-    said = subprocess.check_output([sys.executable, DEPLOY / "lockfile.py"], text=True)
+    """`make venv` names folders by it."""
+    command = [sys.executable, "-m", "slipway.shared.lockfile"]
+    said = subprocess.check_output(command, cwd=DEPLOY, text=True)
     assert said == lockfile.interpreter() + "\n"
 
 
@@ -459,10 +476,10 @@ def test_two_builds_at_once_give_what_one_gives(workshop: Workshop, tmp_path: Pa
 
 
 def test_only_fetching_says_when_something_has_to_be_built(workshop: Workshop) -> None:
-    """By status 4, with nothing in the wheelhouse; what was built before is taken."""
+    """The outcome is needs-compiler and the wheelhouse is empty; a wheel built before is used."""
     workshop.write("requirements.in", "one\n")
     workshop.lock_sources("one")
-    assert workshop.run("fetch").returncode == 4
+    assert workshop.outcome("fetch") == "needs-compiler"
     assert workshop.noted() == []
     assert os.listdir(workshop.wheelhouse) == []
     assert workshop.run().returncode == 0
@@ -504,20 +521,25 @@ def test_what_takes_no_compiler_is_built_without_one(workshop: Workshop) -> None
 
 
 def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Workshop) -> None:
-    """What it lacks may be in the builder; what is said of it then is the answer."""
+    """The missing part may be in the builder image; the report of that build is the answer."""
     workshop.write("requirements.in", "one\n")
     workshop.lock_sources("one", fails="no compiler, no zlib.h")
     done = workshop.run("--without-compiler")
-    assert done.returncode == 4
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("run this in the builder image with a compiler\n")
     assert "zlib.h" not in done.stderr
-    assert workshop.run().returncode == 1
+    done = workshop.run("--without-compiler", "--events")
+    assert json.loads(done.stdout)["outcome"] == "needs-compiler"
+    assert "a compiler" not in done.stderr, "the laptop makes the builder image by itself"
+    assert workshop.outcome() == "failed"
 
 
 def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
-    """Status 4 says so: for a dependency or an application whose back end starts programs."""
+    """The outcome is needs-compiler for a dependency or application whose back end starts programs.
+    """
     shop(workshop)
     workshop.lock_sources("one", starts="")
-    assert workshop.run("--without-compiler").returncode == 4
+    assert workshop.outcome("--without-compiler") == "needs-compiler"
     assert os.listdir(workshop.wheelhouse) == []
     assert workshop.run().returncode == 0
     built = workshop.files("app")
@@ -525,8 +547,9 @@ def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> Non
     assert set(workshop.files("app")) == set(built)
     workshop.write("starts", "")
     before = workshop.files("app")
+    assert workshop.outcome("--without-compiler") == "needs-compiler"
     done = workshop.run("--without-compiler")
-    assert done.returncode == 4
+    assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert workshop.files("app") == before
     assert workshop.run().returncode == 0
@@ -541,7 +564,7 @@ def test_a_source_that_came_out_as_something_else_is_refused(workshop: Workshop)
     done = workshop.run()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "wheels: one==1.0 came out as one-1.1-py3-none-any.whl: run make lock"
+        "builder: one==1.0 came out as one-1.1-py3-none-any.whl: run make lock"
     )
     assert not (workshop.wheelhouse / "deps").exists()
 
@@ -581,6 +604,40 @@ def test_a_lock_is_printed_and_nothing_else(workshop: Workshop) -> None:
     assert stdout.startswith(f"{header}\none==2.0 \\\n    --hash=sha256:")
     assert lockfile.pins(stdout)[0].sums == {files.sha256(made)}
     assert os.listdir(workshop.wheelhouse) == []
+
+
+def test_a_lock_is_one_event(workshop: Workshop) -> None:
+    """The laptop gets the same text that people see."""
+    workshop.write("requirements.in", "one\n")
+    make_wheel(workshop.index, "one", "2.0")
+    lock, result = workshop.events("lock")
+    assert lock == {"event": "lock", "text": workshop.run("lock").stdout}
+    assert result == DONE
+    workshop.write("requirements.in", "two\n")
+    (result,) = workshop.events("upgrade")
+    assert result["outcome"] == "failed"
+
+
+def test_missing_libraries_are_reported_as_data(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all packages that failed: library names to add, and files that nobody knows."""
+    monkeypatch.setattr(build_errors, "is_here", lambda library: False)
+    missing = "fatal error: {}: No such file or directory"
+    workshop.write("requirements.in", "one\ntwo\n")
+    workshop.lock_sources("one", fails=missing.format("zlib.h"))
+    first = workshop.application / "requirements.txt"
+    text = first.read_text()
+    workshop.lock_sources("two", fails=missing.format("frob/nicate.h"))
+    first.write_text(text + first.read_text().partition("\n")[2])
+    done = workshop.run("--events")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        **DONE,
+        **{"outcome": "failed", "add": ["zlib"], "find": ["frob/nicate.h"]},
+    }
+    assert "builder: one 1.0 needs zlib (zlib.h not found): add zlib to NATIVE" in done.stderr
+    assert "builder: two 1.0 needs frob/nicate.h, which the catalogue" in done.stderr
 
 
 # A back end that reads what it packs, as they do.
@@ -669,7 +726,7 @@ def test_a_build_that_fails_leaves_the_last_one(workshop: Workshop) -> None:
     assert done.returncode == 1
     assert "broken" in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("wheels: the application's wheel cannot be built: ")
+    assert last.startswith("builder: the application's wheel cannot be built: ")
     assert (workshop.files("app"), workshop.unread()) == before
     assert set(os.listdir(workshop.wheelhouse)) == {"deps", "app", "unread.json"}
 

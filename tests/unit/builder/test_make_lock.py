@@ -12,6 +12,7 @@ from slipway.builder import build_from_source as backend
 from slipway.builder import errors, source_tree
 from slipway.builder import make_lock as locking
 from slipway.shared import lockfile
+from slipway.shared.native.build_errors import Diagnosis
 
 from tests.unit.builder.test_build_from_source import (
     MAKER,
@@ -334,8 +335,8 @@ def test_index_that_is_lost_while_a_back_end_is_fetched_is_no_failed_build() -> 
         "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by\n",
         "FailedToPrepareCandidate: Failed to build 'x' when installing build dependencies for x\n",
     ]
-    assert (
-        locking.why_not_built(said) == "the index could not be reached to the end: run this again"
+    assert locking.why_not_built(said) == Diagnosis(
+        "the index could not be reached to the end: run this again"
     )
 
 

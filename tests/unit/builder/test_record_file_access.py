@@ -31,7 +31,7 @@ def listen(tree: Path, script: str, on: bool = True) -> bytes | None:
     environment = {name: text for name, text in os.environ.items() if "READS" not in name}
     if on:
         environment.update(READS_OF=str(tree), READS_TO=str(output))
-    start = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); import reads\n"
+    start = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); from slipway.builder import record_file_access\n"
     command = [sys.executable, "-c", f"{start}import os, subprocess\nfrom pathlib import Path\n"]
     command[-1] += script
     subprocess.run(command, cwd=tree, env=environment, check=True)

@@ -57,7 +57,7 @@ def test_an_untrusted_certificate_is_explained() -> None:
     status, output = tools.quietly([sys.executable, "-c", script], dict(os.environ))
     assert status == 1
     assert output[0].startswith("ssl.SSLError")
-    assert output[-1].startswith("wheels: a certificate is not trusted")
+    assert output[-1].startswith("builder: a certificate is not trusted")
     assert output[-1].endswith("into deploy/ca as a .crt file\n")
 
 

@@ -81,7 +81,8 @@ def test_a_file_that_is_not_finished_is_not_kept(kept: Any) -> None:
 def test_a_process_that_is_killed_leaves_nothing_to_be_taken_for_a_file(kept: Any) -> None:
     """The next one gets it as if nothing had been there."""
     script = f"""\
-import os, pathlib, store
+import os, pathlib
+from slipway.builder import store
 
 def fill(place):
     place.write_bytes(b"content")

@@ -138,7 +138,8 @@ def test_two_folders_change_places_at_once(tmp_path: Path) -> None:
 
 
 KILLED = """\
-import os, pathlib, sys, wheelhouse
+import os, pathlib, sys
+from slipway.builder import wheelhouse
 
 place, wanted = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 rename, done = pathlib.Path.rename, []
@@ -185,15 +186,20 @@ def test_what_is_there_is_not_put_back_over(tmp_path: Path) -> None:
 
 def test_only_one_build_is_at_work_in_a_folder(tmp_path: Path) -> None:
     """The other says that it waits, and goes on when the first has ended."""
-    script = "import pathlib, sys, wheelhouse\nwith wheelhouse.alone_in(pathlib.Path(sys.argv[1])):"
-    command = [sys.executable, "-c", f"{script}\n    print('at work')", str(tmp_path)]
+    script = """\
+import pathlib, sys
+from slipway.builder import wheelhouse
+with wheelhouse.alone_in(pathlib.Path(sys.argv[1])):
+    print("at work")
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
     with wheelhouse.alone_in(tmp_path):
         other = subprocess.Popen(
             command, cwd=DEPLOY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert other.stderr
         said = other.stderr.readline()
-        assert said == "wheels: another build is at work here; waiting for it\n"
+        assert said == "builder: waiting for another build in this wheelhouse to finish\n"
         assert other.poll() is None
     assert other.communicate() == ("at work\n", "")
     assert os.listdir(tmp_path) == []

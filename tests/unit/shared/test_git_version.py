@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-scm: Any = importlib.import_module("scm")
+from slipway.shared import git_version as scm
 
 ANN = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
 

@@ -42,7 +42,7 @@ def trusted(bundle: str) -> list[str]:
 def run_in(ca: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command by `network.py CA_FOLDER COMMAND…`."""
     return subprocess.run(
-        [sys.executable, str(DEPLOY / "network.py"), str(ca), *command],
+        [sys.executable, str(DEPLOY / "slipway" / "shared" / "network.py"), str(ca), *command],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -109,7 +109,7 @@ def test_a_certificate_in_another_form_is_refused_in_words(tmp_path: Path) -> No
     done = run_in(tmp_path, "sh", "-c", "echo was run")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "network.py: proxy.crt in deploy/ca is not a PEM certificate:"
+        "slipway: proxy.crt in deploy/ca is not a PEM certificate:"
         " convert it with `openssl x509 -inform der`\n"
     )
 
@@ -156,7 +156,7 @@ def test_every_setting_of_pip_that_the_builder_gets_is_in_the_file() -> None:
 
 def test_who_wants_only_the_names_waits_for_no_cryptography() -> None:
     """Every script of the laptop reads the settings, and those read the names."""
-    script = "import sys, settings; raise SystemExit('ssl' in sys.modules)"
+    script = "import sys; from slipway.laptop.settings import load; raise SystemExit('ssl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=DEPLOY).returncode == 0
 
 

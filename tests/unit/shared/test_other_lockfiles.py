@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
 
 import pytest
-
-otherlocks: Any = importlib.import_module("otherlocks")
+from slipway.shared import other_lockfiles as otherlocks
 
 LOCKS = {
     "uv.lock": """\

@@ -1,4 +1,4 @@
-"""A failed build's output, read for what was missing: one line that says what to add."""
+"""The analysis of a failed build's output: one sentence for people, and the same as data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import platform
 from pathlib import Path
 
 import pytest
-from slipway.shared.native import build_errors as missing
+from slipway.shared.native import build_errors
+from slipway.shared.native.build_errors import Diagnosis
 
 PYTHON = platform.python_implementation()
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[2] / "data"
 
 # What packages' builds really say, and the word that mends it.
 COMPLAINTS = [
@@ -142,32 +143,39 @@ BUILDS = [
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this machine has to build with is no part of a test."""
-    monkeypatch.setattr(missing, "is_here", lambda library: False)
+    monkeypatch.setattr(build_errors, "is_here", lambda library: False)
+
+
+def diagnose(name: str, version: str, lines: list[str]) -> Diagnosis:
+    """Return the diagnosis of a failed build; an empty one if there is none."""
+    return build_errors.diagnose(name, version, lines) or Diagnosis("")
 
 
 @pytest.mark.parametrize(("name", "said", "word"), COMPLAINTS)
 def test_complaint_becomes_one_line(name: str, said: str, word: str) -> None:
     """It names the package, the library, and the command to run."""
     lines = ["running build_ext\n", *said.splitlines(keepends=True), "error: metadata failed\n"]
-    answer = missing.explain(name, "1.0", lines)
-    assert answer.startswith(f"{name} 1.0 needs ")
-    assert "\n" not in answer
-    assert word in missing.words_in(answer)
-    assert "to NATIVE in deploy/settings.mk, or run: make native ADD=" in answer
+    answer = diagnose(name, "1.0", lines)
+    assert answer.message.startswith(f"{name} 1.0 needs ")
+    assert "\n" not in answer.message
+    assert word in answer.add
+    assert "to NATIVE in deploy/settings.mk, or run: make native ADD=" in answer.message
 
 
 @pytest.mark.parametrize(("package", "how", "word", "said"), BUILDS)
 def test_real_build_becomes_one_line(package: str, how: str, word: str, said: str) -> None:
     """By what it said alone: the catalogue knows nothing of a package that is called `some`."""
     lines = said.splitlines(keepends=True)
-    answer = missing.explain("some", "", lines)
-    assert word in answer, f"{package}: {how}"
-    assert answer.startswith("some ")
-    assert "\n" not in answer
+    answer = diagnose("some", "", lines)
+    assert word in answer.message, f"{package}: {how}"
+    assert answer.message.startswith("some ")
+    assert "\n" not in answer.message
+    assert bool(answer.add) == ("make native ADD=" in answer.message)
+    assert bool(answer.find) == ("make native FIND=" in answer.message)
     name, _, version = package.partition(" ")
     if word.startswith("ADD="):
-        known = {library.name for library in missing.built_with(name)}
-        assert known <= {*missing.words_in(missing.explain(name, version, lines))}
+        known = {library.name for library in build_errors.built_with(name)}
+        assert known <= {*diagnose(name, version, lines).add}
 
 
 def test_at_least_20_kinds_of_real_builds() -> None:
@@ -178,18 +186,18 @@ def test_at_least_20_kinds_of_real_builds() -> None:
 def test_all_headers_that_end_a_build_are_named() -> None:
     """Compilers work on several files at once."""
     lines = [f"fatal error: {name}: No such file or directory" for name in ("jpeglib.h", "zlib.h")]
-    answer = missing.explain("some", "2", lines)
-    assert answer == (
+    answer = diagnose("some", "2", lines)
+    assert answer.message == (
         "some 2 needs jpeg and zlib (jpeglib.h not found, zlib.h not found): add jpeg zlib to"
         " NATIVE in deploy/settings.mk, or run: make native ADD='jpeg zlib'"
     )
-    assert missing.words_in(f"wheels: {answer}\n") == ["jpeg", "zlib"]
+    assert answer.add == ("jpeg", "zlib")
 
 
 def test_what_a_package_is_known_to_need_comes_along() -> None:
     """It is not built three times to learn of three libraries."""
-    answer = missing.explain("gmpy2", "2", ["fatal error: gmp.h: No such file or directory"])
-    assert set(missing.words_in(answer)) == {"gmp", "mpfr", "mpc"}
+    answer = diagnose("gmpy2", "2", ["fatal error: gmp.h: No such file or directory"])
+    assert set(answer.add) == {"gmp", "mpfr", "mpc"}
 
 
 def test_what_ends_the_build_counts_before_what_it_tried() -> None:
@@ -199,15 +207,15 @@ def test_what_ends_the_build_counts_before_what_it_tried() -> None:
         "Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)",
         "fatal error: tiff.h: No such file or directory",
     ]
-    assert missing.words_in(missing.explain("some", "", lines)) == ["tiff"]
+    assert diagnose("some", "", lines).add == ("tiff",)
 
 
 def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
     """The command that finds its Debian package is named."""
     lines = ["fatal error: frob/nicate.h: No such file or directory"]
-    answer = missing.explain("some", "1", lines)
-    assert answer.endswith("find its Debian package with: make native FIND=frob/nicate.h")
-    assert missing.searched_in(answer) == ["frob/nicate.h"]
+    answer = diagnose("some", "1", lines)
+    assert answer.message.endswith("find its Debian package with: make native FIND=frob/nicate.h")
+    assert answer.find == ("frob/nicate.h",)
 
 
 @pytest.mark.parametrize(
@@ -220,9 +228,9 @@ def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
 )
 def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
     """No word of NATIVE brings another one."""
-    answer = missing.explain("orjson", "9", [said])
-    assert answer.startswith("orjson 9 needs a newer Rust than this release has (1.85.0)")
-    assert missing.words_in(answer) == []
+    answer = diagnose("orjson", "9", [said])
+    assert answer.message.startswith("orjson 9 needs a newer Rust than this release has (1.85.0)")
+    assert answer.add == ()
 
 
 @pytest.mark.parametrize(
@@ -261,12 +269,12 @@ def test_what_the_release_has_in_an_older_version_is_said(
     monkeypatch: pytest.MonkeyPatch, said: str, needs: str
 ) -> None:
     """What is there is not added again; a later release or an older package helps."""
-    monkeypatch.setattr(missing, "is_here", lambda library: True)
-    answer = missing.explain("some", "9", said.splitlines(keepends=True))
-    assert answer.startswith("some 9 needs ")
-    assert f"{needs}" in answer
-    assert "ask for an older some" in answer
-    assert missing.words_in(answer) == []
+    monkeypatch.setattr(build_errors, "is_here", lambda library: True)
+    answer = diagnose("some", "9", said.splitlines(keepends=True))
+    assert answer.message.startswith("some 9 needs ")
+    assert f"{needs}" in answer.message
+    assert "ask for an older some" in answer.message
+    assert answer.add == ()
 
 
 @pytest.mark.parametrize(
@@ -279,9 +287,9 @@ def test_what_the_release_has_in_an_older_version_is_said(
 )
 def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
     """The header that ends it is what counts, or nothing."""
-    assert missing.explain("some", "9", [said]) == ""
+    assert build_errors.diagnose("some", "9", [said]) is None
     fatal = "fatal error: zlib.h: No such file or directory"
-    assert missing.words_in(missing.explain("some", "9", ["requires C++20", fatal])) == ["zlib"]
+    assert diagnose("some", "9", ["requires C++20", fatal]).add == ("zlib",)
 
 
 @pytest.mark.parametrize(
@@ -306,9 +314,9 @@ def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
 )
 def test_another_interface_is_no_missing_library(said: str, what: str) -> None:
     """Neither a word nor a package mends code that was written for another version."""
-    answer = missing.explain("some", "1", ["Package 'frob' not found", said])
-    assert f"some 1 does not compile with {what}" in answer
-    assert missing.words_in(answer) == missing.searched_in(answer) == []
+    answer = diagnose("some", "1", ["Package 'frob' not found", said])
+    assert f"some 1 does not compile with {what}" in answer.message
+    assert answer.add == answer.find == ()
 
 
 def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,18 +324,18 @@ def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     said = (
         "/usr/include/pypy3.11/pypy_decl.h:131:28: error: initialization of 'int' from 'struct x'"
     )
-    assert missing.explain("some", "1", [said]) == ""
+    assert build_errors.diagnose("some", "1", [said]) is None
     monkeypatch.setattr("platform.python_implementation", lambda: "PyPy")
-    answer = missing.explain("some", "1", [said])
-    assert answer.startswith("some 1 does not compile with PyPy ")
-    assert answer.endswith("or take another PYTHON in deploy/settings.mk")
+    answer = diagnose("some", "1", [said])
+    assert answer.message.startswith("some 1 does not compile with PyPy ")
+    assert answer.message.endswith("or take another PYTHON in deploy/settings.mk")
 
 
 def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """One library's headers and another's code may be two packages."""
-    monkeypatch.setattr(missing, "is_here", lambda library: library.name == "zlib")
-    answer = missing.explain("some", "1", ["/usr/bin/ld: cannot find -lz: No such file"])
-    assert missing.searched_in(answer) == ["z"]
+    monkeypatch.setattr(build_errors, "is_here", lambda library: library.name == "zlib")
+    answer = diagnose("some", "1", ["/usr/bin/ld: cannot find -lz: No such file"])
+    assert answer.find == ("z",)
 
 
 def test_library_that_is_there_in_another_version_is_not_asked_for_again(
@@ -335,10 +343,12 @@ def test_library_that_is_there_in_another_version_is_not_asked_for_again(
 ) -> None:
     """As python-gammu says it; where it is not there, it is what is missing."""
     said = ["Can not find supported Gammu version using pkg-config!"]
-    assert missing.words_in(missing.explain("python-gammu", "", said)) == ["gammu"]
-    monkeypatch.setattr(missing, "is_here", lambda library: True)
-    answer = missing.explain("python-gammu", "", said)
-    assert answer.startswith("python-gammu needs another version of gammu than this release has:")
+    assert diagnose("python-gammu", "", said).add == ("gammu",)
+    monkeypatch.setattr(build_errors, "is_here", lambda library: True)
+    answer = diagnose("python-gammu", "", said)
+    assert answer.message.startswith(
+        "python-gammu needs another version of gammu than this release has:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,14 +370,14 @@ def test_library_that_is_there_in_another_version_is_not_asked_for_again(
 )
 def test_what_is_asked_for_and_known_to_nobody_is_looked_for(said: str, name: str) -> None:
     """The last of them, where nothing else says why the build ended."""
-    answer = missing.explain("some", "1", said.splitlines())
-    assert missing.searched_in(answer) == [name]
+    answer = diagnose("some", "1", said.splitlines())
+    assert answer.find == (name,)
 
 
 def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     """A library of that name, which may be there already, is something else."""
-    answer = missing.explain("some", "1", ["/bin/sh: 1: frobnicate: not found"])
-    assert missing.searched_in(answer) == ["bin/frobnicate"]
+    answer = diagnose("some", "1", ["/bin/sh: 1: frobnicate: not found"])
+    assert answer.find == ("bin/frobnicate",)
 
 
 @pytest.mark.parametrize(
@@ -382,13 +392,13 @@ def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
 )
 def test_what_no_library_mends_is_left_as_it_was_said(said: str) -> None:
     """Then the output itself is shown."""
-    assert missing.explain("some", "1", [said]) == ""
+    assert build_errors.diagnose("some", "1", [said]) is None
 
 
 def test_what_is_there_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that is too old is no reason to name it again."""
-    monkeypatch.setattr(missing, "is_here", lambda library: library.name == "libpq")
-    assert missing.explain("psycopg2", "1", ["error: PQnewer was not declared"]) == ""
+    monkeypatch.setattr(build_errors, "is_here", lambda library: library.name == "libpq")
+    assert build_errors.diagnose("psycopg2", "1", ["error: PQnewer was not declared"]) is None
 
 
 @pytest.mark.parametrize(
@@ -409,9 +419,9 @@ def test_on_the_users_own_machine_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, said: str, says: str
 ) -> None:
     """`make venv`: NATIVE is of the images alone, which the builder gives a compiler."""
-    assert "sudo apt" not in missing.explain("thing", "1.0", [said])
+    assert "sudo apt" not in diagnose("thing", "1.0", [said]).message
     monkeypatch.setenv("WHEELS_HERE", "yes")
     monkeypatch.setenv("PYTHON", "pypy3")
-    answer = missing.explain("thing", "1.0", [said])
-    assert says in answer
-    assert "NATIVE" not in answer
+    answer = diagnose("thing", "1.0", [said])
+    assert says in answer.message
+    assert "NATIVE" not in answer.message

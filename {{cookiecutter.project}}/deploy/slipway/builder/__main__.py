@@ -1,21 +1,20 @@
-#!/usr/bin/env python3
-"""Make an application's lock and wheelhouse; the builder image's entry point.
+"""Make an application's lock and wheelhouse; the entry point of the builder image.
 
-    wheels.py [wheels]   build the wheels that the lock and the application name
-    wheels.py fetch      the dependencies alone, if nothing has to be built from source
-    wheels.py lock       print a lock that keeps the present pins
-    wheels.py upgrade    print a lock with the newest versions allowed
+    python -m slipway.builder [wheels]   build the wheels of the application and its lock
+    python -m slipway.builder fetch      download the dependencies, if none must be compiled
+    python -m slipway.builder lock       make a lock that keeps the present versions
+    python -m slipway.builder upgrade    make a lock with the newest versions allowed
 
-In the builder the application is the volume /application, which is only read, and the wheelhouse
-is the volume /wheelhouse:
+In the container the application is mounted at /application, read-only. The wheelhouse is mounted at
+/wheelhouse:
 
-    /wheelhouse/deps/*.whl, requirements.txt    what the lock names, with the wheels' own sums
-    /wheelhouse/app/*.whl, requirements.txt     the application itself, when there is one
-    /wheelhouse/unread.json                     which of its files the application's wheel is not of
+    /wheelhouse/deps/*.whl, requirements.txt    the packages of the lock, with the wheels' SHA-256
+    /wheelhouse/app/*.whl, requirements.txt     the application itself, if it is a package
+    /wheelhouse/unread.json                     source files that do not affect the application's wheel
 
-Without a lock for this interpreter `wheels` makes one in the wheelhouse, or with --locked says so
-by status 3. Once the dependencies are there anew, and the application is what is left, it prints
-`dependencies`. `make venv` runs the same file on the host with other folders.
+If there is no lock for this interpreter, `wheels` makes one in the wheelhouse. With --locked it
+refuses instead. With --events, standard output consists of JSON lines (events.py). The exit status
+is 0 or 1. `make venv` runs this module on the host, with other folders.
 """
 
 from __future__ import annotations
@@ -32,46 +31,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from slipway.builder import build_from_source as backend
-from slipway.builder import make_lock as locking
-from slipway.builder import plain_files_wheel as plainfiles
+from slipway.builder import build_from_source, events, make_lock, plain_files_wheel
 from slipway.builder import source_tree, store, wheelhouse
 from slipway.builder.build_from_source import Builds
-from slipway.builder.errors import Failure, NeedsCompiler
+from slipway.builder.errors import Failure, NeedsCompiler, NeedsLock
+from slipway.builder.events import Output
 from slipway.builder.package_index import Index
 from slipway.builder.run_tool import say, telling
-from slipway.shared import files as kept_files
+from slipway.shared import files as file_tools
 from slipway.shared import lockfile, network
 from slipway.shared.files import EPOCH
-from slipway.shared.native import build_errors as missing
-
-NEEDS_LOCK = 3
-NEEDS_COMPILER = 4
+from slipway.shared.native import build_errors
 
 
-def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool = False) -> bool:
-    """Make place hold exactly the wheels that the lock names for this interpreter.
+def build_dependencies(
+    lock: str, place: Path, builds: Builds, output: Output, only_fetch: bool = False
+) -> None:
+    """Fill a folder with exactly the wheels that the lock names for this interpreter.
 
-    With only_fetch nothing is built, and False says that something would have to be.
+    With only_fetch nothing is built, and NeedsCompiler is raised if a package must be built.
     """
-    from packaging.version import Version  # with pip-tools in the builder
+    from packaging.version import Version  # installed with pip-tools in the builder
 
     pins = lockfile.pins_here(lock)
     back_ends = {name: [pin.text for pin in each] for name, each in builds.pinned.items()}
-    made_from = kept_files.digest(lockfile.logical_lines(lock), back_ends)
+    made_from = file_tools.digest(lockfile.logical_lines(lock), back_ends)
     header = f"# lock sha256:{made_from}\n# {lockfile.system()}\n"
-    # what was built from source may have taken another library, had it been there
-    libraries = f"# libraries sha256:{kept_files.digest(source_tree.libraries())}\n"
+    # a package that was built from source may use another C library once that is installed
+    libraries = f"# libraries sha256:{file_tools.digest(source_tree.libraries())}\n"
     options = lockfile.options(lock)
     is_whole = wheelhouse.is_whole(place, header, header + libraries)
     if is_whole and is_true(place, pins, options, builds):
         say(f"{len(pins)} dependencies are there already")
-        return True
+        return
     if pins:
         say(f"getting {len(pins)} dependencies for {lockfile.interpreter()}")
     wheels = builds.wheels(pins, options, only_fetch)
     if len(wheels) < len(pins):
-        return False
+        raise NeedsCompiler
     for pin, wheel in zip(pins, wheels):
         name, version = wheelhouse.name_of(wheel)
         if name != pin.name or Version(version) != Version(pin.version):
@@ -82,37 +79,37 @@ def build_dependencies(lock: str, place: Path, builds: Builds, only_fetch: bool 
         built = any(builds.store.is_built(wheel) for wheel in wheels)
         wheelhouse.list_in(new, header + (libraries if built else ""))
     if not only_fetch:
-        print("dependencies", flush=True)
-    return True
+        output.dependencies()
 
 
 def is_true(
     place: Path, pins: Sequence[lockfile.Pin], options: Sequence[str], builds: Builds
 ) -> bool:
-    """Say whether the wheels in place are those of the index, or those that were built here.
+    """Check that a folder's wheels come from the package index or were built here.
 
-    Place is whole, so that its list has their sums; what put them there is not known by that.
+    The folder matches its own list of checksums, but that does not prove where the wheels came from.
     """
     listed = lockfile.pins(lockfile.read(place / "requirements.txt"))
-    sums = {pin.name: sum_ for pin in listed for sum_ in pin.sums}
-    built = [pin for pin in pins if sums.get(pin.name) not in pin.sums]
+    checksums = {pin.name: checksum for pin in listed for checksum in pin.sums}
+    built = [pin for pin in pins if checksums.get(pin.name) not in pin.sums]
     kept = builds.wheels(built, options, only_fetch=True)
     return len(kept) == len(built) and all(
-        sums.get(pin.name) == kept_files.sha256(wheel) for pin, wheel in zip(built, kept)
+        checksums.get(pin.name) == file_tools.sha256(wheel) for pin, wheel in zip(built, kept)
     )
 
 
 def build_application(application: Path, lock: str, place: Path, builds: Builds) -> None:
-    """Make place hold the application's own wheel and that of FILES, or what there is of these.
+    """Fill a folder with the application's own wheel and the wheel of FILES, if there are any.
 
-    Which of its files did not matter is written beside place, for state.py. Without a compiler,
-    NeedsCompiler says that the back end started a program, which may have been that.
+    The names of files that do not affect the wheels are written beside the folder, for the laptop.
+    Without a compiler, NeedsCompiler is raised if the back end started a program: that program may
+    have been a compiler.
     """
     with wheelhouse.replacing(place) as new:
-        source = locking.copy_source(application, builds.scratch)
+        source = make_lock.copy_source(application, builds.scratch)
         paths = dict(lockfile.files_of(source))
         files = set(paths)
-        # a link is not read, but what it leads to
+        # a back end opens the target of a symbolic link, so that reading the link is not noticed
         links = {name for name, path in paths.items() if path.is_symlink()}
         matter = {*source_tree.CONFIGURATION, *links}
         wheel = None
@@ -123,36 +120,39 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
                 _, needs = builds.requirements(tree, reads=reads)
                 wheel = builds.build(tree, new, needs or set(), reads)
             except Failure as problem:
-                answer = missing.explain("the application", "", problem.output)
-                # the builder may have what it looked for, and did not even start
-                if builds.without_compiler and (answer or backend.started_programs(reads)):
+                diagnosis = build_errors.diagnose("the application", "", problem.output)
+                # the builder may have what the build looked for before it started any program
+                started = build_from_source.started_programs(reads)
+                if builds.without_compiler and (diagnosis or started):
                     raise NeedsCompiler from None
+                if diagnosis:
+                    raise Failure.diagnosed(diagnosis) from None
                 message = f"the application's wheel cannot be built: {problem}"
-                raise Failure(answer or message, [] if answer else problem.output) from None
-            if builds.without_compiler and backend.started_programs(reads):
+                raise Failure(message, problem.output) from None
+            if builds.without_compiler and build_from_source.started_programs(reads):
                 raise NeedsCompiler
             unlocked = missing_from_lock(wheelhouse.requirements_of(wheel), lock)
             if unlocked:
                 raise Failure(
-                    f"the lock does not have {', '.join(unlocked)}, which the application asks for:"
+                    f"the lock does not have {', '.join(unlocked)}, which the application requires:"
                     " run make lock"
                 )
             say(f"built {wheel.name}")
-            # a back end that reads nothing is one that cannot be listened to
+            # a back end that reads no file at all cannot be observed
             matter |= read_files(reads, files) or files
         names = builds.environment.get("FILES", "").split()
         if names:
-            version = wheelhouse.name_of(wheel)[1] if wheel else plainfiles.VERSION
+            version = wheelhouse.name_of(wheel)[1] if wheel else plain_files_wheel.VERSION
             project = builds.environment["PROJECT"]
-            found = plainfiles.named(paths, names)
-            say(f"packed {plainfiles.wheel_of(found, project, version, new).name}")
+            found = plain_files_wheel.named(paths, names)
+            say(f"packed {plain_files_wheel.wheel_of(found, project, version, new).name}")
             matter |= found.keys()
         wheelhouse.list_in(new, f"# {lockfile.system()}\n")
-        kept_files.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
+        file_tools.write(place.with_name("unread.json"), json.dumps(sorted(files - matter)))
 
 
 def prepare(application: Path, builds: Builds) -> None:
-    """Make the virtualenv of the application's back end, when the lock pins what is in it."""
+    """Make the virtualenv of the application's back end, if the lock pins its packages."""
     if lockfile.is_distribution(application):
         stated = source_tree.build_requirements(application)
         if lockfile.build_set(stated) in builds.pinned:
@@ -160,14 +160,14 @@ def prepare(application: Path, builds: Builds) -> None:
 
 
 def read_files(reads: Path, files: set[str]) -> set[str]:
-    """Give which files a build may have read; all of them when that cannot be known."""
-    listed = backend.noted(reads)
+    """Return the files that a build may have read; all files if that cannot be known."""
+    listed = build_from_source.noted(reads)
     return files if "*" in listed or not reads.is_file() else listed & files
 
 
 def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
-    """List the requirements that hold here and that no pin of the lock satisfies."""
-    from packaging.requirements import Requirement  # with pip-tools in the builder
+    """Return the requirements that apply here and that no pin of the lock satisfies."""
+    from packaging.requirements import Requirement  # installed with pip-tools in the builder
 
     versions = {pin.name: pin.version for pin in lockfile.pins(lock)}
     unlocked = []
@@ -182,7 +182,7 @@ def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
 
 
 def why_not(path: Path) -> str:
-    """Say why the application's lock cannot be used here; empty when it can."""
+    """Return why the application's lock cannot be used here; empty if it can."""
     if not path.is_file():
         return f"there is no lock ({path.name}) yet"
     made_for = lockfile.locked_for(lockfile.read(path))
@@ -191,11 +191,13 @@ def why_not(path: Path) -> str:
     return ""
 
 
-def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: Path) -> int:
-    """Build the wheelhouse; gives the exit status.
+def build(
+    options: argparse.Namespace, output: Output, environment: Mapping[str, str], scratch: Path
+) -> None:
+    """Build the wheelhouse.
 
-    Without a lock for this interpreter one is made, with the pins that there are, and kept in the
-    wheelhouse: the application is only read.
+    If there is no lock for this interpreter, one is made from the present pins. It is kept in the
+    wheelhouse, since the application is only read. With --locked, NeedsLock is raised instead.
     """
     path = lockfile.lock_path(options.application)
     has_files = bool(environment.get("FILES"))
@@ -203,34 +205,34 @@ def build(options: argparse.Namespace, environment: Mapping[str, str], scratch: 
         raise Failure(lockfile.NOTHING)
     reason = why_not(path)
     if reason:
-        say(reason)
         if options.locked:
-            return NEEDS_LOCK
+            raise NeedsLock(reason)
+        say(reason)
         own = options.wheelhouse / "requirements.txt"
-        text = make_lock(options, path if path.is_file() else own, environment, scratch)
+        text = new_lock(options, path if path.is_file() else own, environment, scratch)
         path = own
-        kept_files.write(path, text)
+        file_tools.write(path, text)
     lock = lockfile.read(path)
     builds = builds_for(lock, options, environment, scratch)
+    only_fetch = options.job == "fetch"
     try:
-        only_fetch = options.job == "fetch"
         with ThreadPoolExecutor(1) as pool:
-            # while the dependencies come; what fails here is done again in its turn, and said then
+            # in parallel with the downloads; a failure here is ignored, since the same step is
+            # repeated, and its failure reported, when the application is built
             pool.submit(prepare, options.application, builds)
-            done = build_dependencies(lock, options.wheelhouse / "deps", builds, only_fetch)
+            build_dependencies(lock, options.wheelhouse / "deps", builds, output, only_fetch)
     except lockfile.NotPinned as line:
         raise Failure(
             f"{path.name} has a line without == or --hash: {line}: run make lock"
         ) from None
-    if done and options.job == "wheels":
+    if not only_fetch:
         build_application(options.application, lock, options.wheelhouse / "app", builds)
-    return 0 if done else NEEDS_COMPILER
 
 
 def builds_for(
     lock: str, options: argparse.Namespace, environment: Mapping[str, str], scratch: Path
 ) -> Builds:
-    """Give what fetches and builds wheels as a lock's text says."""
+    """Return the builds that use the back ends pinned in a lock's text."""
     kept = store.Store(Path(environment["XDG_CACHE_HOME"], "store"))
     index = Index(kept, environment)
     pinned = {} if options.job == "upgrade" else lockfile.build_pins(lock)
@@ -238,19 +240,19 @@ def builds_for(
     return Builds(index, pinned, environment, scratch, locking, options.without_compiler)
 
 
-def make_lock(
+def new_lock(
     options: argparse.Namespace, present: Path, environment: Mapping[str, str], scratch: Path
 ) -> str:
-    """Give a new lock's text, with the pins of the present one unless they are to move."""
+    """Return a new lock's text, with the pins of the present lock unless the job is an upgrade."""
     text = lockfile.read(present) if present.is_file() else ""
     upgrade = options.job == "upgrade"
     with tempfile.TemporaryDirectory(dir=scratch) as own:
         builds = builds_for(text, options, environment, Path(own))
-        return locking.make(options.application, text, upgrade, builds)
+        return make_lock.make(options.application, text, upgrade, builds)
 
 
 def become_owner(wheelhouse: Path) -> None:
-    """Give up root for the owner of the wheelhouse, so that what is built is theirs."""
+    """Switch from root to the owner of the wheelhouse, so that new files belong to that user."""
     if os.name != "posix" or os.geteuid() != 0:
         return
     owner = wheelhouse.stat()
@@ -262,11 +264,11 @@ def become_owner(wheelhouse: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give an empty folder; the same in every container, since compilers write its name down."""
+    """Return an empty folder, of the same name in every container: compilers record the name."""
     usual = Path(tempfile.gettempdir(), "wheels")
     try:
         usual.mkdir(mode=0o700)
-    except FileExistsError:  # on a host, where there are other builds
+    except FileExistsError:  # on a host, where other builds may be running
         with tempfile.TemporaryDirectory() as other:
             yield Path(other)
         return
@@ -277,13 +279,13 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
-    """Give the tools' environment: the certificates to trust, a cache and a home of their own."""
-    own_cache = cache / str(os.geteuid())  # pip uses no cache that is somebody else's
+    """Return the tools' environment: trusted certificates, and a cache and home of their own."""
+    own_cache = cache / str(os.geteuid())  # pip refuses a cache that belongs to another user
     return {
         **os.environ,
         "PIP_CACHE_DIR": str(own_cache / "pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        # the same source gives the same wheel, byte for byte: every file in it is of this time
+        # the same source gives the same wheel, byte for byte: all files in it have this time
         "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", str(EPOCH)),
         "XDG_CACHE_HOME": str(own_cache),
         "HOME": str(scratch),
@@ -293,53 +295,70 @@ def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
 
 def arguments_of(arguments: list[str]) -> argparse.Namespace:
     """Read the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="wheels", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m slipway.builder", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument(
         "job",
         nargs="?",
         default="wheels",
         choices=("wheels", "fetch", "lock", "upgrade"),
     )
+    parser.add_argument(
+        "--events", action="store_true", help="write JSON lines to standard output"
+    )
     parser.add_argument("--application", type=Path, default=Path("/application"))
     parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
     parser.add_argument(
-        "--without-compiler", action="store_true", help="compile nothing, end with status 4"
+        "--without-compiler", action="store_true", help="fail if a compiler may be needed"
     )
-    parser.add_argument("--locked", action="store_true", help="make no lock, end with status 3")
+    parser.add_argument("--locked", action="store_true", help="fail if there is no lock yet")
     parser.add_argument("--ca", type=Path, default=Path("/ca"), help="folder of extra *.crt files")
     parser.add_argument("--cache", type=Path, default=Path("/cache"))
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str]) -> int:
-    """Do one job; gives the exit status: 0, 1 for a failure that was said, 3 for no lock."""
-    options = arguments_of(arguments)
-    if not os.environ.get("VERBOSE"):
-        warnings.simplefilter("ignore")  # back ends' advice to those who wrote the package
-    try:
-        if not options.application.is_dir():
-            raise Failure(f"mount the application at {options.application}")
-        os.umask(0o022)  # modes are part of a wheel
-        if options.job in ("lock", "upgrade"):
-            with scratch_folder() as scratch:
-                environment = environment_for(scratch, options.ca, options.cache)
-                present = lockfile.lock_path(options.application)
-                sys.stdout.write(make_lock(options, present, environment, scratch))
-            return 0
-        if not options.wheelhouse.is_dir():
-            raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
-        become_owner(options.wheelhouse)
-        with scratch_folder() as scratch, wheelhouse.alone_in(options.wheelhouse):
+def work(options: argparse.Namespace, output: Output) -> None:
+    """Do the job; raise Failure, NeedsLock or NeedsCompiler if it cannot be done."""
+    if not options.application.is_dir():
+        raise Failure(f"mount the application at {options.application}")
+    os.umask(0o022)  # modes are part of a wheel
+    if options.job in ("lock", "upgrade"):
+        with scratch_folder() as scratch:
             environment = environment_for(scratch, options.ca, options.cache)
-            return build(options, environment, scratch)
+            present = lockfile.lock_path(options.application)
+            output.lock(new_lock(options, present, environment, scratch))
+        return
+    if not options.wheelhouse.is_dir():
+        raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
+    become_owner(options.wheelhouse)
+    with scratch_folder() as scratch, wheelhouse.alone_in(options.wheelhouse):
+        environment = environment_for(scratch, options.ca, options.cache)
+        build(options, output, environment, scratch)
+
+
+def main(arguments: list[str]) -> int:
+    """Do one job, report its outcome, and return the exit status."""
+    options = arguments_of(arguments)
+    output = Output(options.events)
+    if not os.environ.get("VERBOSE"):
+        warnings.simplefilter("ignore")  # these are advice of back ends to a package's authors
+    try:
+        work(options, output)
+    except NeedsLock as reason:
+        say(str(reason))
+        return output.result(events.NEEDS_LOCK)
     except NeedsCompiler:
-        return NEEDS_COMPILER
+        if not output.as_events:
+            say("a package may have to be compiled: run this in the builder image with a compiler")
+        return output.result(events.NEEDS_COMPILER)
     except (Failure, ValueError, OSError) as problem:
-        sys.stderr.writelines(telling(getattr(problem, "output", [])))
+        failure = problem if isinstance(problem, Failure) else Failure(str(problem))
+        sys.stderr.writelines(telling(failure.output))
         for line in str(problem).splitlines():
             say(line)
-        return 1
-    return 0
+        return output.result(events.FAILED, failure.add, failure.find)
+    return output.result(events.DONE)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from slipway.builder.store import Store
 from slipway.image.run import wheel_installer as unpack
 from slipway.shared import lockfile
 from slipway.shared.files import digest, sha256
-from slipway.shared.native import build_errors as missing
+from slipway.shared.native import build_errors
 
 if TYPE_CHECKING:
     pass
@@ -151,9 +151,9 @@ class Builds:
             if self.without_compiler and not self.locking:
                 self._hopeless = True
                 raise NeedsCompiler from None
-            answer = missing.explain(pin.name, pin.version, problem.output)
-            if answer:  # what the tools said of it is no more than that
-                raise Failure(answer) from None
+            diagnosis = build_errors.diagnose(pin.name, pin.version, problem.output)
+            if diagnosis:
+                raise Failure.diagnosed(diagnosis) from None
             raise Failure(f"{name} cannot be built: {problem}", problem.output) from None
 
     def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:

@@ -21,7 +21,8 @@ from slipway.builder.source_tree import Tree
 from slipway.shared import git_version as scm
 from slipway.shared import lockfile
 from slipway.shared import other_lockfiles as otherlocks
-from slipway.shared.native import build_errors as missing
+from slipway.shared.native import build_errors
+from slipway.shared.native.build_errors import Diagnosis
 
 # What a pin of a lock is limited to.
 MARKER = re.compile(r"(?<=\S) ?;.*?(?=\s*\\?$)", re.M)
@@ -90,9 +91,11 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
             refuse_on_pypy(name_of(each) for each in brought(asked, builds.index))
             raise NeedsCompiler from None
-        answer = why_not_found(problem.output, from_source(source, wanted))
-        answer = answer or why_not_built(problem.output)
-        raise (Failure(answer) if answer else problem) from None
+        if reason := why_not_found(problem.output, from_source(source, wanted)):
+            raise Failure(reason) from None
+        if diagnosis := why_not_built(problem.output):
+            raise Failure.diagnosed(diagnosis) from None
+        raise problem from None
     # pip-compile leaves no file when nothing is asked for
     text = output.read_text(encoding="utf-8") if output.exists() else ""
     refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
@@ -231,15 +234,16 @@ def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> s
     return f"the index has no {wanted}; it has {', '.join(there.split(', ')[-5:])}"
 
 
-def why_not_built(output: list[str]) -> str:
-    """Say what the package needs that pip could not build; empty when its output does not say."""
+def why_not_built(output: list[str]) -> Diagnosis | None:
+    """Return what the package that pip could not build needs; None if the output does not show it.
+    """
     if not any(BUILD_FAILED.search(line) for line in output):
-        return ""  # the index was not reached, or has nothing that fits
+        return None  # the package index was not reached, or it has no version that fits
     if any(UNPREPARED.search(line) for line in output[-2:]) and any(map(UNREACHED.search, output)):
-        return CUT_OFF
+        return Diagnosis(CUT_OFF)
     names = [match.group(1) or match.group(2) for match in map(UNBUILT.search, output) if match]
     names = [lockfile.normalize(name) for name in names] or collected(output)
-    return missing.explain(names[-1], "", output) if names else ""
+    return build_errors.diagnose(names[-1], "", output) if names else None
 
 
 def collected(output: list[str]) -> list[str]:

@@ -23,21 +23,28 @@ UNTRUSTED = (
 
 
 def say(message: str) -> None:
-    """Tell the user one line; standard output is kept for the lock."""
-    print(f"wheels: {message}", file=sys.stderr, flush=True)
+    """Print one line for people; standard output is for events and locks (events.py)."""
+    print(f"builder: {message}", file=sys.stderr, flush=True)
 
 
 def results(tasks: Iterable[Future[T]]) -> list[T]:
-    """Give what tasks came to; Failure with the words of all that failed in a known way."""
+    """Return the results of tasks; raise one Failure for all tasks that failed.
+
+    An exception that is none of the expected ones is raised as it is, with its traceback.
+    """
     listed = list(tasks)
     problems = [problem for problem in (task.exception() for task in listed) if problem]
     for problem in problems:
         if not isinstance(problem, (Failure, ValueError, OSError)):
             raise problem
     if problems:
-        shown = (telling(each.output) for each in problems if isinstance(each, Failure))
-        output = [line for lines in shown for line in lines]
-        raise Failure("\n".join(str(problem) for problem in problems), output)
+        failures = [each for each in problems if isinstance(each, Failure)]
+        raise Failure(
+            "\n".join(str(problem) for problem in problems),
+            [line for each in failures for line in telling(each.output)],
+            list(dict.fromkeys(name for each in failures for name in each.add)),
+            list(dict.fromkeys(name for each in failures for name in each.find)),
+        )
     return [task.result() for task in listed]
 
 
@@ -76,7 +83,7 @@ def quietly(
         log.seek(0)
         output = log.readlines()
         if any("CERTIFICATE_VERIFY_FAILED" in line for line in output):
-            output.append(f"wheels: {UNTRUSTED}\n")
+            output.append(f"builder: {UNTRUSTED}\n")
         return status, output
 
 

@@ -122,7 +122,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another build is at work here; waiting for it")
+            say("waiting for another build in this wheelhouse to finish")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         try:
             added = trusting(Path(arguments[0]), Path(scratch))
         except ValueError as problem:
-            print(f"network.py: {problem}", file=sys.stderr)
+            print(f"slipway: {problem}", file=sys.stderr)
             return 1
         return subprocess.call(arguments[1:], env={**os.environ, **added})
 

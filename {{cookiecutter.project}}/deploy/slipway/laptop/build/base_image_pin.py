@@ -1,31 +1,23 @@
-#!/usr/bin/env python3
-"""Pin what BASE_IMAGE is: a tag moves, and everything here starts from it.
+"""The pinned base image: a tag moves, and everything here starts from it.
 
-    pin.py              see that the pinned image is here, pinning it first if it is not pinned;
-                        print from=… pin=… epoch=… created=… for a shell
-    pin.py upgrade      pull the newest BASE_IMAGE and pin that, as of now
-
-The pin is base.lock beside this file, which belongs into version control. Where a registry gave the
-image it is its digest there, else (an image that was imported) its ID. The date stands for the
-Debian packages of that moment: base images are of that date, and a newer one installs them anew.
+The pins are in deploy/base.lock, which belongs into version control. Where a registry provided the
+image the pin is its digest there, otherwise (an image that was imported) its ID. The date stands for
+the Debian packages of that moment: base images are of that date, and a newer one installs them anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shlex
-import sys
 import time
 from calendar import timegm
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slipway.laptop.console import die
+from slipway.laptop import console
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY
-from slipway.laptop.settings import load as settings_module
 
 BASE_LOCK = DEPLOY / "base.lock"
 DAY = "%Y-%m-%dT00:00:00Z"
@@ -35,8 +27,8 @@ LINE = re.compile(r"(?P<name>\S+) (?P<platform>\S+) (?P<pin>\S*sha256:[0-9a-f]{6
 ANY = "any"  # platform: the digest of an index names the image of each
 
 
-class PinError(Exception):
-    """The base image cannot be had as it is pinned; the message says what to do."""
+class PinError(console.Failed):
+    """The pinned base image is not available; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,17 @@ class Pin:
 
     @property
     def reference(self) -> str:
-        """Give what a dockerfile's FROM takes."""
+        """The name that a dockerfile's FROM takes."""
         return self.pin if "@" in self.pin else self.name
 
     @property
     def epoch(self) -> int:
-        """Give the date in seconds since 1970, as SOURCE_DATE_EPOCH has it."""
+        """The date in seconds since 1970, for SOURCE_DATE_EPOCH."""
         return timegm(time.strptime(self.date, TIME))
 
 
 def read(path: Path = BASE_LOCK) -> list[Pin]:
-    """Read the pins; PinError names a line that is none."""
+    """Read the pins; PinError names a line that is not one."""
     if not path.is_file():
         return []
     found = []
@@ -81,41 +73,41 @@ def read(path: Path = BASE_LOCK) -> list[Pin]:
             _ = pin.epoch
         except ValueError:
             raise PinError(
-                f"deploy/base.lock, line {number}, is no pin: remove the file, then run make base"
+                f"deploy/base.lock, line {number}, is not a pin: remove the file, then run make base"
             ) from None
         found.append(pin)
     return found
 
 
 def for_all(name: str, pins: list[Pin]) -> Pin | None:
-    """Give the pin of an image by its digest, which holds for every platform."""
+    """Return the pin of an image by its digest, which holds for every platform."""
     return next((pin for pin in pins if pin.name == name and pin.platform == ANY), None)
 
 
 def for_one(name: str, image: dict[str, Any] | None, pins: list[Pin]) -> Pin | None:
-    """Give the pin of an imported image by its ID, which holds for the platform it is for."""
+    """Return the pin of an imported image by its ID, which holds for one platform."""
     platform = platform_of(image or {})
     return next((p for p in pins if p.name == name and same_platform(p.platform, platform)), None)
 
 
 def same_platform(one: str, other: str) -> bool:
-    """Say whether two platforms are one: arm64 is arm64/v8."""
+    """Return whether two platforms are the same: arm64 is arm64/v8."""
     return one.removesuffix("/v8") == other.removesuffix("/v8")
 
 
 def id_of(image: dict[str, Any]) -> str:
-    """Give an image's ID as docker writes it; podman leaves out what kind of sum it is."""
+    """Return an image's ID as docker writes it; podman leaves out the kind of checksum."""
     found = str(image["Id"])
     return found if found.startswith("sha256:") else f"sha256:{found}"
 
 
 def replaces(new: Pin, old: Pin) -> bool:
-    """Say whether a pin takes the place of another of the same name."""
+    """Return whether a pin replaces another one of the same name."""
     return ANY in (new.platform, old.platform) or same_platform(new.platform, old.platform)
 
 
 def write(pin: Pin, path: Path = BASE_LOCK) -> None:
-    """Write a pin; those of other names, and of other platforms, stay."""
+    """Write a pin; pins of other names, and of other platforms, stay."""
     others: list[Pin] = []
     with contextlib.suppress(PinError):  # what cannot be read is replaced
         others = [p for p in read(path) if p.name != pin.name or not replaces(pin, p)]
@@ -126,7 +118,7 @@ def write(pin: Pin, path: Path = BASE_LOCK) -> None:
 
 
 def repository(name: str) -> str:
-    """Give an image's name, the shortest one, without its tag or digest."""
+    """Return an image's shortest name, without its tag or digest."""
     name = name.partition("@")[0]
     head, slash, last = name.rpartition("/")
     name = head + slash + last.partition(":")[0]
@@ -136,20 +128,20 @@ def repository(name: str) -> str:
 
 
 def platform_of(image: dict[str, Any]) -> str:
-    """Give what an image was made for, as PLATFORM has it."""
+    """Return the platform of an image, in the form of PLATFORM."""
     words = (image.get("Os"), image.get("Architecture"), image.get("Variant"))
     return "/".join(str(word) for word in words if word)
 
 
 def fits(image: dict[str, Any] | None, platform: str) -> bool:
-    """Say whether an image is there and is for a platform; an empty one is any."""
+    """Return whether an image is there and fits a platform; an empty platform is any."""
     if image is None:
         return False
     return not platform or same_platform(platform_of(image), platform)
 
 
 def made(name: str, image: dict[str, Any], date: str) -> Pin:
-    """Pin an image as it is here."""
+    """Return a pin of an image as it is here."""
     digests = [d for d in image.get("RepoDigests") or [] if repository(d) == repository(name)]
     if digests:
         return Pin(name, ANY, digests[0], date)
@@ -157,7 +149,7 @@ def made(name: str, image: dict[str, Any], date: str) -> Pin:
 
 
 def pull(docker: str, reference: str, platform: str) -> str:
-    """Pull an image; gives the engine's complaint, empty when it went well."""
+    """Pull an image; return the engine's error message, empty on success."""
     chosen = ("--platform", platform) if platform else ()
     try:
         engine.ask(docker, "pull", "--quiet", *chosen, reference)
@@ -167,7 +159,10 @@ def pull(docker: str, reference: str, platform: str) -> str:
 
 
 def get(settings: dict[str, str]) -> Pin:
-    """Have the pinned base image here; pin it when nobody has. PinError when it cannot be had."""
+    """Return the pin of the base image, which is here afterwards; an image without a pin is pinned.
+
+    Raises PinError when the image is not available.
+    """
     docker, name = settings["DOCKER"], settings["BASE_IMAGE"]
     platform = settings["PLATFORM"] or engine.platform(docker)
     pins = read()
@@ -176,19 +171,24 @@ def get(settings: dict[str, str]) -> Pin:
     pinned = pinned or for_one(name, image, pins)
     if pinned is None:
         # the projects of one day share a base
-        pinned = made(name, image, time.strftime(DAY, time.gmtime()))
+        pinned = made(name, image, today())
         write(pinned)
-        tell(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
+        console.warn(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
     elif pinned.platform != ANY and id_of(image) != pinned.pin:
         raise PinError(
-            f"{name} here is {id_of(image)} and deploy/base.lock pins {pinned.pin}: have that one"
-            " here, or move the pin: make upgrade"
+            f"{name} here is {id_of(image)}, but deploy/base.lock pins {pinned.pin}: load the pinned"
+            " image, or move the pin with: make upgrade"
         )
     return pinned
 
 
+def today() -> str:
+    """Return the date of a new pin."""
+    return time.strftime(DAY, time.gmtime())
+
+
 def have(docker: str, reference: str, platform: str) -> dict[str, Any]:
-    """Give an image for a platform, pulled when it is not here; PinError when it cannot be."""
+    """Return an image for a platform, pulled if it is not here; PinError when that fails."""
     (image,) = engine.inspect_images(docker, [reference])
     if image is not None and fits(image, platform):
         return image
@@ -198,48 +198,20 @@ def have(docker: str, reference: str, platform: str) -> dict[str, Any]:
         return image
     wanted = f"{reference} for {platform}" if platform else reference
     raise PinError(
-        f"{wanted} is neither here nor to be pulled ({complaint or 'no reason'}):"
+        f"{wanted} is not here and cannot be pulled ({complaint or 'no reason'}):"
         " change BASE_IMAGE in deploy/settings.mk"
     )
 
 
-def tell(message: str) -> None:
-    """Say one line; standard output is for the shell."""
-    print(f"pin.py: {message}", file=sys.stderr)
-
-
 def upgrade(settings: dict[str, str]) -> Pin:
-    """Pin the newest BASE_IMAGE there is, and the Debian packages of this moment."""
+    """Pin the newest BASE_IMAGE, and the Debian packages of this moment."""
     docker, name = settings["DOCKER"], settings["BASE_IMAGE"]
     platform = settings["PLATFORM"] or engine.platform(docker)
     complaint = "" if "@" in name else pull(docker, name, platform)
     image = have(docker, name, platform)
     if complaint:
-        tell(f"{name} stays the one that is here ({complaint})")
+        console.warn(f"{name} stays the one that is here ({complaint})")
     pinned = made(name, image, time.strftime(TIME, time.gmtime()))
     write(pinned)
-    tell(f"deploy/base.lock: {name} is {pinned.pin}, as of {pinned.date}")
+    console.warn(f"deploy/base.lock: {name} is {pinned.pin}, as of {pinned.date}")
     return pinned
-
-
-def exports(pin: Pin) -> str:
-    """Write a pin as assignments that a shell evaluates."""
-    return (
-        f"from={shlex.quote(pin.reference)} pin={shlex.quote(pin.pin)}"
-        f" epoch={pin.epoch} created={pin.date}"
-    )
-
-
-def main(arguments: list[str]) -> int:
-    """Do what the module's docstring says; gives the exit status."""
-    settings = settings_module.load()
-    try:
-        pin = upgrade(settings) if arguments == ["upgrade"] else get(settings)
-    except (PinError, engine.EngineError, OSError) as problem:
-        die(str(problem))
-    print(exports(pin))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

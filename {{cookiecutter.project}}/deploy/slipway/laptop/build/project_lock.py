@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-import sys
+from collections.abc import Iterator
+
+from slipway.laptop import console
+from slipway.laptop.paths import ROOT, make_own_folder
+
+_holds = 0
 
 
-def alone() -> bool:
-    """Hold the project's lock, for as long as the shell that calls this has its DEPLOY_LOCK open.
+@contextlib.contextmanager
+def held() -> Iterator[bool]:
+    """Hold this project's lock; yield whether another build had it before, and may have changed things.
 
-    False says that another build had it, and may have changed anything.
+    A command that holds it may ask for it again. The lock is that of an open file, so that it ends
+    with the process, however the process ends.
     """
-    descriptor = int(os.environ.get("DEPLOY_LOCK") or -1)
-    if descriptor < 0:
-        return True
+    global _holds
+    if _holds:
+        _holds += 1
+        try:
+            yield False
+        finally:
+            _holds -= 1
+        return
+    path = make_own_folder(ROOT / ".deploy") / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    waited = False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("another make is at work in this project; waiting for it", file=sys.stderr)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return False
-    return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.warn("waiting for another build of this project to finish")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            waited = True
+        _holds = 1
+        yield waited
+    finally:
+        _holds = 0
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The record of what each step was made from and what it produced."""
+"""The record of what each step was made from and what it produced: .deploy/state.json."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slipway.laptop.paths import ROOT
-
-STATE = ROOT / ".deploy" / "state.json"
+from slipway.laptop.paths import ROOT, make_own_folder
 
 
-class State:
-    """What was made from what: one dictionary a step, written whole or not at all."""
+class Record:
+    """One dictionary for each step, written as a whole or not at all."""
 
-    def __init__(self, path: Path = STATE) -> None:
+    def __init__(self, path: Path) -> None:
+        """Read the record at path; a broken or missing one is empty."""
         self.path = path
         self.steps: dict[str, dict[str, Any]] = {}
-        # what cannot be understood is as good as not there: everything is looked at again
+        # Whatever cannot be understood means that nothing is known: every step is checked again.
         with contextlib.suppress(FileNotFoundError, ValueError):
             read = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(read, dict) and all(isinstance(step, dict) for step in read.values()):
                 self.steps = read
 
+    @classmethod
+    def load(cls) -> Record:
+        """Read this project's record."""
+        return cls(ROOT / ".deploy" / "state.json")
+
     def get(self, step: str, key: str) -> str:
-        """Give what was recorded, or an empty text."""
+        """Return a recorded value, or an empty text."""
         return str(self.steps.get(step, {}).get(key, ""))
 
-    def record(self, step: str, **values: Any) -> None:
-        """Record what a step made."""
+    def write(self, step: str, **values: Any) -> None:
+        """Record what a step produced."""
         self.steps[step] = values
-        folder = self.path.parent
-        folder.mkdir(exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("# made by make; `make clean` removes it\n*\n", encoding="utf-8")
-        new = folder / f".state.{os.getpid()}"
+        make_own_folder(self.path.parent)
+        new = self.path.with_name(f".state.{os.getpid()}")
         new.write_text(json.dumps(self.steps, indent=1) + "\n", encoding="utf-8")
         new.replace(self.path)

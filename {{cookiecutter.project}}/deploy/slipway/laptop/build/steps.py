@@ -1,22 +1,9 @@
-#!/usr/bin/env python3
-"""Know what is done: which step must be done next, and what the last ones made.
+"""Which steps of a build are out of date: the content of their inputs decides, never a time.
 
-    state.py next GOAL              print the first step up to GOAL that must be done, or nothing
-    state.py plan GOAL…             print the same as step='…' goal='…', with what it takes and the
-                                    settings, for a shell; let no other build of this project work
-                                    beside this one
-    state.py start STEP [BY]        STEP begins now: what is there at this moment goes into it
-    state.py done STEP [BY GOAL…]   record that STEP was done; start the next and print it as plan
-                                    does; BY is the image that makes wheels, `tools` or `builder`
-    state.py get STEP KEY           print what was recorded of STEP
-    state.py set STEP KEY=VALUE…    record something of STEP
-    state.py lock                   print where the lock is
-    state.py sources                print one digest over the application and its lock
-
-A step is done when the content of all that went into it is what it was (a touched file or a branch
-switched to and back rebuilds nothing) and when what it made is still there: images by their ID, the
-wheelhouse's files by size and time. What goes into a step is looked at before it starts, so that an
-edit made meanwhile counts as one made afterwards. Kept in .deploy/state.json, beside deploy/.
+A step is done when its inputs are what they were (a touched file, or a branch that was left and
+returned to, rebuilds nothing) and when its result is still there: images by their ID, wheels by size
+and time. The inputs are read before a step starts, so that an edit made meanwhile counts as one made
+afterwards.
 """
 
 from __future__ import annotations
@@ -27,23 +14,19 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from platform import machine
 from typing import Any
 
-from slipway.laptop.build import base_image_pin as pin
-from slipway.laptop.build.project_lock import alone
-from slipway.laptop.build.record import STATE, State
-from slipway.laptop.console import die
+from slipway.laptop.build import base_image_pin
+from slipway.laptop.build.record import Record
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
-from slipway.laptop.settings import load as settings_module
-from slipway.shared import lockfile, network
-from slipway.shared.native import catalogue as native
+from slipway.shared import lockfile
+from slipway.shared.native import catalogue
 
-# What each goal takes; `wheels` names the builder as well once something had to be compiled.
+# The steps to each goal; `wheels` needs the builder as well once something had to be compiled.
 STEPS = {
     "base": ("base",),
     "tools": ("base", "tools"),
@@ -52,21 +35,40 @@ STEPS = {
     "image": ("base", "tools", "wheels", "image"),
     "check": ("base", "tools", "wheels", "image", "check"),
 }
-# Processors whose name an image has otherwise than the kernel.
+# Files and folders below deploy/ that each step is made of. Folders count as a whole.
+OF_BASE = ("base.docker", "slipway/image/base")
+OF_TOOLS = (
+    *("base.docker", "build.docker", "slipway/builder", "slipway/image/base", "slipway/image/run"),
+    "slipway/shared",
+)
+OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
+OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
+# Processors whose name in an image is not the kernel's.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def digest(*parts: object) -> str:
-    """Give one SHA-256 over several values; files count by their content."""
+    """Return one SHA-256 over several values that JSON can write."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.read_bytes() if isinstance(part, Path) else json.dumps(part).encode()
-        total.update(hashlib.sha256(data).digest())
+        total.update(hashlib.sha256(json.dumps(part).encode()).digest())
     return total.hexdigest()
 
 
+def machinery(names: Sequence[str]) -> list[list[str]]:
+    """Return name and SHA-256 of files below deploy/, and of all files in folders there."""
+    found = []
+    for name in names:
+        place = DEPLOY / name
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                found.append([path.relative_to(DEPLOY).as_posix(), content])
+    return found
+
+
 def source_files(application: Path) -> dict[str, list[str]]:
-    """Give each of an application's files by its name: whether it is a program, and its SHA-256."""
+    """Return for each file of an application whether it is executable, and its SHA-256."""
     found = {}
     for name, path in lockfile.files_of(application):
         content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
@@ -75,30 +77,31 @@ def source_files(application: Path) -> dict[str, list[str]]:
 
 
 def source_digest(files: dict[str, list[str]], unread: Collection[str] = ()) -> str:
-    """Give one SHA-256 over files; of those that the wheel is not made of the names alone count."""
+    """Return one SHA-256 over files; of unread ones, which no wheel is made of, the names count."""
     ignored = set(unread)
     return digest([[name, *([] if name in ignored else files[name])] for name in sorted(files)])
 
 
 def lock_text() -> str:
-    """Read the application's lock; empty when there is none."""
+    """Read the application's lock; an empty text when there is none."""
     lock = lockfile.lock_path(ROOT)
     return lockfile.read(lock) if lock.is_file() else ""
 
 
 def sources() -> str:
-    """Give one SHA-256 over the application and its lock."""
+    """Return one SHA-256 over the application and its lock."""
     return digest(lock_text(), source_digest(source_files(ROOT)))
 
 
 class Steps:
-    """The steps of a build: what each is made from, and whether that is done."""
+    """The steps of a build as things are now: what each is made of, and whether it is done."""
 
-    def __init__(self, settings: dict[str, str], state: State) -> None:
+    def __init__(self, settings: dict[str, str], record: Record) -> None:
+        """Ask the engine about the images that count; EngineError when it does not answer."""
         self.settings = settings
-        self.state = state
+        self.record = record
         self.wheelhouse = ROOT / settings["WHEELHOUSE"]
-        self.pins = pin.read()
+        self.pins = base_image_pin.read()
         project = settings["IMAGES"]
         self.image_of = {
             "base": f"{project}-base",
@@ -107,11 +110,12 @@ class Steps:
             "image": f"{project}-run",
         }
         self.images = self._inspect()
+        self._machinery: dict[tuple[str, ...], list[list[str]]] = {}
 
     def _inspect(self) -> dict[str, dict[str, Any] | None]:
         name = self.settings["BASE_IMAGE"]
         names = {step: self.image_of[step] for step in ("base", "tools", "image")}
-        if not pin.for_all(name, self.pins):
+        if not base_image_pin.for_all(name, self.pins):
             names["from"] = name
         if self.compiles():
             names["builder"] = self.image_of["builder"]
@@ -123,11 +127,10 @@ class Steps:
 
     @functools.cached_property
     def _files(self) -> dict[str, list[str]]:
-        # recording a step and naming the next would read the application twice
         return source_files(ROOT)
 
     def _unread(self) -> list[str]:
-        """Read which files the application's wheel is not made of; see wheels.py."""
+        """Read which files the application's wheel is not made of; the builder writes the list."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             found = json.loads((self.wheelhouse / "unread.json").read_text(encoding="utf-8"))
             if isinstance(found, list):
@@ -135,79 +138,86 @@ class Steps:
         return []
 
     def image_id(self, step: str) -> str:
-        """Give the ID of the image that a step made, or an empty text."""
+        """Return the ID of the image that a step made, or an empty text."""
         if step == "builder" and step not in self.images:
-            # where nothing has to be compiled there is none, which is dear to ask for
+            # Where nothing has to be compiled there is none, and asking for it takes time.
             self.images.update(self._look({step: self.image_of[step]}))
         return str((self.images.get(step) or {}).get("Id", ""))
 
+    def machinery(self, names: tuple[str, ...]) -> list[list[str]]:
+        """Return name and SHA-256 of files below deploy/, as they were when this was asked first."""
+        if names not in self._machinery:
+            self._machinery[names] = machinery(names)
+        return self._machinery[names]
+
+    def packages(self, role: str) -> list[str]:
+        """Return the Debian packages that NATIVE stands for, to `run` or to `build` with."""
+        return catalogue.packages(self.settings["NATIVE"].split(), role)
+
     def inputs(self, step: str) -> dict[str, Any]:
-        """Give all that goes into a step, as it is now."""
-        words = self.settings["NATIVE"].split()
+        """Return the current inputs of a step."""
+        settings = self.settings
         if step == "base":
-            wanted = [
-                self.settings["BASE_IMAGE"],
-                self.settings["PYTHON"],
-                self.settings["PLATFORM"],
-            ]
-            files = ("base.docker", "apt.sh", "apt.conf", "bytecode.py")
-            packages = native.packages(words, "run")
-            return {"key": digest(self.base_as_pinned(), wanted, packages, *_here(*files))}
-        if step in ("tools", "builder"):
-            dockerfile = (DEPLOY / "build.docker").read_text(encoding="utf-8")
-            copied = sorted(set(re.findall(r"[a-z]+\.(?:py|ini)\b", dockerfile)))
-            files = ("base.docker", "build.docker", "apt.sh", "apt.conf", "builder.txt", *copied)
-            packages = native.packages(words, "build") if step == "builder" else []
-            made_from = self.image_id("base") if step == "builder" else self.inputs("base")["key"]
-            return {"key": digest(made_from, packages, *_here(*files))}
+            wanted = [settings[name] for name in ("BASE_IMAGE", "PYTHON", "PLATFORM")]
+            packages = self.packages("run")
+            key = digest(self.base_as_pinned(), wanted, packages, self.machinery(OF_BASE))
+            return {"key": key}
+        if step == "tools":
+            return {"key": digest(self.inputs("base")["key"], self.machinery(OF_TOOLS))}
+        if step == "builder":
+            packages = self.packages("build")
+            return {"key": digest(self.image_id("base"), packages, self.machinery(OF_TOOLS))}
         if step == "wheels":
-            made_by = [self.image_id("tools"), native.packages(words, "build")]
+            made_by = [self.image_id("tools"), self.packages("build")]
             if self.compiles():
                 made_by.append(self.image_id("builder"))
-            where = self.settings["WHEELHOUSE"]
-            version = self.settings.get("SCM_VERSION")
+            version = settings.get("SCM_VERSION")
             made_by += [version] if version else []
-            named = self.settings["FILES"]
-            made_by += [named, self.settings["PROJECT"]] if named else []
-            return {"key": digest(made_by, where, lock_text()), "files": self._files}
+            named = settings["FILES"]
+            made_by += [named, settings["PROJECT"]] if named else []
+            key = digest(made_by, settings["WHEELHOUSE"], lock_text())
+            return {"key": key, "files": self._files}
         if step == "check":
-            # a changed line of an application of pure Python asks for no other library
+            # A changed line of an application of pure Python requires no other library.
             pure = all(path.name.endswith("-any.whl") for path in self.wheelhouse.glob("app/*.whl"))
             listed = self.listings()[: 1 if pure else 2]
-            mine = ("check.py", "elf.py", "linked.py", "loads.py", "imports.py")
-            return {"key": digest(self.image_id("base"), listed, *_here(*mine))}
-        wanted = [
-            self.settings[name] for name in ("COMMAND", "COMMANDS", "IMAGE_PORT", "HEALTH", "TAG")
-        ]
-        modules = ("slim", "install", "unpack", "bytecode", "lockfile", "store", "tools")
-        these = ["run.docker", "healthcheck.py", *(f"{module}.py" for module in modules)]
-        return {"key": digest(self.image_id("base"), wanted, self.listings(), *_here(*these))}
+            return {"key": digest(self.image_id("base"), listed, self.machinery(OF_CHECK))}
+        names = ("COMMAND", "COMMANDS", "IMAGE_PORT", "HEALTH", "TAG")
+        wanted = [settings[name] for name in names]
+        base = self.image_id("base")
+        return {"key": digest(base, wanted, self.listings(), self.machinery(OF_IMAGE))}
 
     def key_of(self, inputs: dict[str, Any]) -> str:
-        """Give one digest over a step's inputs; what the wheel is not made of is known by now."""
+        """Return one SHA-256 over a step's inputs; it is now known what the wheel is made of."""
         files = inputs.get("files")
         return digest(inputs["key"], source_digest(files, self._unread()) if files else "")
 
     def base_as_pinned(self) -> str:
-        """Name what everything starts from: the pin, and an imported image by what it is."""
+        """Return what everything starts from: the pin, and an imported image by its ID."""
         found = self.pinned()
-        if found and found.platform == pin.ANY:
+        if found and found.platform == base_image_pin.ANY:
             return f"{found.pin} {found.date}"
         return f"{self.image_id('from')} {found.date if found else ''}"
 
-    def pinned(self) -> pin.Pin | None:
-        """Give the pin of the base image, when it has one."""
+    def pinned(self) -> base_image_pin.Pin | None:
+        """Return the pin of the base image, if it has one."""
         name = self.settings["BASE_IMAGE"]
-        return pin.for_all(name, self.pins) or pin.for_one(name, self.images.get("from"), self.pins)
+        for_all = base_image_pin.for_all(name, self.pins)
+        return for_all or base_image_pin.for_one(name, self.images.get("from"), self.pins)
 
     def has_what_is_pinned(self) -> bool:
-        """Say whether what everything starts from is here, so that pin.py need not be asked."""
+        """Return whether the pinned image is here, so that nothing has to be pulled."""
         found, image = self.pinned(), self.images.get("from")
         wanted = self.settings["PLATFORM"] or f"linux/{MACHINES.get(machine(), machine())}"
-        return bool(found and image and pin.fits(image, wanted) and pin.id_of(image) == found.pin)
+        return bool(
+            found
+            and image
+            and base_image_pin.fits(image, wanted)
+            and base_image_pin.id_of(image) == found.pin
+        )
 
     def environment(self) -> str:
-        """Write the base image's environment as a dockerfile has it; empty when there is no image.
+        """Return the base image's environment as lines of a dockerfile; empty without an image.
 
         The run image's own layers begin from nothing, so that it would have none of it.
         """
@@ -226,7 +236,7 @@ class Steps:
         return found
 
     def wheels(self) -> dict[str, list[int]]:
-        """Give the size and time of all files in the wheelhouse, by which a change is seen."""
+        """Return size and time of all files in the wheelhouse, which show every change."""
         found = {}
         for part in ("deps", "app"):
             for path in (self.wheelhouse / part).glob("*"):
@@ -235,8 +245,8 @@ class Steps:
         return found
 
     def is_done(self, step: str) -> bool:
-        """Say whether a step's result is there and made from what is there now."""
-        recorded = self.state.steps.get(step)
+        """Return whether a step's result is there and made of the present inputs."""
+        recorded = self.record.steps.get(step)
         if not recorded or recorded.get("key") != self.key_of(self.inputs(step)):
             return False
         if step == "wheels":
@@ -248,19 +258,15 @@ class Steps:
         return bool(self.image_id(step)) and recorded.get("image") == self.image_id(step)
 
     def first(self, goals: Sequence[str]) -> tuple[str, str]:
-        """Name the first step up to any of goals that must be done, and that goal; else nothing."""
+        """Return the first step that is out of date on the way to goals, and its goal; else ''."""
         for goal in goals:
-            step = self.next(goal)
-            if step:
-                return step, goal
+            for step in self.steps_to(goal):
+                if not self.is_done(step):
+                    return step, goal
         return "", ""
 
-    def next(self, goal: str) -> str:
-        """Name the first step up to goal that must be done; empty when all are."""
-        return next((step for step in self.steps_to(goal) if not self.is_done(step)), "")
-
     def steps_to(self, goal: str) -> list[str]:
-        """Name all steps up to goal; making the image has it checked, unless that is turned off."""
+        """Return all steps up to goal; making the image has it checked, unless that is off."""
         steps = list(STEPS[goal])
         if goal == "image" and self.settings["CHECK_IMAGE"] == "yes":
             steps.append("check")
@@ -269,105 +275,21 @@ class Steps:
         return steps
 
     def compiles(self) -> bool:
-        """Say whether the last wheels were made by the builder, compiler and all."""
-        return self.state.get("wheels", "by") == "builder"
+        """Return whether the last wheels were made by the builder, which has the compiler."""
+        return self.record.get("wheels", "by") == "builder"
 
+    def needs_tools(self, goals: Sequence[str]) -> bool:
+        """Return whether the tools are out of date and one of goals needs them."""
+        wanted = any(goal == "builder" or "tools" in STEPS[goal] for goal in goals)
+        return wanted and not self.is_done("tools")
 
-def _here(*names: str) -> list[Path]:
-    return [DEPLOY / name for name in names]
-
-
-def main(arguments: list[str]) -> int:
-    """Do what the module's docstring says; gives the exit status."""
-    try:
-        do(*arguments)
-    except (engine.EngineError, native.UnknownName, pin.PinError, ValueError, OSError) as problem:
-        die(str(problem))
-    return 0
-
-
-def do(job: str, step: str = "", *rest: str) -> None:
-    """Do one job."""
-    if job == "lock":
-        print(lockfile.lock_path(ROOT))
-    elif job == "sources":
-        print(sources())
-    elif job == "get":
-        print(State(STATE).get(step, rest[0]))
-    elif job == "set":
-        State(STATE).record(step, **dict(value.split("=", 1) for value in rest))
-    else:
-        settings = settings_module.load()
-        steps = Steps(settings, State(STATE))
-        if job == "plan":
-            steps.state.steps.pop("started", None)  # of a build that was cut off
-            goals = (step, *rest)
-            found, goal = steps.first(goals)
-            if found and not alone():
-                steps = Steps(settings, State(STATE))
-                found, goal = steps.first(goals)
-            start(steps, found)
-            pinned = steps.pinned()
-            print(
-                settings_module.exports({**settings, **told(steps, found, goal, goals)}),
-                pin.exports(pinned) if pinned else "",
-                sep="\n",
-            )
-        elif job == "next":
-            print(steps.next(step))
-        elif job == "start":
-            if step == "wheels" and rest == ("builder",) and not steps.compiles():
-                steps.state.record("wheels", by="builder")
-            start(steps, step)
+    def finish(self, step: str, inputs: dict[str, Any]) -> None:
+        """Record a step as made of the inputs that were there when it started."""
+        made: dict[str, Any]
+        if step == "wheels":
+            made = {"wheels": self.wheels(), "by": "builder" if self.compiles() else "tools"}
+        elif step == "check":
+            made = {}
         else:
-            finish(steps, step, *rest[:1])
-            if len(rest) > 1:
-                # what was edited meanwhile is seen the next time
-                more = [each for each in rest[1:] if steps.steps_to(each)[-1] != step]
-                found, goal = steps.first(more)
-                start(steps, found)
-                print(settings_module.assignments(told(steps, found, goal, more)))
-
-
-def told(steps: Steps, step: str, goal: str, goals: Sequence[str]) -> dict[str, str]:
-    """Give what build.sh hears of the step that it has to do next, on the way to goals."""
-    found = {
-        "step": step,
-        "goal": goal,
-        "by": "builder" if steps.compiles() else "tools",
-        "base_environment": steps.environment(),
-    }
-    if step in ("base", "tools", "builder"):
-        words = steps.settings["NATIVE"].split()
-        found["run_packages"] = " ".join(native.packages(words, "run"))
-        found["build_packages"] = " ".join(native.packages(words, "build"))
-        found["PIP_CONF"] = network.pip_conf(os.environ)
-        found["is_pinned"] = "yes" if steps.has_what_is_pinned() else ""
-        take_tools = any(each == "builder" or "tools" in STEPS[each] for each in goals)
-        found["tools_too"] = "yes" if take_tools and not steps.is_done("tools") else ""
-    return found
-
-
-def start(steps: Steps, step: str) -> None:
-    """Keep what goes into a step that begins now."""
-    if step:
-        begun = steps.state.steps.get("started", {})
-        steps.state.record("started", **{**begun, step: steps.inputs(step)})
-
-
-def finish(steps: Steps, step: str, by: str = "") -> None:
-    """Record a step as made from what was there when it began."""
-    started = steps.state.steps.get("started", {}).pop(step, None)
-    if started is None:
-        raise ValueError(f"{step} was not started: run this again")
-    if step == "wheels":
-        made = {"wheels": steps.wheels(), "by": by}
-    elif step == "check":
-        made = {}
-    else:
-        made = {"image": steps.image_id(step)}
-    steps.state.record(step, key=steps.key_of(started), **made)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+            made = {"image": self.image_id(step)}
+        self.record.write(step, key=self.key_of(inputs), **made)

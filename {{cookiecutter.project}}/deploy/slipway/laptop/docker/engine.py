@@ -1,4 +1,4 @@
-"""Ask the Docker engine; say in words what is wrong when it cannot be asked."""
+"""Run docker commands, and turn their errors into advice."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slipway.laptop.console import Failed
 
-class EngineError(Exception):
+
+class EngineError(Failed):
     """The engine cannot do what was asked; the message says what to do about it."""
 
 
-# What docker says when its engine does not answer; a registry that does not is another matter.
+def not_installed(program: str) -> EngineError:
+    """Return the error for a docker command that is not there."""
+    return EngineError(
+        f"{program} is not installed: install Docker Engine with buildx and compose, or set"
+        " DOCKER=podman"
+    )
+
+
+# What docker prints when its engine does not answer; a registry that does not is another matter.
 NO_ENGINE = (
     *("cannot connect", "error during connect", "failed to connect to the docker api"),
     "is the docker daemon running",
@@ -23,7 +33,7 @@ NO_ENGINE = (
 
 
 def command(docker: str, *arguments: str) -> list[str]:
-    """Give the command line for a docker command such as `docker` or `sudo docker`."""
+    """Return the command line for a docker command such as `docker` or `sudo docker`."""
     return [*shlex.split(docker), *arguments]
 
 
@@ -35,7 +45,7 @@ def bind(source: Path, target: str) -> str:
 
 
 def explain(docker: str, said: str) -> str:
-    """Turn the docker command's complaint into one line that says what to do."""
+    """Turn the docker command's error message into one line that says what to do."""
     text = said.lower()
     if "permission denied" in text and "sock" in text:
         return (
@@ -48,32 +58,29 @@ def explain(docker: str, said: str) -> str:
             " Desktop) and run this again"
         )
     lines = [line for line in said.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"{docker} failed without a word"
+    return lines[-1].strip() if lines else f"{docker} failed without a message"
 
 
 def ask(docker: str, *arguments: str) -> str:
-    """Run a docker command and give its output; EngineError says what to do when it fails."""
+    """Run a docker command and return its output; EngineError says what to do when it fails."""
     try:
         done = subprocess.run(
             command(docker, *arguments), capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
-        raise EngineError(
-            f"{shlex.split(docker)[0]} is not installed: install Docker Engine with buildx and"
-            " compose, or set DOCKER=podman"
-        ) from None
+        raise not_installed(shlex.split(docker)[0]) from None
     if done.returncode:
         raise EngineError(explain(docker, done.stderr))
     return done.stdout
 
 
 def is_podman(docker: str) -> bool:
-    """Say whether a docker command is podman by another name."""
+    """Return whether a docker command is podman by another name."""
     return ask(docker, "--version").startswith("podman")
 
 
 def platform(docker: str) -> str:
-    """Name what the engine's own images are for, as PLATFORM has it; empty when it does not say."""
+    """Return the platform of the engine's own images, in the form of PLATFORM; empty if unknown."""
     try:
         return ask(docker, "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
     except EngineError:  # podman
@@ -96,7 +103,7 @@ def inspect_images(docker: str, names: Sequence[str]) -> list[dict[str, Any] | N
         raise EngineError(explain(docker, done.stderr))
     if len(names) == 1:
         return [None]
-    # docker gives those that are there, in their order, and names the others
+    # docker prints those that are there, in their order, and names the others
     gone = set(re.findall(r"No such image: (\S+)", done.stderr))
     is_gone = [not gone.isdisjoint((name, f"{name}:latest")) for name in names]
     there = json.loads(done.stdout or "[]")

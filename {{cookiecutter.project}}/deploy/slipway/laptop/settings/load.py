@@ -1,43 +1,37 @@
-#!/usr/bin/env python3
-"""The settings that every step reads: settings.mk, the command line, the environment.
+"""The settings that every command reads: settings.mk, make's command line, the environment.
 
-settings.mk is written for make and read here, so that the scripts work without make and so that
-including deploy.mk defines no variable in anybody's Makefile. Which value wins is make's own rule:
+settings.mk is written for make and read here, so that it works without make and so that including
+deploy.mk defines no variable in anybody's Makefile. make's own rule decides which value counts:
 
-1. a variable typed on make's command line (`make PORT=9000 run`);
-2. without make, a variable set in front of the script (`PORT=9000 deploy/run.sh`);
+1. a variable on make's command line (`make PORT=9000 run`);
+2. without make, a variable in front of the command (`PORT=9000 deploy/run.sh`);
 3. `NAME := value` in settings.mk, and `NAME ?= value` unless the environment has NAME;
-4. the environment, for a name that settings.mk does not have and that is not in TYPED;
-5. the default below.
-
-Run as a program it prints `export NAME='value'` lines for the shell scripts to eval.
+4. the environment, for a name that settings.mk does not set, unless rules.py excludes it;
+5. the default in rules.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 
-from slipway.laptop.console import SettingsError, die
+from slipway.laptop.console import SettingsError
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.laptop.settings.make_syntax import parse
-from slipway.laptop.settings.rules import DEFAULTS, PROGRAM, TYPED, WORDS, check
-from slipway.shared import git_version as scm
-from slipway.shared.native import catalogue as native
-from slipway.shared.native import pyproject_external as external
-from slipway.shared.network import PIP_SETTINGS
+from slipway.laptop.settings.rules import PROGRAM, SETTINGS, check
+from slipway.shared import git_version
+from slipway.shared.native import catalogue, pyproject_external
 
 
 def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
-    """Give every setting its value; SettingsError says what is wrong with the first bad one."""
-    # deploy.mk lists what make's command line set; without make the whole environment counts.
+    """Return the value of every setting; SettingsError explains the first unusable one."""
+    # deploy.mk lists what make's command line sets; without make the whole environment counts.
     typed = environment.get("DEPLOY_OVERRIDES")
     overrides = set(environment) if typed is None else set(typed.split())
     in_file = parse(text, environment)
     values: dict[str, str] = {}
-    for name, default in DEFAULTS.items():
+    for setting in SETTINGS:
+        name = setting.name
         if name in overrides and name in environment:
             value = environment[name]
             where = f"{name} on the command line"
@@ -45,26 +39,26 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
             value, line = in_file[name]
             where = f"{name} in deploy/settings.mk, line {line},"
         else:
-            value = default if name in TYPED else environment.get(name, default)
+            value = setting.default
+            if setting.from_environment:
+                value = environment.get(name, value)
             where = f"{name}, which deploy/settings.mk does not set,"
-        if name not in WORDS:  # a path in it may have two blanks in a row
+        if not setting.is_command_line:  # a path in it may have two blanks in a row
             value = " ".join(value.split())
         values[name] = value = value.strip()
         check(name, value, where)
     take_native(values, in_file, overrides)
     take_programs(values, environment, in_file, overrides)
-    # What the application listens on is part of the image; `make run PORT=…` only publishes it
-    # elsewhere, and must not rebuild anything.
+    # The port that the application listens on is part of the image; `make run PORT=…` only publishes
+    # it elsewhere, and must not rebuild anything.
     port, line = in_file.get("PORT", (values["PORT"], 0))
     values["IMAGE_PORT"] = port = port.strip()
     check("PORT", port, f"PORT in deploy/settings.mk, line {line},")
-    if typed is not None and "IMAGE_PORT" in overrides:  # of the script that calls this one
-        values["IMAGE_PORT"] = environment["IMAGE_PORT"]
     # Wheels of different interpreters or platforms never share a folder.
     platform = values["PLATFORM"].replace("/", "-")
     values["WHEELHOUSE"] = "-".join(filter(None, ("wheelhouse/" + values["PYTHON"], platform)))
-    values["SCM_VERSION"] = environment.get("SCM_VERSION") or scm.version(ROOT)
-    # verify.py builds beside what is there
+    values["SCM_VERSION"] = environment.get("SCM_VERSION") or git_version.version(ROOT)
+    # verify.py builds under other names.
     values["IMAGES"] = environment.get("DEPLOY_IMAGES") or values["PROJECT"]
     return values
 
@@ -72,17 +66,17 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
 def take_native(
     values: dict[str, str], in_file: dict[str, tuple[str, int]], overrides: set[str]
 ) -> None:
-    """Take `auto` out of NATIVE, and add what the application's pyproject.toml says that it needs.
+    """Remove `auto` from NATIVE, and add the libraries that the application's pyproject.toml lists.
 
-    `NATIVE=auto` on the command line leaves the words of the file as they are.
+    `NATIVE=auto` on the command line keeps the library names of the file.
     """
     words = values["NATIVE"].split()
     values["NATIVE_AUTO"] = "yes" if "auto" in words else ""
     if "auto" in words and "NATIVE" in overrides:
         words += in_file.get("NATIVE", ("", 0))[0].split()
     words = [word for word in words if word != "auto"]
-    said = external.of(ROOT)
-    words += native.unlike(said, words) if said else []
+    listed = pyproject_external.of(ROOT)
+    words += catalogue.unlike(listed, words) if listed else []
     values["NATIVE"] = " ".join(dict.fromkeys(words))
 
 
@@ -92,9 +86,9 @@ def take_programs(
     in_file: dict[str, tuple[str, int]],
     overrides: set[str],
 ) -> None:
-    """Take the other commands, COMMAND_worker and so on, and what PROGRAM=worker makes of it.
+    """Set COMMANDS to the other programs, COMMAND_worker and so on, and choose the one of PROGRAM.
 
-    HEALTH stays as it is: it is a part of the image, which is the same for all of them.
+    HEALTH does not change: it is a part of the image, which is the same for all programs.
     """
     commands: dict[str, str] = {}
     for name, (value, line) in in_file.items():
@@ -110,8 +104,6 @@ def take_programs(
         commands[match[1]] = environment[name] if name in overrides else value.strip()
         check("COMMAND", commands[match[1]], where)
     values["COMMANDS"] = json.dumps(commands, sort_keys=True) if commands else ""
-    if "COMMANDS" in overrides and "DEPLOY_OVERRIDES" in environment:  # of a script that calls
-        values["COMMANDS"] = environment["COMMANDS"]
     program = values["PROGRAM"]
     if program and program not in commands:
         there = ", ".join(sorted(commands)) or "none"
@@ -131,37 +123,14 @@ def take_programs(
 
 
 def load() -> dict[str, str]:
-    """Read this project's settings, or end with one line that names what to change."""
+    """Read this project's settings; SettingsError names what to change."""
     path = DEPLOY / "settings.mk"
     try:
-        return resolve(path.read_text(encoding="utf-8-sig"), dict(os.environ))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        die(f"there is no {path}: copy the whole deploy/ folder, settings.mk included")
+        raise SettingsError(
+            f"there is no {path}: copy the whole deploy/ folder, settings.mk included"
+        ) from None
     except UnicodeDecodeError:
-        die(f"{path} is not UTF-8 text: save it as UTF-8")
-    except SettingsError as problem:
-        die(str(problem))
-
-
-def exports(settings: dict[str, str]) -> str:
-    """Write settings as lines that a shell evaluates, and which variables the builder gets.
-
-    What the shell calls goes by the same settings, whatever is written to the file meanwhile.
-    """
-    names = " ".join((*DEFAULTS, "IMAGE_PORT", "COMMANDS"))
-    more = {
-        "PIP_NAMES": " ".join(PIP_SETTINGS),
-        "DEPLOY_OVERRIDES": names,
-        # the interpreter itself: what a version manager puts before it takes as long as it does
-        "HOST_PYTHON": sys.executable or "python3",
-    }
-    return assignments({**settings, **more})
-
-
-def assignments(values: dict[str, str]) -> str:
-    """Write variables as lines that a shell evaluates."""
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
-
-
-if __name__ == "__main__":
-    print(exports(load()))
+        raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
+    return resolve(text, dict(os.environ))

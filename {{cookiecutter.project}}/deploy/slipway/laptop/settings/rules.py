@@ -1,158 +1,361 @@
-"""Names, defaults and accepted values of all settings."""
+"""All settings: name, default, meaning and accepted values. The reference page is made of this."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 
 from slipway.laptop.console import SettingsError
 
-DEFAULTS = {
-    "PROJECT": "",
-    "PYTHON": "python3",
-    "NATIVE": "",
-    "CHECK_IMAGE": "yes",
-    "COMMAND": "",
-    "FILES": "",
-    "PORT": "8081",
-    "HEALTH": "/",
-    "HEALTH_TIMEOUT": "120",
-    "BASE_IMAGE": "debian:trixie-slim",
-    "DEPLOY_HOST": "",
-    "BIND": "0.0.0.0",
-    "PORTS": "",
-    "VOLUMES": "",
-    "MEMORY": "1g",
-    "PIDS": "512",
-    "UNHARDEN": "",
-    "RUN_OPTIONS": "",
-    "REGISTRY_PORT": "5051",
-    "DOCKER": "docker",
-    "SSH": "ssh",
-    "PLATFORM": "",
-    "TAG": "",
-    "CANDIDATE": "yes",
-    "KEEP": "3",
-    "STEADY": "5",
-    "WATCH": "30",
-    "LOCK_WAIT": "60",
-    "PARALLEL": "1",
-    "RELEASE": "",
-    "DRY_RUN": "",
-    "FORMAT": "text",
-    "FOLLOW": "",
-    "PROGRAM": "",
-}
-
-# A word of a command line as a shell reads it too: what only a shell would do something with stands
-# in single quotes, or is no part of it.
+# A word of a command line as a shell reads it too: whatever only a shell would expand stands in
+# single quotes, or is no part of it.
 WORD = (
     r"""(?:[^\s'"\\$`;&|<>()\[\]{}*?~#\x00-\x1f]"""
     r"""|'[^'\x00-\x1f]*'|"(?:[^"\\$`\x00-\x1f]|\\[^$`\x00-\x1f])*")+"""
 )
+PORT = "port"
+SECONDS = "seconds"
+COUNT = "count"
 
-# What a value may look like, and what to say when it does not.
-RULES = {
-    "PROJECT": (
-        r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*",
-        "lowercase letters and digits with single . _ or - between them, as in `deployme`",
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: as it is written in settings.mk, or on make's command line.
+        group: where it is listed: application, container, deploy, laptop or command.
+        summary: what it is, in one line.
+        default: its value where nobody sets it.
+        accepts: a regular expression of whole values, or PORT, SECONDS or COUNT.
+        hint: what to write instead of a value that is not accepted.
+        from_environment: whether a variable of that name in the environment counts where
+            settings.mk does not set it. Words that may mean something else there do not.
+        zero: whether 0 is a number for it.
+        is_command_line: whether it is split as a shell would, so that blanks in quotes count.
+    """
+
+    name: str
+    group: str
+    summary: str
+    default: str = ""
+    accepts: str = ""
+    hint: str = ""
+    from_environment: bool = True
+    zero: bool = False
+    is_command_line: bool = False
+
+
+SETTINGS = (
+    Setting(
+        "PROJECT",
+        "application",
+        "project name; the images are called PROJECT-base, PROJECT-builder and PROJECT-run",
+        accepts=r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*",
+        hint="lowercase letters and digits with single . _ or - between them, as in `deployme`",
     ),
-    "PYTHON": (r"(?:pypy|python)3(?:\.\d+)?", "`pypy3` or `python3`"),
-    "COMMAND": (
-        rf"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:[ \t]+{WORD})*",
-        "a console script and its arguments, as in `run-the-app` or `gunicorn -w 2 'shop:app()'`;"
-        " and what only a shell can read as `sh -c '…'`",
+    Setting(
+        "PYTHON",
+        "application",
+        "interpreter: pypy3 or python3, also with a version such as python3.13",
+        accepts=r"(?:(?:pypy|python)3(?:\.\d+)?)?",
+        hint="`pypy3` or `python3`",
     ),
-    "FILES": (
-        r"(?:(?: |^)(?!/|deploy(?: |$)|(?:\S*/)?\.\.(?:[/ ]|$))[^\s\\\"'*?]+)*",
-        "files and folders of the application, as in `app.py templates static`, or `.` for all",
+    Setting(
+        "NATIVE",
+        "application",
+        "C libraries that the Python packages need, by any common name; apt:PACKAGE; build:PACKAGE"
+        " for the build only; auto adds what a build misses",
     ),
-    "CHECK_IMAGE": (r"yes|no", "`yes`, or `no` to leave that to `make check-image`"),
-    "HEALTH": (r"/[!-~]*|tcp|none|ends", "a path such as `/`, or `tcp`, `none` or `ends`"),
-    "BASE_IMAGE": (r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as `debian:trixie-slim`"),
-    "DEPLOY_HOST": (
-        r"(?:[A-Za-z0-9._@:\[\]-]+(?: [A-Za-z0-9._@:\[\]-]+)*)?",
-        "`user@server` or a host of ~/.ssh/config, with the port and keys in ~/.ssh/config",
+    Setting(
+        "CHECK_IMAGE",
+        "application",
+        "check every new image for missing libraries and failing imports: yes or no",
+        default="yes",
+        accepts=r"yes|no",
+        hint="`yes`, or `no` to leave that to `make check-image`",
     ),
-    "BIND": (r"[0-9.]+", "the address that the server publishes on: `0.0.0.0` or `127.0.0.1`"),
-    "PORTS": (
-        r"(?:(?: |^)(?:[0-9.]+:)?[0-9]+:[0-9]+(?:/(?:tcp|udp))?)*",
-        "more ports than PORT, as `9000:9000` or `127.0.0.1:9000:9000/udp`",
+    Setting(
+        "COMMAND",
+        "application",
+        "console script and arguments that the container runs; COMMAND_NAME adds another program",
+        accepts=rf"(?:[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:[ \t]+{WORD})*)?",
+        hint="a console script and its arguments, as in `run-the-app` or"
+        " `gunicorn -w 2 'shop:app()'`; and what only a shell can read as `sh -c '…'`",
+        is_command_line=True,
     ),
-    "VOLUMES": (
-        r"(?:(?: |^)(?:[A-Za-z0-9][A-Za-z0-9_.-]+|/[^:\s]*):/[^:\s]+(?::[a-zA-Z,]+)?)*",
-        "volumes and where they are in the container, as `shop-files:/files` or `/srv/x:/x:ro`",
+    Setting(
+        "FILES",
+        "application",
+        "files and folders to copy unchanged, for applications without a pyproject.toml",
+        accepts=r"(?:(?: |^)(?!/|deploy(?: |$)|(?:\S*/)?\.\.(?:[/ ]|$))[^\s\\\"'*?]+)*",
+        hint="files and folders of the application, as in `app.py templates static`, or `.` for"
+        " all",
+        from_environment=False,
     ),
-    "MEMORY": (r"[1-9][0-9]*[bkmg]?", "an amount such as `512m`; to set no limit: UNHARDEN=memory"),
-    "UNHARDEN": (
-        r"(?:(?: |^)(?:non-root|read-only|capabilities|privileges|pids|memory|init|log))*",
-        "which of these to turn off: non-root read-only capabilities privileges pids memory init"
-        " log",
+    Setting(
+        "PORT",
+        "application",
+        "port that the application listens on, and where it is published",
+        default="8081",
+        accepts=PORT,
     ),
-    "CANDIDATE": ("yes|no", "`yes`, or `no` for an application that must not run twice"),
-    "RELEASE": (r"[0-9a-f]*(?:-[0-9a-f]*)?", "a release as make releases lists them"),
-    "FORMAT": ("text|json", "`text` or `json`"),
-    "PLATFORM": (r"(?:linux/[a-z0-9]+(?:/v\d)?)?", "empty, or such as `linux/arm64`"),
-    "TAG": (r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?", "a tag such as `1.4.0`"),
-    # the shell scripts split it at blanks, without a thought for quotes
-    "DOCKER": (r"[ !#-&(-\[\]-~]+", "the docker command, as in `docker` or `podman`"),
-    "SSH": (r"[ -~]+", "the ssh command, as in `ssh` or `ssh -F file`"),
-    "RUN_OPTIONS": (r"[^\x00-\x1f]*", "options of docker run, as `--network backend`"),
-}
-PORTS = ("PORT", "REGISTRY_PORT")
-SECONDS = ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
-COUNTS = ("PIDS", "KEEP", "PARALLEL")
-# Words that may stand in an environment for something else.
-TYPED = (
-    "FILES",
-    "CANDIDATE",
-    "KEEP",
-    "STEADY",
-    "WATCH",
-    "PARALLEL",
-    "RELEASE",
-    "DRY_RUN",
-    "FORMAT",
-    "PROGRAM",
+    Setting(
+        "HEALTH",
+        "application",
+        "health check: a path requested on PORT, tcp, none, or ends (a one-off job)",
+        default="/",
+        accepts=r"/[!-~]*|tcp|none|ends",
+        hint="a path such as `/`, or `tcp`, `none` or `ends`",
+    ),
+    Setting(
+        "BASE_IMAGE",
+        "application",
+        "image that everything starts from, with its release",
+        default="debian:trixie-slim",
+        accepts=r"[A-Za-z0-9][A-Za-z0-9._/:@-]*",
+        hint="an image such as `debian:trixie-slim`",
+    ),
+    Setting(
+        "TAG",
+        "application",
+        "tag that the image gets beside its digest, such as 1.4.0",
+        accepts=r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?",
+        hint="a tag such as `1.4.0`",
+    ),
+    Setting(
+        "PORTS",
+        "container",
+        "more published ports: 9000:9000 or 127.0.0.1:9000:9000/udp",
+        accepts=r"(?:(?: |^)(?:[0-9.]+:)?[0-9]+:[0-9]+(?:/(?:tcp|udp))?)*",
+        hint="more ports than PORT, as `9000:9000` or `127.0.0.1:9000:9000/udp`",
+    ),
+    Setting(
+        "BIND",
+        "container",
+        "address that a server publishes the ports on",
+        default="0.0.0.0",
+        accepts=r"[0-9.]+",
+        hint="the address that the server publishes on: `0.0.0.0` or `127.0.0.1`",
+    ),
+    Setting(
+        "VOLUMES",
+        "container",
+        "persistent storage: named volumes (shop-files:/files) or directories (/srv/x:/x:ro)",
+        accepts=r"(?:(?: |^)(?:[A-Za-z0-9][A-Za-z0-9_.-]+|/[^:\s]*):/[^:\s]+(?::[a-zA-Z,]+)?)*",
+        hint="volumes and where they are in the container, as `shop-files:/files` or"
+        " `/srv/x:/x:ro`",
+    ),
+    Setting(
+        "MEMORY",
+        "container",
+        "memory limit, such as 512m or 2g",
+        default="1g",
+        accepts=r"[1-9][0-9]*[bkmg]?",
+        hint="an amount such as `512m`; to set no limit: UNHARDEN=memory",
+    ),
+    Setting(
+        "PIDS",
+        "container",
+        "limit of processes and threads",
+        default="512",
+        accepts=COUNT,
+    ),
+    Setting(
+        "UNHARDEN",
+        "container",
+        "hardening to turn off: non-root read-only capabilities privileges pids memory init log",
+        accepts=r"(?:(?: |^)(?:non-root|read-only|capabilities|privileges|pids|memory|init|log))*",
+        hint="which of these to turn off: non-root read-only capabilities privileges pids memory"
+        " init log",
+    ),
+    Setting(
+        "RUN_OPTIONS",
+        "container",
+        "more options of docker run, such as --network backend",
+        accepts=r"[^\x00-\x1f]*",
+        hint="options of docker run, as `--network backend`",
+        is_command_line=True,
+    ),
+    Setting(
+        "DEPLOY_HOST",
+        "deploy",
+        "servers, as user@server or a host of ~/.ssh/config, separated by blanks",
+        accepts=r"(?:[A-Za-z0-9._@:\[\]-]+(?: [A-Za-z0-9._@:\[\]-]+)*)?",
+        hint="`user@server` or a host of ~/.ssh/config, with the port and keys in ~/.ssh/config",
+    ),
+    Setting(
+        "HEALTH_TIMEOUT",
+        "deploy",
+        "seconds until a new release must be healthy",
+        default="120",
+        accepts=SECONDS,
+    ),
+    Setting(
+        "CANDIDATE",
+        "deploy",
+        "start the new release beside the old one first: yes, or no if it must not run twice",
+        default="yes",
+        accepts="yes|no",
+        hint="`yes`, or `no` for an application that must not run twice",
+        from_environment=False,
+    ),
+    Setting(
+        "STEADY",
+        "deploy",
+        "seconds that a new release must stay healthy before it replaces the old one",
+        default="5",
+        accepts=SECONDS,
+        from_environment=False,
+        zero=True,
+    ),
+    Setting(
+        "WATCH",
+        "deploy",
+        "seconds after the switch in which a failing release is rolled back",
+        default="30",
+        accepts=SECONDS,
+        from_environment=False,
+        zero=True,
+    ),
+    Setting(
+        "KEEP",
+        "deploy",
+        "number of releases that a server keeps for rollbacks",
+        default="3",
+        accepts=COUNT,
+        from_environment=False,
+    ),
+    Setting(
+        "LOCK_WAIT",
+        "deploy",
+        "seconds to wait for another deploy to finish",
+        default="60",
+        accepts=SECONDS,
+        zero=True,
+    ),
+    Setting(
+        "PARALLEL",
+        "deploy",
+        "number of servers to deploy to at a time",
+        default="1",
+        accepts=COUNT,
+        from_environment=False,
+    ),
+    Setting(
+        "DOCKER",
+        "laptop",
+        "docker command: docker, podman or sudo docker",
+        default="docker",
+        accepts=r"[ !#-&(-\[\]-~]+",  # split at blanks, without quotes
+        hint="the docker command, as in `docker` or `podman`",
+    ),
+    Setting(
+        "SSH",
+        "laptop",
+        "ssh command with its options, such as ssh -F file",
+        default="ssh",
+        accepts=r"[ -~]+",
+        hint="the ssh command, as in `ssh` or `ssh -F file`",
+        is_command_line=True,
+    ),
+    Setting(
+        "PLATFORM",
+        "laptop",
+        "platform of the image if it is not this machine's, such as linux/arm64",
+        accepts=r"(?:linux/[a-z0-9]+(?:/v\d)?)?",
+        hint="empty, or such as `linux/arm64`",
+    ),
+    Setting(
+        "REGISTRY_PORT",
+        "laptop",
+        "port of the registry on 127.0.0.1, here and at the server's end of the tunnel",
+        default="5051",
+        accepts=PORT,
+    ),
+    Setting(
+        "PROGRAM",
+        "command",
+        "another program of the image, which COMMAND_NAME defines",
+        from_environment=False,
+    ),
+    Setting(
+        "RELEASE",
+        "command",
+        "release to roll back to, as make releases lists it",
+        accepts=r"[0-9a-f]*(?:-[0-9a-f]*)?",
+        hint="a release as make releases lists them",
+        from_environment=False,
+    ),
+    Setting(
+        "DRY_RUN",
+        "command",
+        "1 prints the commands that would run, and changes nothing",
+        from_environment=False,
+    ),
+    Setting(
+        "FORMAT",
+        "command",
+        "format of status and releases: text or json",
+        default="text",
+        accepts="text|json",
+        hint="`text` or `json`",
+        from_environment=False,
+    ),
+    Setting("FOLLOW", "command", "1 makes logs continue until Ctrl-C"),
 )
-WORDS = ("COMMAND", "SSH", "RUN_OPTIONS")  # as a shell would read them
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
-# What other commands of the image are called, as COMMAND_worker; a container has its name, and the
-# names of a release's other containers are taken.
+# Variables of single commands that are no settings: they are read from the environment.
+VARIABLES = {
+    "ADD": "library names to add to NATIVE",
+    "FIND": "a missing header, library or program whose Debian package is looked up",
+    "YES": "1 writes what make adopt found",
+    "VERBOSE": "1 shows everything that docker and the builder print",
+}
+
+# Names of the image's other programs, such as COMMAND_worker. A container is named after them, and
+# these are the names of a release's other containers.
 PROGRAM = re.compile(
     r"COMMAND_(?!(?:next|back|try|previous|failed|volumes|local)$)([a-z][a-z0-9_]*)"
 )
 
-# Options of docker run that a deploy has settings for, or sets itself.
+# Options of docker run that have a setting of their own, or that a deploy sets itself.
 OWN_OPTIONS = re.compile(
     r"(?:--(?:name|rm|detach|restart|publish|publish-all|env-file|cidfile)(?:=.*)?|-[dpP].*)"
 )
 
 
 def check(name: str, value: str, where: str) -> None:
-    """Raise SettingsError when a value would break a later step."""
-    if name in PORTS:
+    """Raise SettingsError when a value would break a later step; where names its place."""
+    setting = BY_NAME[name]
+    if setting.accepts == PORT:
         if not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > 65535:
             raise SettingsError(f"{where} is {value!r}: write a port from 1 to 65535")
-    elif name in (*SECONDS, *COUNTS):
-        least = "0" if name in ("STEADY", "WATCH", "LOCK_WAIT") else "1"
+    elif setting.accepts in (SECONDS, COUNT):
+        least = "0" if setting.zero else "1"
         if not re.fullmatch(rf"[{least}-9]|[1-9][0-9]{{1,5}}", value):
-            unit = " of seconds" if name in SECONDS else ""
+            unit = " of seconds" if setting.accepts == SECONDS else ""
             raise SettingsError(f"{where} is {value!r}: write a whole number{unit}")
-    elif name in RULES:
-        pattern, say = RULES[name]
-        if not re.fullmatch(pattern, value):
-            raise SettingsError(f"{where} is {value!r}: write {say}")
-        if name in WORDS:
-            try:
-                words = shlex.split(value)
-            except ValueError:
-                raise SettingsError(
-                    f"{where} is {value!r}: close its quote, or write {say}"
-                ) from None
-            own = [word for word in words if OWN_OPTIONS.fullmatch(word)]
-            if name == "RUN_OPTIONS" and own:
-                raise SettingsError(
-                    f"{where} has {own[0]}, which a deploy sets itself: use PORT, PORTS, BIND or"
-                    " deploy/run.env, or leave it out"
-                )
+    elif setting.accepts:
+        if not re.fullmatch(setting.accepts, value):
+            raise SettingsError(f"{where} is {value!r}: write {setting.hint}")
+        if setting.is_command_line:
+            _check_command_line(setting, value, where)
+
+
+def _check_command_line(setting: Setting, value: str, where: str) -> None:
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        raise SettingsError(
+            f"{where} is {value!r}: close its quote, or write {setting.hint}"
+        ) from None
+    own = [word for word in words if OWN_OPTIONS.fullmatch(word)]
+    if setting.name == "RUN_OPTIONS" and own:
+        raise SettingsError(
+            f"{where} has {own[0]}, which a deploy sets itself: use PORT, PORTS, BIND or"
+            " deploy/run.env, or leave it out"
+        )

@@ -1,7 +1,8 @@
-"""Read in a failed build's output what was missing, and say in one line what to add.
+"""Find the missing C library in a failed build's output, or the problem that no library can fix.
 
-A header, a pkg-config module, a program that tells about a library, a compiler, or a library for
-the linker: as compilers, pkg-config, setuptools, meson, CMake, autotools, cargo and maturin say it.
+The missing part is a header, a pkg-config module, a program, a compiler or a library for the
+linker. The messages are those of compilers, linkers, pkg-config, setuptools, meson, CMake,
+autotools, cargo and maturin.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from slipway.shared.native import catalogue as native
-from slipway.shared.native import version_conflicts as outdated
+from slipway.shared.native import catalogue, version_conflicts
 
 HEADER, MODULE, PROGRAM, LIBRARY = "headers", "modules", "programs", "libraries"
 CMAKE, WORD = "cmake", "word"
 NAME = r"[\"'`\u2018]?([A-Za-z0-9_][A-Za-z0-9_.+/-]*?)[\"'`\u2019]?(?![A-Za-z0-9_])"
 
-# What ends a build, with what it names. One whose name nobody knows is passed over for the next.
+# Messages that end a build, and what each one names. A message about an unknown name is skipped.
 FATAL = (
     (HEADER, rf"fatal error: {NAME}: No such file or directory"),
     (HEADER, rf"fatal error: {NAME} file not found"),
@@ -54,7 +55,7 @@ FATAL = (
     (WORD, r"[Cc]ould not find directory of (\w+) installation"),
 )
 
-# What many builds only try: it counts where nothing above is known.
+# Messages about optional things. They count only if no message above leads to a known library.
 TRIED = (
     (MODULE, rf"Package {NAME},? (?:was )?not found"),
     (MODULE, rf"Package {NAME}, required by .*, not found"),
@@ -73,7 +74,7 @@ TRIED = (
     (PROGRAM, rf"[Cc]ould not (?:find|run|execute) {NAME}(?:$|[\s:.,])"),
     (PROGRAM, rf"{NAME} not found"),
     (WORD, rf"{NAME}(?: (?:library|headers?|libraries))? (?:was |were )?not found"),
-    # meson says that of CMake wherever it does not find something by pkg-config
+    # meson prints this about CMake whenever pkg-config does not find something
     (WORD, rf"[Dd]id not find (?!CMake 'cmake')(?:the )?{NAME}"),
     (WORD, rf"{NAME} (?:must|needs to|has to|should) be (?:installed|available|present)"),
     (WORD, r"(JAVA_HOME)\b.*\b(?:not|unset|[Cc]ould|must)\b"),
@@ -93,59 +94,80 @@ TRIED = (
     (WORD, rf"[Nn]o (?:acceptable|suitable|usable|working) {NAME}"),
 )
 
-# What configure scripts look for; it counts where nothing else is known.
+# Checks of configure scripts. They count only if nothing above leads to a known library.
 LOOKED_FOR = (
     (LIBRARY, rf"checking for .* in -l{NAME}\.\.\. no"),
     (HEADER, rf"checking for {NAME}\.\.\. no"),
     (PROGRAM, rf"checking for {NAME}\.\.\. (?:no|not found)$"),
 )
 
-# What is there, and not as it is wanted.
+# A library that is installed, but in a version that does not suit the package.
 UNFIT = re.compile(rf"(?:supported|suitable|compatible) (?:version of )?{NAME} (?:version|library)")
 
-# English, where a sentence has it and not a list; each is a library's name as well.
+# English words that are also library names. In a sentence they do not name a library.
 ENGLISH = frozenset("attr cap event file form git ice magic menu raw secret tag test".split())
 
-# What the builder always has.
+# The evidence that is shown for a library that the output does not name.
+LISTED = "listed in the catalogue"
+
+# Programs that the builder always has.
 COMPILER = re.compile(r"(?:[\w-]+-)?(?:gcc|cc|g\+\+|c\+\+|make)(?:-[\d.]+)?")
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a failed build needs.
+
+    Attributes:
+        message: one sentence for people; no program reads it.
+        add: library names that would help, if they were in NATIVE.
+        find: missing files that no library of the catalogue has, as `make native FIND=…` reads them.
+    """
+
+    message: str
+    add: tuple[str, ...] = ()
+    find: tuple[str, ...] = ()
+
+
 class Missing(NamedTuple):
-    """What was not there: its kind, a field of the catalogue, and its name."""
+    """A missing part: its kind, which is a field of the catalogue, and its name."""
 
     kind: str
     name: str
 
     def __str__(self) -> str:
-        """Say it as it is said of a build."""
+        """Return a phrase such as `zlib.h not found`."""
         if self.kind == LIBRARY:
-            said = self.name if ".so" in self.name else f"-l{self.name}"
-            return f"{said} not found"
+            shown = self.name if ".so" in self.name else f"-l{self.name}"
+            return f"{shown} not found"
         return f"{self.name} not found"
 
 
 class Answer(NamedTuple):
-    """A word for NATIVE, and what showed that it is needed."""
+    """A library name for NATIVE, and the evidence for it in the output.
+
+    The evidence is empty if only the catalogue lists the library for the package.
+    """
 
     word: str
     evidence: str
 
 
-def said_by(patterns: Iterable[tuple[str, str]], lines: Sequence[str]) -> Iterator[Missing]:
-    """Give what lines of output say was missing, each once."""
+def missing_in(patterns: Iterable[tuple[str, str]], lines: Sequence[str]) -> Iterator[Missing]:
+    """Yield the missing parts that lines of output name, each part once."""
     seen = set()
     compiled = [(kind, re.compile(pattern)) for kind, pattern in patterns]
     for line in lines:
         for kind, pattern in compiled:
             for match in pattern.finditer(line.rstrip()):
-                found = Missing(kind, named_by(match))
+                found = Missing(kind, name_in(match))
                 if found not in seen:
                     seen.add(found)
                     yield found
 
 
-def named_by(match: re.Match[str]) -> str:
-    """Give the name in a complaint; the compilers are told by their complaint alone."""
+def name_in(match: re.Match[str]) -> str:
+    """Return the name in a message; some messages about compilers contain no name."""
     name = next((group for group in match.groups() if group), "")
     if not name:
         lower = match.group(0).lower()
@@ -156,9 +178,9 @@ def named_by(match: re.Match[str]) -> str:
     return name
 
 
-def library_of(missing: Missing) -> native.Library | None:
-    """Give the catalogue's library that has what was missing."""
-    known = native.catalogue()
+def library_of(missing: Missing) -> catalogue.Library | None:
+    """Return the catalogue's library that has a missing part."""
+    known = catalogue.catalogue()
     name = missing.name
     if missing.kind == HEADER:
         return known.by_header(name)
@@ -175,20 +197,21 @@ def library_of(missing: Missing) -> native.Library | None:
 def answers(
     name: str, lines: Sequence[str], here: bool = True
 ) -> tuple[list[Answer], list[Missing]]:
-    """Give what to add for a package whose build said lines, and what nobody knows.
+    """Return the libraries that a package's failed build needs, and the missing parts of none.
 
-    What is installed here is not missing, unless the lines were said elsewhere.
+    A library that is installed here is not missing, unless the output comes from another machine.
 
-    What the package is known to be built with comes along: it is not built for each in turn.
+    The other libraries that the package is known to need are added, so that the package does not
+    have to fail once for each library.
     """
     unknown: list[Missing] = []
     found: dict[str, Answer] = {}
     for patterns in (FATAL, TRIED, LOOKED_FOR):
-        for missing in said_by(patterns, lines):
+        for missing in missing_in(patterns, lines):
             library = library_of(missing)
             if library is not None and is_missing(library, here):
                 found.setdefault(library.name, Answer(library.name, str(missing)))
-            # of a library that is there another part may be missing, which is another package's
+            # the library may be installed while a part of it, in another Debian package, is not
             elif patterns is FATAL or is_distinct(missing):
                 unknown.append(missing)
         if found:
@@ -199,27 +222,27 @@ def answers(
         last = list(found)[-1]
         found = {word: each for word, each in found.items() if word in known or word == last}
     for word in known:
-        found.setdefault(word, Answer(word, "as is known of it"))
+        found.setdefault(word, Answer(word, ""))
     return list(found.values()), unknown
 
 
 def is_distinct(missing: Missing) -> bool:
-    """Say whether what is only tried is a name of the system's and no word of a sentence."""
+    """Return whether the name of an optional part looks like a system's name, not like English."""
     return missing.kind in (MODULE, CMAKE) or bool(re.search(r"^lib\w{2}|-config$", missing.name))
 
 
-def built_with(name: str) -> list[native.Library]:
-    """Give the libraries that a PyPI package is known to be built with."""
-    return [each for each in native.catalogue().libraries if name.lower() in each.pypi]
+def built_with(name: str) -> list[catalogue.Library]:
+    """Return the libraries that a PyPI package is known to be built with."""
+    return [each for each in catalogue.catalogue().libraries if name.lower() in each.pypi]
 
 
-def is_missing(library: native.Library | None, here: bool = True) -> bool:
-    """Say whether a library is known, and not here where that counts."""
+def is_missing(library: catalogue.Library | None, here: bool = True) -> bool:
+    """Return whether a library is known and, if `here` is set, not installed on this machine."""
     return library is not None and not (here and is_here(library))
 
 
-def is_here(library: native.Library) -> bool:
-    """Say whether a library can be built with already, so that it is not what is missing."""
+def is_here(library: catalogue.Library) -> bool:
+    """Return whether packages can be built with a library on this machine."""
     places = ("/usr/include", *glob.glob("/usr/include/*-linux-*"))
     headers = (glob.glob(f"{place}/{header}") for place in places for header in library.headers)
     modules = (
@@ -231,9 +254,9 @@ def is_here(library: native.Library) -> bool:
     return any(headers) or any(modules) or any(programs)
 
 
-# What packages of the index bring, and what CMake has of its own.
+# Parts that come with packages of the package index, or with CMake.
 OF_INDEX = r"(?:numpy|Python3?|pybind11|nanobind|PkgConfig|Threads)\b"
-# What is in no release: by the names that it is missed by, the words of native.NOT_A_WORD.
+# Libraries that no Debian release has: the names of their parts, by a key of catalogue.NOT_A_WORD.
 ELSEWHERE = re.compile(
     r"(?P<cuda>^cuda|^cu(blas|dnn|fft|rand|solver|sparse)|^nvcc|^nccl|^nvrtc|^nvToolsExt)"
     r"|(?P<rocm>^hip/|^hipcc|^rocm|^hsa/)|(?P<oracle>^oci\.h|^ociap|^clntsh)"
@@ -242,74 +265,90 @@ ELSEWHERE = re.compile(
 )
 
 
-def explain(name: str, version: str, lines: Sequence[str]) -> str:
-    """Say in one line what a package's failed build needs; empty when its output does not say."""
+def diagnose(name: str, version: str, lines: Sequence[str]) -> Diagnosis | None:
+    """Return what a package's failed build needs; None if the output does not show it."""
     who = f"{name} {version}".strip()
     if packages := compilers(lines):
-        return f"{who} has to be compiled: {install_here(packages)}"
+        return Diagnosis(f"{who} has to be compiled: {install_here(packages)}")
     found, unknown = answers(name, lines)
-    ends = any(is_missing(library_of(each)) for each in said_by(FATAL, lines))
-    old = next(filter(None, map(outdated.old_rust, lines)), "")
-    old = old or ("" if ends else next(filter(None, map(outdated.old_other, lines)), ""))
-    if not old and not found:
-        old = unfit(lines)
-    if old:
-        return (
+    if old := too_old(lines, bool(found)):
+        return Diagnosis(
             f"{who} needs {old}: ask for an older {name} in the requirements, or leave it out of"
             " --no-binary, or take a later release for BASE_IMAGE in deploy/settings.mk"
         )
     for each in unknown:
         if match := ELSEWHERE.search(each.name):
             word = str(match.lastgroup)
-            return f"{who} needs {word.upper()} ({each}): {native.NOT_A_WORD[word]}"
-    told = [answer for answer in found if answer.evidence != "as is known of it"]
-    if not told and (host := outdated.fetched_from(lines)):
-        return (
+            return Diagnosis(f"{who} needs {word.upper()} ({each}): {catalogue.NOT_A_WORD[word]}")
+    evident = any(answer.evidence for answer in found)
+    if not evident and (host := version_conflicts.fetched_from(lines)):
+        return Diagnosis(
             f"{who} fetches from {host} what it is built from, and that failed: allow it in this"
             f" network, or leave {name} out of --no-binary, or ask for another version"
         )
     if found:
-        evidence = ", ".join(dict.fromkeys(answer.evidence for answer in found))
-        return ask_for(who, [answer.word for answer in found], evidence)
+        words = [answer.word for answer in found]
+        evidence = dict.fromkeys(answer.evidence or LISTED for answer in found)
+        message = ask_for(who, words, ", ".join(evidence))
+        return Diagnosis(message, () if is_this_machine() else tuple(words))
     unknown = [each for each in unknown if is_of_the_system(each)]
-    fatal = [each for each in said_by(FATAL, lines) if each in unknown]
-    setting = "PYTHON" if platform.python_implementation() == "PyPy" else "release for BASE_IMAGE"
-    if not fatal and (gone := next(filter(None, map(outdated.gone_name, lines)), "")):
-        return (
+    fatal = [each for each in missing_in(FATAL, lines) if each in unknown]
+    if not fatal and (gone := next(filter(None, map(version_conflicts.gone_name, lines)), "")):
+        is_pypy = platform.python_implementation() == "PyPy"
+        setting = "PYTHON" if is_pypy else "release for BASE_IMAGE"
+        return Diagnosis(
             f"{who} does not compile with {gone}: ask for another version of it, or leave it out of"
             f" --no-binary, or take another {setting} in deploy/settings.mk"
         )
-    if unknown:
-        # of what is only tried the last one ended it
-        *_, last = listed = fatal or unknown
-        first = last if last.kind == HEADER or not fatal else listed[0]
-        if is_this_machine():
-            return f"{who} needs {first.name}, which the catalogue does not know: install it"
-        where = f"bin/{first.name}" if first.kind == PROGRAM else first.name
-        return (
-            f"{who} needs {first.name}, which the catalogue does not know: make wheels NATIVE=auto"
-            f" adds its Debian package, or find its Debian package with: make native FIND={where}"
-        )
-    return ""
+    return look_up(who, unknown, fatal) if unknown else None
+
+
+def too_old(lines: Sequence[str], known: bool) -> str:
+    """Return what a build needs in a newer version; empty if the output does not name it.
+
+    `known` states whether the output names a library of the catalogue that is missing.
+    """
+    if old := next(filter(None, map(version_conflicts.old_rust, lines)), ""):
+        return old
+    if not any(is_missing(library_of(each)) for each in missing_in(FATAL, lines)):
+        if old := next(filter(None, map(version_conflicts.old_other, lines)), ""):
+            return old
+    return "" if known else unfit(lines)
 
 
 def unfit(lines: Sequence[str]) -> str:
-    """Say that a library is here in a version that will not do; empty when that is not said."""
+    """Return which installed library has an unsuitable version; empty if the output names none."""
     for match in filter(None, map(UNFIT.search, lines)):
-        library = native.catalogue().find(match.group(1))
+        library = catalogue.catalogue().find(match.group(1))
         if library is not None and is_here(library):
             return f"another version of {library.name} than this release has"
     return ""
 
 
-def compilers(lines: Sequence[str]) -> list[str]:
-    """Name the Debian packages of a compiler and headers that this machine lacks.
+def look_up(who: str, unknown: Sequence[Missing], fatal: Sequence[Missing]) -> Diagnosis:
+    """Return the diagnosis for missing parts that no library of the catalogue has."""
+    # of optional parts, the last one ended the build
+    *_, last = listed = fatal or unknown
+    first = last if last.kind == HEADER or not fatal else listed[0]
+    message = f"{who} needs {first.name}, which the catalogue does not know"
+    if is_this_machine():
+        return Diagnosis(f"{message}: install it")
+    where = f"bin/{first.name}" if first.kind == PROGRAM else first.name
+    return Diagnosis(
+        f"{message}: make wheels NATIVE=auto adds its Debian package, or find its Debian package"
+        f" with: make native FIND={where}",
+        find=(where,),
+    )
 
-    The builder has them, whatever a build says.
+
+def compilers(lines: Sequence[str]) -> list[str]:
+    """Return the Debian packages of a compiler and headers that are missing on this machine.
+
+    The builder image always has them, so the list is empty there.
     """
     if not is_this_machine():
         return []
-    for found in said_by(FATAL, lines):
+    for found in missing_in(FATAL, lines):
         if found.kind == PROGRAM and COMPILER.fullmatch(found.name.rpartition("/")[2]):
             return ["gcc", "g++", "make", f"{os.environ['PYTHON']}-dev"]
         if found == (HEADER, "Python.h"):
@@ -318,42 +357,33 @@ def compilers(lines: Sequence[str]) -> list[str]:
 
 
 def is_this_machine() -> bool:
-    """Say whether it is the user's own machine that builds, and no image (`make venv`)."""
+    """Return whether the build runs on the user's own machine, as in `make venv`."""
     return bool(os.environ.get("WHEELS_HERE"))
 
 
 def install_here(packages: Iterable[str]) -> str:
-    """Write what is to be typed on this machine."""
+    """Return the command that installs Debian packages on this machine."""
     typed = " ".join(each.partition("|")[0] for each in packages)
     return f"sudo apt install {typed} (or what this system calls that), then run this again"
 
 
 def is_of_the_system(missing: Missing) -> bool:
-    """Say whether a Debian package can have what was missing."""
+    """Return whether a Debian package can have a missing part."""
     if missing.kind == PROGRAM:
         return "/" not in missing.name and "." not in missing.name
-    # numpy's and Python's own headers come with packages of the index, or with CPython alone
-    return not re.match(rf"{OF_INDEX}|{outdated.OF_PYTHON}", missing.name)
+    # headers of numpy come with a package of the package index, and some of Python's headers
+    # exist in CPython alone
+    return not re.match(rf"{OF_INDEX}|{version_conflicts.OF_PYTHON}", missing.name)
 
 
 def ask_for(who: str, words: Sequence[str], evidence: str) -> str:
-    """Write the line that says what to add to NATIVE, and by which command."""
+    """Return a sentence for people: which library names to add to NATIVE, and the command."""
     listed = " and ".join(words)
     if is_this_machine():
-        return f"{who} needs {listed} ({evidence}): {install_here(native.packages(words, 'build'))}"
+        packages = catalogue.packages(words, "build")
+        return f"{who} needs {listed} ({evidence}): {install_here(packages)}"
     typed = words[0] if len(words) == 1 else f"'{' '.join(words)}'"
     return (
         f"{who} needs {listed} ({evidence}): add {' '.join(words)} to NATIVE in"
         f" deploy/settings.mk, or run: make native ADD={typed}"
     )
-
-
-def words_in(text: str) -> list[str]:
-    """Give the words that lines like those above say to add, and what they say to find."""
-    found = re.findall(r"make native ADD=(?:'([^']*)'|(\S+))", text)
-    return list(dict.fromkeys(" ".join(one or other for one, other in found).split()))
-
-
-def searched_in(text: str) -> list[str]:
-    """Give what lines like those above say to look for."""
-    return list(dict.fromkeys(re.findall(r"make native FIND=(\S+)", text)))

@@ -1,0 +1,54 @@
+"""The command line: `python3 deploy/slipway COMMAND`; each make target runs the command of its name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if sys.version_info < (3, 9):  # noqa: UP036 (the laptop's own Python may be any)
+    sys.exit("slipway: this needs Python 3.9 or later: install it, or put it first on the PATH")
+# Started as a folder: its modules are imported by the package's name.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from slipway.laptop import console
+from slipway.laptop.command_table import COMMANDS, HIDDEN
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit status; errors are one line on standard error."""
+    name, *rest = arguments or ["help"]
+    if name in ("-h", "--help"):
+        name, rest = "help", []
+    command = next((each for each in (*COMMANDS, *HIDDEN) if each.name == name), None)
+    if command is None:
+        console.warn(f"there is no command {name!r}: see python3 deploy/slipway --help")
+        return 2
+    if rest and rest[0] in ("-h", "--help"):
+        name, rest, command = "help", [name], COMMANDS[-1]
+    # Programs that this one started, and files that it made, are removed then as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
+    try:
+        module = importlib.import_module(f"slipway.laptop.commands.{command.module}")
+        status: int = module.run(name, rest)
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `make help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except (console.Failed, ValueError, OSError) as problem:
+        if os.environ.get("DEPLOY_DEBUG"):
+            raise
+        for line in str(problem).splitlines():
+            console.warn(line)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

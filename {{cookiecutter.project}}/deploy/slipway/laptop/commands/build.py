@@ -1,0 +1,34 @@
+"""Build images: make base, builder, wheels, image and check-image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slipway.laptop import console
+from slipway.laptop.build import native_libraries, pipeline
+from slipway.laptop.settings import load
+
+GOALS = {
+    "base": "base",
+    "tools": "tools",
+    "builder": "builder",
+    "wheels": "wheels",
+    "image": "image",
+    "check-image": "check",
+}
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Build every step that is out of date, up to the command's goal and those of arguments."""
+    goals = []
+    for name in (command, *arguments):
+        if name not in GOALS:
+            raise console.Failed(f"there is no step {name!r}: use one of {', '.join(GOALS)}")
+        goals.append(GOALS[name])
+    settings = load.load()
+    if settings["NATIVE_AUTO"] and not settings["DRY_RUN"]:
+        return native_libraries.build_and_add(settings, goals)
+    if goals == ["check"]:
+        return pipeline.check_now(settings)
+    pipeline.make(settings, goals)
+    return 0
