@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import testbed
@@ -116,7 +115,7 @@ class Faulty:
     server: testbed.Server
     started: list[int] = field(default_factory=list)  # processes on this machine
     # How long a release must be healthy: for most tests a second is enough.
-    variables: Mapping[str, str] = MappingProxyType({"STEADY": "1"})
+    variables: Mapping[str, str] = field(default_factory=lambda: {"STEADY": "1"})
 
     @property
     def environment(self) -> dict[str, str]:
