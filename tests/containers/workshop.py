@@ -73,7 +73,7 @@ class Workshop:
     def compiled(self, *words: str, **environment: str) -> set[str]:
         """Run make, and return the names of the packages that it has built from source."""
         said = self.make(*words, **environment)
-        return set(re.findall(r"^wheels: building (\S+) \S+ from source", said, re.M))
+        return set(re.findall(r"^builder: building (\S+) \S+ from source", said, re.M))
 
     def start(self, *words: str) -> Running:
         """Run make in the project without waiting for its end."""

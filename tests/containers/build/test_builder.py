@@ -163,7 +163,7 @@ def test_download_that_is_not_what_was_locked_is_refused(existing: Project, lapt
     said = laptop.make_fails(existing, "wheels")
     name = lock[: lock.index(line)].splitlines()[-1].partition("==")[0].strip()
     [told] = [each for each in said.splitlines() if "another sum than the lock states" in each]
-    assert told.startswith(f"wheels: {name}-"), "the file is named"
+    assert told.startswith(f"builder: {name}-"), "the file is named"
     assert "run make upgrade" in told, "and so is what to do"
     assert sorted(existing.path.glob("wheelhouse/*/deps/*")) == before
     (existing.path / "requirements.txt").write_text(lock)

@@ -44,9 +44,9 @@ def test_killed_build_leaves_what_was_there(greeter: Workshop, moment: str) -> N
     running = greeter.start("image")
     running.until(
         {
-            "fetching": lambda: "wheels: getting" in running.said,
+            "fetching": lambda: "builder: getting" in running.said,
             "building": (greeter.wheelhouse / "asleep").exists,
-            "image": lambda: "build.sh: image" in running.said,
+            "image": lambda: "slipway: image: " in running.said,
         }[moment]
     )
     running.kill()
@@ -113,7 +113,7 @@ def test_power_cut_of_the_engine_leaves_what_was_there(
     running.until(
         {
             "building": (workshop.wheelhouse / "asleep").exists,
-            "image": lambda: "build.sh: image" in running.said,
+            "image": lambda: "slipway: image: " in running.said,
         }[moment]
     )
     server.kill_engine()
@@ -154,8 +154,8 @@ def test_two_at_once_both_succeed(greeter: Workshop) -> None:
     newer(greeter)
     both = [greeter.start("image") for _ in range(2)]
     said = [running.end() for running in both]
-    assert sum("another make is at work" in each for each in said) == 1
-    assert sum("build.sh: image: nothing to do" in each for each in said) == 1
+    assert sum("waiting for another build of this project" in each for each in said) == 1
+    assert sum("slipway: image: nothing to do" in each for each in said) == 1
     assert greeter.answer == "second"
     assert greeter.is_whole()
     assert greeter.has_nothing_to_do("wheels", "image")
@@ -166,7 +166,7 @@ def test_parallel_make_succeeds(greeter: Workshop) -> None:
     greeter.make("image")
     newer(greeter)
     said = greeter.make("-j4", "base", "builder", "wheels", "image")
-    assert said.count("wheels: built greeter-1.0") == 1
+    assert said.count("builder: built greeter-1.0") == 1
     assert greeter.answer == "second"
     assert greeter.is_whole()
     assert greeter.has_nothing_to_do("base", "builder", "wheels", "image")

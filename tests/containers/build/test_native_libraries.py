@@ -55,7 +55,7 @@ def native_of(project: Project) -> str:
 
 
 def test_failed_compile_becomes_one_line(needy: Workshop) -> None:
-    """It names what is missing, what to add, and the command; the compiler's output is not shown."""
+    """It names what is missing and the command to run; the compiler's output is not shown."""
     said = needy.make_fails("wheels")
     assert f"wheels: psycopg2 {LINE} native ADD=libpq\n" in said
     assert "Traceback" not in said
