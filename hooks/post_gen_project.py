@@ -52,8 +52,9 @@ if __name__ == "__main__":
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
 
     # cruft does not tell pre_gen_project.py where the catalogue is; here it is at hand.
-    check = [sys.executable, "-B", "deploy/native.py", "build", *answers["native_deps"].split()]
-    if subprocess.run(check, stdout=subprocess.DEVNULL).returncode:
+    module = ("-B", "-m", "slipway.shared.native.catalogue", "build")
+    check = [sys.executable, *module, *answers["native_deps"].split()]
+    if subprocess.run(check, cwd="deploy", stdout=subprocess.DEVNULL).returncode:
         sys.exit(1)
 
     # cookiecutter makes a directory before it knows whether any file goes into it: the sample's,

@@ -78,13 +78,14 @@ def deploy(answers: Mapping[str, Any]) -> Path | None:
     then, post_gen_project.py sees in the generated project.
     """
     template = Path(answers.get("_output_dir", ""), answers.get("_repo_dir", "nowhere"))
-    return next((path.parent for path in template.glob("*cookiecutter*/deploy/native.ini")), None)
+    return next((path.parent for path in template.glob("*cookiecutter*/deploy/slipway")), None)
 
 
 def catalogue(answers: Mapping[str, Any]) -> Any:
     """The generated project's own catalogue, by its own module; None where that is out of sight."""
     folder = deploy(answers)
-    spec = folder and importlib.util.spec_from_file_location("native", folder / "native.py")
+    module = folder and folder / "slipway" / "shared" / "native" / "catalogue.py"
+    spec = module and importlib.util.spec_from_file_location("native", module)
     if not (spec and spec.loader):
         return None
     module = sys.modules["native"] = importlib.util.module_from_spec(spec)
@@ -108,7 +109,7 @@ def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     folder = deploy(answers)
     if answer != "PyPy" or folder is None:
         return
-    lines = (folder / "pypy.ini").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "slipway/shared/native/not_on_pypy.ini").read_text(encoding="utf-8").splitlines()
     instead = dict(re.findall(r"^([a-z0-9.-]+) = *(.*)$", "\n".join(lines), re.M))
     for name in answers["native_deps"].lower().split():
         if name in instead:

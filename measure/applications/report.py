@@ -9,12 +9,13 @@ from measure.table import cell
 HEAD = """\
 # Public applications from PyPI
 
-Made by `make apps-table`, on debian:trixie-slim. For each application a project is generated with
-`app=existing`; then requirements.in and the settings of the row are written, and nothing else, and
-`make wheels image push deploy` brings it to a server that has sshd and Docker.
-*Answer* is what it said to a GET at the server's address. The base image and the builder's packages
-are made with the first row, and come from the engine's cache for the others. Seconds are those of
-two cores on which others were at work.
+`make apps-table` wrote this page, on debian:trixie-slim. For each application it generates a
+project with `app=existing`, writes requirements.in and the settings of the row and nothing else,
+and runs `make wheels image push deploy`. The server has sshd and Docker.
+
+*Answer* is the response to a GET request at the server's address. The base image and the builder's
+packages are built with the first row, and come from the engine's cache for the others. Seconds were
+measured on two cores that others were using.
 """
 
 
@@ -49,7 +50,7 @@ def section(python: str, rows: dict[str, Any]) -> str:
         )
     refused = {name: row for name, row in rows.items() if "refused" in row}
     if refused:
-        lines += ["\nNamed when they are locked, before anything is compiled:\n"]
+        lines += ["\nRefused when they are locked, before anything is compiled:\n"]
         lines += [
             f"- {name}: {row['refused']} ({row['seconds']} s)" for name, row in refused.items()
         ]

@@ -1,4 +1,4 @@
-"""The command line: `python -m measure.blobs [--rounds N]`; writes docs/blobs.json, .svg and .md.
+"""The command line: `python -m measure.blobs [--rounds N]`; writes blobs.* in docs/figures.
 
 Each round measures every way once, beginning with another one, each in a process of its own, and
 compares it with the plain file of that round: the disk of one minute is not that of the next.
@@ -27,7 +27,7 @@ from testbed.console import say
 from tests.blobs import ROOT, SOURCES, databases
 
 HERE = Path(__file__).parent
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs/figures"
 MIB = 1 << 20
 SIZES = ((1, 16), (64, 1))  # MiB, and how many files
 WAIT_MIB = 128
@@ -133,7 +133,7 @@ def write(found: Mapping[str, Any]) -> None:
     page = DOCS / "blobs.md"
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     page.write_text(report.inserted(text, "\n\n".join(parts)), encoding="utf-8")
-    say("bench", "wrote docs/blobs.json, blobs.svg and blobs.md")
+    say("bench", "wrote docs/figures/blobs.json, blobs.svg and blobs.md")
 
 
 def main() -> None:

@@ -13,12 +13,16 @@ NOTHING_SAID = r"make: |build\.sh: wheels: not built|lock\.sh: no lock"
 HEAD = """\
 # Packages that need a C library, built from source
 
-Made by `make native-table`, on debian:trixie-slim. Each package is asked for alone, from its source
-distribution, with an empty `NATIVE`, and made by `make image NATIVE=auto`. *Added* is what that
-wrote into the settings by itself, *typed* what somebody had to. *Used* is one line of Python in
-the run image, which has no compiler and no headers: [the lines](../measure/c_libraries/packages.py).
-A package of that list which has no row here is one that the command has not come to yet. Seconds
-count whatever else the machine did at the time, and say little.
+`make native-table` wrote this page, on debian:trixie-slim. Each package is required alone, as a
+source distribution, with an empty `NATIVE`, and built by `make image NATIVE=auto`.
+
+- *Added* lists the libraries that this command wrote into the settings on its own.
+- *By hand* lists the libraries that a person had to add.
+- *Used* tells whether one line of Python works in the run image, which has no compiler and no
+  headers ([the lines](../../measure/c_libraries/packages.py)).
+- Seconds include whatever else the machine did at the time, so they say little.
+
+A package of that list without a row has not been measured yet.
 """
 
 
@@ -36,8 +40,8 @@ def section(python: str, rows: dict[str, Any]) -> str:
     lines = [
         f"## {python}\n",
         f"Of {len(built)} packages {len(good)} were built, imported and used,"
-        f" {len(alone)} of them without a word.\n",
-        "| package | version | added | typed | used | seconds |",
+        f" {len(alone)} of them without help.\n",
+        "| package | version | added | by hand | used | seconds |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -47,7 +51,7 @@ def section(python: str, rows: dict[str, Any]) -> str:
         for row in built
     ]
     if refused:
-        lines += ["\nSaid when they are locked:\n"]
+        lines += ["\nRefused when they are locked:\n"]
         lines += [f"- {row['said']} ({row['seconds']} s)" for row in refused]
     return "\n".join(lines) + "\n"
 

@@ -1,1 +1,1 @@
-"""The benchmark: this template beside its peers, on one machine, in one run; see docs/bench.md."""
+"""The benchmark: this template and its peers, on one machine; see docs/figures/bench.md."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m measure.peers [--rounds N] [--case NAME…] [--output docs/bench.json]`."""
+"""The command line: `python -m measure.peers [--rounds N] [--case NAME…] [--output FILE.json]`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each case (%(default)s)")
     parser.add_argument("--case", nargs="+", choices=names, default=names, help="only these")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "docs/bench.json", help="where the figures go"
+        "--output", type=Path, default=ROOT / "docs/figures/bench.json", help="where the figures go"
     )
     options = parser.parse_args(arguments)
     try:

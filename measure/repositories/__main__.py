@@ -29,12 +29,13 @@ STEPS = (("adopt", "YES=1"), ("lock",), ("wheels", "image"))
 HEAD = """\
 # Public repositories, adopted
 
-Made by `make adopt-table`, on debian:trixie-slim with CPython. Each repository is cloned as it is,
-gets a copy of `deploy/` and one line in its Makefile, and then `make adopt YES=1`, `make lock` and
-`make wheels image`. *Typed* is what `make adopt` was told beside that, where a repository says
-nothing of it. *Left alone* is what of its own files is as it was, by `git status`.
+`make adopt-table` wrote this page, on debian:trixie-slim with CPython. It clones each repository,
+copies `deploy/` into it, adds one line to its Makefile, and runs `make adopt YES=1`, `make lock`
+and `make wheels image`. *By hand* lists the settings that the repository does not contain and that
+were given on the command line. *Unchanged* tells which of its own files `git status` reports as
+unchanged.
 
-| repository | commit | back end | command | typed | image | left alone | seconds |
+| repository | commit | back end | command | by hand | image | unchanged | seconds |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -120,7 +121,7 @@ def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |\n")
     good = sum(not row["error"] for row in rows.values())
-    return f"{HEAD}{''.join(lines)}\n{good} of {len(rows)} came out as an image.\n"
+    return f"{HEAD}{''.join(lines)}\n{good} of {len(rows)} repositories were built into an image.\n"
 
 
 def measure(names: Sequence[str], sources: Mapping[str, str], output: Path) -> None:

@@ -98,15 +98,6 @@ def test_interpreter_is_one_line_of_difference(bake: Baker) -> None:
     assert changed == other.read("deploy/settings.mk")
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_readme_maps_every_file_of_deploy(bake: Baker, app: str) -> None:
-    """The map has one line for each file in deploy/, and none for a file that is not there."""
-    project = bake(app=app)
-    rows = re.findall(r"^\| (`deploy/.*?) \|", project.read("README.md"), flags=re.MULTILINE)
-    mapped = re.findall(r"`([^`]+)`", " ".join(rows))
-    assert sorted(mapped) == sorted(name for name in project.files() if name.startswith("deploy/"))
-
-
 @pytest.mark.parametrize(
     ("app", "word"),
     [

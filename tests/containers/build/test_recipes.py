@@ -1,4 +1,4 @@
-"""docs/recipes.md: the files and the commands of each recipe, as they stand on the page."""
+"""The recipes in docs/how-to: the files and the commands of each page, exactly as written there."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from tests.containers.build.test_private_index import PASSWORD, Index
 from tests.containers.laptop import SESSION, Laptop, free_port, write
 from tests.containers.package_index import serving
 
-PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+PAGES = ROOT / "docs" / "how-to"
 NAME = f"shop-{SESSION}"
 PROJECT_FILES = (".git", ".gitignore", "Makefile", "README.md", "deploy", ".deploy", "wheelhouse")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A section of the page."""
+    """A page of docs/how-to."""
 
     text: str
 
     @classmethod
-    def of(cls, heading: str) -> Recipe:
-        """Find it by its heading."""
-        [text] = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
-        return cls(text)
+    def of(cls, page: str) -> Recipe:
+        """Read the recipe from the page of that name."""
+        return cls((PAGES / f"{page}.md").read_text(encoding="utf-8"))
 
     @property
     def files(self) -> dict[str, str]:
@@ -102,7 +101,7 @@ class Kitchen:
 
 @pytest.fixture(scope="module")
 def shop(generate: Baker) -> Project:
-    """What the page's first command gives."""
+    """Return a project as the first command of docs/how-to/README.md generates it."""
     return generate(project=NAME, app="existing", python="CPython", native_deps=" ")
 
 
@@ -117,23 +116,18 @@ def kitchen(laptop: Laptop, shop: Project) -> Iterator[Kitchen]:
 
 
 @pytest.mark.parametrize(
-    "heading",
-    [
-        *("An application from PyPI", "Flask", "FastAPI with uvicorn"),
-        *("Django, with gunicorn and static files", "A Celery worker beside the application"),
-        "A job that ends",
-    ],
+    "page", ["pypi-application", "flask", "fastapi", "django", "workers", "one-off-jobs"]
 )
-def test_recipe_works_as_written(kitchen: Kitchen, heading: str) -> None:
+def test_recipe_works_as_written(kitchen: Kitchen, page: str) -> None:
     """With its files, settings and commands, and nothing else."""
-    kitchen.follow(Recipe.of(heading))
+    kitchen.follow(Recipe.of(page))
 
 
 def test_recipe_of_a_private_index_works_as_written(kitchen: Kitchen, gateway: str) -> None:
     """With the address of an index here, for the one on the page."""
     with serving(ThreadingHTTPServer((gateway, 0), Index)) as port:
         kitchen.follow(
-            Recipe.of("A private index"),
+            Recipe.of("private-package-index"),
             PIP_EXTRA_INDEX_URL=f"http://ann:{PASSWORD}@{gateway}:{port}/simple/",
             PIP_TRUSTED_HOST=gateway,
         )
@@ -143,7 +137,7 @@ def test_recipe_of_a_monorepo_works_as_written(
     kitchen: Kitchen, laptop: Laptop, tmp_path: Path
 ) -> None:
     """Two services, each with a copy of deploy/, built by one make at the top."""
-    service = Recipe.of("A job that ends")
+    service = Recipe.of("one-off-jobs")
     for name in ("shop", "mail"):
         folder = tmp_path / "services" / name
         kitchen.put_in(service)
@@ -153,7 +147,7 @@ def test_recipe_of_a_monorepo_works_as_written(
         settings = (folder / "deploy" / "settings.mk").read_text(encoding="utf-8")
         settings = settings.replace(f"PROJECT := {NAME}", f"PROJECT := {NAME}-{name}")
         write(folder, {**files, "deploy/settings.mk": settings})
-    recipe = Recipe.of("A monorepo")
+    recipe = Recipe.of("monorepo")
     write(tmp_path, recipe.files)
     repository = Project(tmp_path, "")
     try:

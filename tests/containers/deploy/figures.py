@@ -1,4 +1,4 @@
-"""Figures of deploys for docs/deploys.md; no test, and run by name:
+"""Figures of deploys for docs/figures/deploys.md; no test, and run by name:
 
 .venv/bin/python -m pytest -s tests/containers/figures.py
 """

@@ -1,4 +1,4 @@
-"""The image by its digest, with no part of the template beside it, as docs/elsewhere.md says."""
+"""The image by its digest alone, as docs/how-to/other-orchestrators.md describes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Elsewhere:
 
     def block(self, heading: str) -> str:
         """Return the code below a heading of the page, with this application's names."""
-        page = (ROOT / "docs" / "elsewhere.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs/how-to/other-orchestrators.md").read_text(encoding="utf-8")
         [code] = re.findall(rf"^## {heading}\n+```\w+\n(.*?)^```$", page, re.M | re.S)
         code = code.replace("registry.example.org/shop-run@sha256:0123", self.reference)
         code = code.replace("8081:8081", f"127.0.0.1:{self.port}:{faulty_application.PORT}")

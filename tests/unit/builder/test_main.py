@@ -535,8 +535,7 @@ def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Worksho
 
 
 def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
-    """The outcome is needs-compiler for a dependency or application whose back end starts programs.
-    """
+    """The outcome is needs-compiler for a dependency or application whose back end starts programs."""
     shop(workshop)
     workshop.lock_sources("one", starts="")
     assert workshop.outcome("--without-compiler") == "needs-compiler"

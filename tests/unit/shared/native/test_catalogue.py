@@ -161,7 +161,10 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
         ("postgresq", "did you mean libpq"),
         ("libpoplr-devel", "did you mean poppler"),
         ("LIBXML", None),
-        ("qqqqqq", "see deploy/slipway/shared/native/catalogue.ini. A Debian package is named as apt:PACKAGE"),
+        (
+            "qqqqqq",
+            "see deploy/slipway/shared/native/catalogue.ini. A Debian package is named as apt:PACKAGE",
+        ),
         ("apt:Libfoo", "apt:PACKAGE"),
         ("apt:", "apt:PACKAGE"),
         ("apt:-o", "apt:PACKAGE"),

@@ -292,7 +292,6 @@ SETTINGS = (
         "DRY_RUN",
         "command",
         "1 prints the commands that would run, and changes nothing",
-        from_environment=False,
     ),
     Setting(
         "FORMAT",
