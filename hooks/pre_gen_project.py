@@ -109,7 +109,9 @@ def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     folder = deploy(answers)
     if answer != "PyPy" or folder is None:
         return
-    lines = (folder / "slipway/shared/native/not_on_pypy.ini").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (folder / "slipway/shared/native/not_on_pypy.ini").read_text(encoding="utf-8").splitlines()
+    )
     instead = dict(re.findall(r"^([a-z0-9.-]+) = *(.*)$", "\n".join(lines), re.M))
     for name in answers["native_deps"].lower().split():
         if name in instead:

@@ -51,3 +51,26 @@ def test_no_git_is_no_hindrance(tmp_path: Path) -> None:
     assert scm.version(tmp_path) == ""
     assert scm.variables("") == {}
     assert set(scm.variables("1").values()) == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ('[build-system]\nrequires = ["setuptools>=61", "setuptools_scm[toml]>=8"]\n', True),
+        ('[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n', True),
+        ('build-system.requires = ["flit.scm"]\n', True),
+        ("[tool.poetry-dynamic-versioning]\nenable = true\n", True),
+        ('[tool.hatch.version]\nsource = "vcs"\n', True),
+        ('[tool.pdm]\nversion = {source = "scm"}\n', True),
+        ('[tool.pdm]\nversion = {source = "file"} # or scm\n', False),
+        ('[project]\ndescription = "scm, vcs and versioningit"\n', False),
+        ('[project]\ndependencies = ["setuptools_scm"]\n', False),
+        ("tool = 1\nbuild-system = 'scm'\n", False),
+    ],
+)
+def test_a_back_end_that_reads_git_is_known_by_its_name(
+    tmp_path: Path, text: str, asks: bool
+) -> None:
+    """By a build requirement, by its own table, or by the source of the version."""
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert scm.takes_it_from_git(tmp_path) is asks

@@ -174,6 +174,8 @@ PROJECT = "[project]\nname = 'shop'\n"
         ({"pyproject_toml": "[tool.black]\n"}, []),
         ({"pyproject_toml": "[tool.black]\nproject = 'x'\n"}, []),
         ({"pyproject_toml": "[tool.ruff]\n", "requirements_in": "attrs"}, ["requirements.in"]),
+        ({"pyproject_toml": "[tool]\npoetry.name = 'x'\n"}, ["pyproject.toml"]),
+        ({"pyproject_toml": 'text = """\n[project]\n"""\n'}, []),
         ({"setup_py": ""}, ["setup.py"]),
         ({"setup_py": "", "pyproject_toml": "[tool.black]\n"}, ["pyproject.toml"]),
         ({"requirements_in": "attrs"}, ["requirements.in"]),
@@ -205,6 +207,14 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, data: bytes)
     """`pip freeze >requirements.txt` in PowerShell writes UTF-16; the file is named in words."""
     folder = write(tmp_path, **{name: data})
     with pytest.raises(ValueError, match=rf"^{name.replace('_', '.')} is not UTF-8 text: save"):
+        lockfile.sources(folder)
+
+
+def test_a_pyproject_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    """In one line."""
+    folder = write(tmp_path, pyproject_toml="[project]\nname = shop\n")
+    says = r"^pyproject\.toml is not valid TOML: Invalid value \(at line 2, column 8\)$"
+    with pytest.raises(ValueError, match=says):
         lockfile.sources(folder)
 
 

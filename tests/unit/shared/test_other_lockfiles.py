@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from slipway.shared import other_lockfiles as otherlocks
 
@@ -62,3 +61,38 @@ def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
     assert "six==1.15.0" in otherlocks.start(noted, changed)
     assert otherlocks.noted(noted, changed).count("Took up") == 1
     assert otherlocks.noted(noted, None) == present
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("uv.lock", "<<<<<<< ours\n", "uv.lock is not valid TOML: "),
+        ("uv.lock", "package = [1]\n", "uv.lock does not have the form that its tool writes"),
+        ("pdm.lock", "package = 1\n", "pdm.lock does not have the form that its tool writes"),
+        ("Pipfile.lock", "{", "Pipfile.lock does not have the form that its tool writes"),
+    ],
+)
+def test_a_damaged_lock_file_is_named(name: str, text: str, says: str) -> None:
+    """In one line that states what to do."""
+    with pytest.raises(ValueError, match=r"create it again with (its|that) tool$") as problem:
+        otherlocks.read(name, text)
+    assert str(problem.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("package", "kept"),
+    [
+        ('source = { url = "https://x.example/six.whl" }', False),
+        ('source = { virtual = "." }', False),
+        ('source = { registry = "https://x.example" }', True),
+        ('[package.source]\ntype = "legacy"\nurl = "https://x.example"', True),
+        ('[package.source]\nurl = "https://x.example"\ntype = "file"', False),
+        ('git = "https://x.example/six.git"', False),
+        ("[package.vcs]\ntype = 'git'", False),
+        ('[package.metadata]\nsource = { git = "x" }', True),
+    ],
+)
+def test_packages_of_other_places_are_left_out(package: str, kept: bool) -> None:
+    """Only a version of a package index means the same in the lock."""
+    text = f"[[package]]\nversion = '1.16.0'\nname = 'six'\n{package}\n"
+    assert bool(otherlocks.read("uv.lock", text).pins) is kept

@@ -31,8 +31,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from slipway.builder import build_from_source, events, make_lock, plain_files_wheel
-from slipway.builder import source_tree, store, wheelhouse
+from slipway.builder import (
+    build_from_source,
+    events,
+    make_lock,
+    plain_files_wheel,
+    source_tree,
+    store,
+    wheelhouse,
+)
 from slipway.builder.build_from_source import Builds
 from slipway.builder.errors import Failure, NeedsCompiler, NeedsLock
 from slipway.builder.events import Output
@@ -304,9 +311,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
         default="wheels",
         choices=("wheels", "fetch", "lock", "upgrade"),
     )
-    parser.add_argument(
-        "--events", action="store_true", help="write JSON lines to standard output"
-    )
+    parser.add_argument("--events", action="store_true", help="write JSON lines to standard output")
     parser.add_argument("--application", type=Path, default=Path("/application"))
     parser.add_argument("--wheelhouse", type=Path, default=Path("/wheelhouse"))
     parser.add_argument(

@@ -19,7 +19,7 @@ from slipway.builder.package_index import AT_ONCE, Index
 from slipway.builder.run_tool import results, say
 from slipway.builder.source_tree import Tree
 from slipway.shared import git_version as scm
-from slipway.shared import lockfile
+from slipway.shared import lockfile, toml
 from slipway.shared import other_lockfiles as otherlocks
 from slipway.shared.native import build_errors
 from slipway.shared.native.build_errors import Diagnosis
@@ -160,14 +160,11 @@ def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
     for name in wanted:
-        text = lockfile.read(source / name)
-        lines = lockfile.logical_lines(text)
         if name.endswith(".toml"):
-            arrays = re.findall(r"^\s*dependencies\s*=\s*\[(.*?)\]\s*$", text, re.M | re.S)
-            lines = [
-                one or other
-                for one, other in re.findall(r'"([^"\n]*)"|\'([^\'\n]*)\'', "".join(arrays))
-            ]
+            project = toml.table(toml.read(source / name), "project")
+            lines = toml.texts(project, "dependencies")
+        else:
+            lines = lockfile.logical_lines(lockfile.read(source / name))
         for line in lines:
             with contextlib.suppress(InvalidRequirement):
                 requirement = Requirement(line)
@@ -235,8 +232,7 @@ def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> s
 
 
 def why_not_built(output: list[str]) -> Diagnosis | None:
-    """Return what the package that pip could not build needs; None if the output does not show it.
-    """
+    """Return what the package that pip could not build needs; None if the output does not show it."""
     if not any(BUILD_FAILED.search(line) for line in output):
         return None  # the package index was not reached, or it has no version that fits
     if any(UNPREPARED.search(line) for line in output[-2:]) and any(map(UNREACHED.search, output)):

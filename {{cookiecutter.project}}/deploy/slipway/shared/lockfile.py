@@ -28,6 +28,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from slipway.shared import toml
+from slipway.shared.files import read_text
+
+read = read_text
+
 PYPY = Path(__file__).with_name("native") / "not_on_pypy.ini"
 
 HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pins."
@@ -45,14 +50,6 @@ NOT_SOURCE = (
     *("__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
 )
 NOT_SOURCE_AT_TOP = ("wheelhouse", "appenv", "venv")
-
-
-def read(path: Path) -> str:
-    """Read a text file; ValueError says in words that it is none."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
 
 
 def not_source(application: Path, folder: Path, names: Iterable[str]) -> set[str]:
@@ -271,13 +268,10 @@ def is_distribution(application: Path) -> bool:
     pyproject = application / "pyproject.toml"
     if not pyproject.is_file():
         return False
-    text = read(pyproject)
-    tables = re.findall(r"^\s*\[\s*([^\[\]]+?)\s*\]", text, re.M)
-    # before the first table its keys may stand alone: project.name = "shop"
-    keys = re.findall(
-        r"^[ \t]*([\w.-]+?)\s*[.=]", re.split(r"^\s*\[", text, maxsplit=1, flags=re.M)[0], re.M
+    content = toml.read(pyproject)
+    return bool(content.keys() & {"project", "build-system"}) or "poetry" in toml.table(
+        content, "tool"
     )
-    return any(name in ("project", "build-system", "tool.poetry") for name in (*tables, *keys))
 
 
 def sources(application: Path) -> list[str]:

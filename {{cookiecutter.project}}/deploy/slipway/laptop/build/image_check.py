@@ -21,8 +21,8 @@ from slipway.laptop import console
 from slipway.laptop.docker import engine, run_options
 from slipway.laptop.paths import ROOT, SLIPWAY
 from slipway.shared import lockfile
-from slipway.shared.native.build_errors import Diagnosis
 from slipway.shared.native import build_errors, catalogue
+from slipway.shared.native.build_errors import Diagnosis
 
 # Who the run image's programs are (run.docker).
 USER = "10001:10001"

@@ -134,3 +134,12 @@ def load() -> dict[str, str]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     return resolve(text, dict(os.environ))
+
+
+def require(settings: dict[str, str], *names: str) -> None:
+    """Raise SettingsError when one of some settings has no value."""
+    for name in names:
+        if not settings[name]:
+            raise SettingsError(
+                f"{name} is not set: run make adopt, or set {name} in deploy/settings.mk"
+            )

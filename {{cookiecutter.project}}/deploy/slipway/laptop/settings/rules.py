@@ -327,6 +327,11 @@ OWN_OPTIONS = re.compile(
 )
 
 
+def accepts(name: str, value: str) -> bool:
+    """Return whether a setting can have a value, as far as its form goes."""
+    return bool(re.fullmatch(BY_NAME[name].accepts, value))
+
+
 def check(name: str, value: str, where: str) -> None:
     """Raise SettingsError when a value would break a later step; where names its place."""
     setting = BY_NAME[name]

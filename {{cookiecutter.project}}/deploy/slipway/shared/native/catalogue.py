@@ -234,7 +234,11 @@ def check(word: str, known: Catalogue) -> Library | None:
     library = known.find(word)
     if library is None:
         near = known.nearest(word)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see deploy/slipway/shared/native/catalogue.ini."
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "see deploy/slipway/shared/native/catalogue.ini."
+        )
         raise UnknownName(
             f"NATIVE in deploy/settings.mk names {word!r}, which is not in the catalogue: {hint}"
             " A Debian package is named as apt:PACKAGE"
