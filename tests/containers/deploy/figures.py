@@ -1,12 +1,13 @@
 """Figures of deploys for docs/figures/deploys.md; no test, and run by name:
 
-.venv/bin/python -m pytest -s tests/containers/figures.py
+.venv/bin/python -m pytest -s tests/containers/deploy/figures.py
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import multiprocessing
 import os
 import random
@@ -222,13 +223,10 @@ def push_layers(faulty: Faulty, sizes: list[int]) -> None:
     found = re.search(r"digest: (sha256:\w+)", said)
     assert found
     image = faulty.laptop.image_id(name)
-    command: list[str | Path] = [
-        "python3",
-        faulty.project.path / "deploy" / "state.py",
-        "set",
-        "push",
-    ]
-    run("figures", [*command, f"digest={found[1]}", f"image={image}", f"name={name}"])
+    record = faulty.project.path / ".deploy" / "state.json"
+    steps = json.loads(record.read_text(encoding="utf-8"))
+    steps["push"] = {"digest": found[1], "image": image, "name": name}
+    record.write_text(json.dumps(steps), encoding="utf-8")
 
 
 def arrived(faulty: Faulty) -> int:
