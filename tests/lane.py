@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 from collections.abc import Generator
 from typing import Any, TextIO
 
@@ -66,6 +67,8 @@ class Lane:
 def pytest_configure(config: pytest.Config) -> None:
     """Take part if this process is one of several."""
     if "LANE_REPORT" in os.environ:
+        # a shell that starts `make test` in the background lets it ignore this signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # pytest closes neither: they last as long as the process
         report = open(os.environ["LANE_REPORT"], "a", encoding="utf-8")  # noqa: SIM115
         lock = open(os.environ["LANE_LOCK"], "a", encoding="utf-8")  # noqa: SIM115
