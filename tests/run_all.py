@@ -30,7 +30,8 @@ CONTAINERS = Path("tests/containers")
 CACHE = "wheelhouse-cache"  # the volume in which the builders of all lanes keep what they made
 SLOWEST = 15
 
-# Paths below tests/containers; what is named in no lane is in the last one.
+# Files and folders below tests/containers. A file is in the first lane that has it. Those in one lane
+# share what they build: the samples, the faulty application, the greeter and the compiled project.
 MAIN_PATH = "deploy/test_main_path.py"
 LANES = {
     "deploys": (
@@ -39,9 +40,20 @@ LANES = {
         "deploy/test_killed_deploys.py",
         "deploy/test_other_orchestrators.py",
     ),
-    "main path": ("deploy", "deploy_venv/test_both_interpreters.py", "test_testbed.py"),
+    "main path": (
+        "deploy",
+        "deploy_venv/test_both_interpreters.py",
+        "build/test_interpreter.py",
+        "test_testbed.py",
+    ),
     "attachments": ("attachments", "deploy_venv"),
-    "builds": (".",),
+    "rebuilds": (
+        "build/test_compiled_packages.py",
+        "build/test_image_contents.py",
+        "build/test_interrupted_builds.py",
+        "build/test_verify.py",
+    ),
+    "projects": (".",),
 }
 
 
