@@ -1,7 +1,9 @@
 """A pytest plugin for test runs side by side: `tests/run_all.py` loads it into each of them.
 
-It writes each test's duration and outcome to the file $LANE_REPORT. It also lets the tests that are
-marked `quiet` run last, and only when no other test is at work: they measure seconds or memory.
+It writes each test's duration and outcome to the file $LANE_REPORT. It also runs the tests that are
+marked `quiet` last, and only when no other test is at work: they measure seconds or memory. All
+lanes hold a shared lock, the file descriptor $LANE_LOCK, until they come to their quiet tests; for
+each of these a lane holds the lock alone.
 """
 
 from __future__ import annotations
@@ -24,12 +26,10 @@ def is_quiet(item: pytest.Item) -> bool:
 class Lane:
     """One pytest process among several."""
 
-    def __init__(self, report: TextIO, lock: TextIO) -> None:
-        """Take part: from now on no quiet test runs anywhere, until this lane comes to its own."""
+    def __init__(self, report: TextIO, lock: int) -> None:
+        """Take over the lock, which this lane holds together with the others from the start."""
         self._report = report
         self._lock = lock
-        self._waits = False
-        fcntl.flock(lock, fcntl.LOCK_SH)
 
     @pytest.hookimpl(trylast=True)  # after pytest has put tests with the same parameter together
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "LANE_REPORT" in os.environ:
         # a shell that starts `make test` in the background lets it ignore this signal
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # pytest closes neither: they last as long as the process
         report = open(os.environ["LANE_REPORT"], "a", encoding="utf-8")  # noqa: SIM115
-        lock = open(os.environ["LANE_LOCK"], "a", encoding="utf-8")  # noqa: SIM115
+        lock = int(os.environ["LANE_LOCK"])
+        os.set_inheritable(lock, False)
         config.pluginmanager.register(Lane(report, lock), "lane")

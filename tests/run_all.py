@@ -11,6 +11,7 @@ or memory are marked `quiet`, and run one by one when the others are done (see l
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -30,8 +31,8 @@ CONTAINERS = Path("tests/containers")
 CACHE = "wheelhouse-cache"  # the volume in which the builders of all lanes keep what they made
 SLOWEST = 15
 
-# Files and folders below tests/containers. A file is in the first lane that has it. Those in one lane
-# share what they build: the samples, the faulty application, the greeter and the compiled project.
+# Files and folders below tests/containers; a file is in the first lane that has it. The tests of a
+# lane share what they build: the samples, the faulty application, the greeter.
 MAIN_PATH = "deploy/test_main_path.py"
 LANES = {
     "deploys": (
@@ -81,13 +82,17 @@ class Lane:
     def start(self, lock: Path) -> None:
         """Start pytest in a process group of its own: a Ctrl-C here is passed on in order."""
         command = [sys.executable, "-m", "pytest", "-p", "tests.lane", "-p", "no:cacheprovider"]
-        environment = {**os.environ, "LANE_REPORT": str(self.report), "LANE_LOCK": str(lock)}
         self.began = time.monotonic()
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, lock.open("ab") as locked:
+            # held from now on, so that no other lane takes this one for finished before it begins
+            fcntl.flock(locked, fcntl.LOCK_SH)
+            descriptor = locked.fileno()
+            variables = {"LANE_REPORT": str(self.report), "LANE_LOCK": str(descriptor)}
             self.process = subprocess.Popen(
                 ["nice", "-n", str(self.nice), *command, *self.arguments],
                 cwd=ROOT,
-                env=environment,
+                env={**os.environ, **variables},
+                pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
