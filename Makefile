@@ -21,8 +21,8 @@ test: $(VENV)/ready ## set up what is missing and run all tests, side by side
 test-quick: $(VENV)/ready ## the linters, the tests without an engine, and the main path on CPython
 	@$(VENV)/bin/python -m tests.run_all quick
 
-unit: $(VENV)/ready ## the tests of hooks and modules
-	@$(VENV)/bin/python -m pytest tests/unit
+unit: $(VENV)/ready ## the tests of hooks, modules and sample applications
+	@$(VENV)/bin/python -m pytest tests/unit tests/apps
 
 template: $(VENV)/ready ## the tests of what is generated, linters included
 	@$(VENV)/bin/python -m pytest tests/template
@@ -31,7 +31,7 @@ containers: $(VENV)/ready ## the tests on a real engine, registry and server
 	@$(VENV)/bin/python -m pytest tests/containers
 
 kills: $(VENV)/ready ## kill applications and databases at 100 random moments, and check what is left
-	@$(VENV)/bin/python -m tests.blobs.kills
+	@$(VENV)/bin/python -m tests.apps.kills
 
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/deploy/test_killed_deploys.py

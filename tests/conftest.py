@@ -12,14 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import blobs
-
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-# The tests can import it from here on.
-assert blobs.PACKAGE.is_dir()
 
-# Modules of the template's deploy/ are imported where they stand; a bake would copy the caches.
+# Modules of the template are imported where they stand; a bake would copy the caches.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # What `make test` hands down would make each make of a test speak as one inside another.

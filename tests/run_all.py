@@ -144,7 +144,8 @@ def _has(member: str, path: Path) -> bool:
 def lanes(kind: str, folder: Path) -> tuple[Lane, list[Lane]]:
     """Return the lane of the tests that need no engine, and those of the others."""
     # the others wait a lot, and what they wait for should not wait for these
-    files = Lane("files", ["tests/unit", "tests/template"], folder, nice=5)
+    others = {path.parts[1] for path in Path("tests").glob("*/**/test_*.py")} - {CONTAINERS.name}
+    files = Lane("files", [f"tests/{name}" for name in sorted(others)], folder, nice=5)
     if kind == "quick":
         words = [str(CONTAINERS / MAIN_PATH), "-k", "CPython"]
         return files, [Lane("main path", words, folder)]

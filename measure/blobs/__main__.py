@@ -24,7 +24,7 @@ from measure.peers import plot, report
 from measure.peers.figures import rotated, summary
 from measure.peers.machine import description
 from testbed.console import say
-from tests.blobs import ROOT, SOURCES, databases
+from tests.apps import ROOT, SOURCES, databases
 
 HERE = Path(__file__).parent
 DOCS = ROOT / "docs/figures"

@@ -17,8 +17,7 @@ import time
 from multiprocessing.synchronize import Event
 
 import blobfiles
-
-from tests.blobs.memory import PIECE, stage
+from tests.apps.memory import PIECE, stage
 
 PAUSE = 0.01  # seconds between two rows
 

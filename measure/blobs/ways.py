@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import blobfiles
-
-from tests.blobs.memory import PIECE, forget_peak, peak, stage
+from tests.apps.memory import PIECE, forget_peak, peak, stage
 
 RANDOM = os.urandom(PIECE)
 

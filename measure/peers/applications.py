@@ -31,7 +31,7 @@ class Application:
         """What cookiecutter is asked."""
         answers = {"project": NAME, "python": self.python, "port": str(PORT)}
         if self.files:
-            answers |= {"app": "existing", "native_deps": " "}
+            answers |= {"app": "existing", "native_deps": " ", "command": "run-the-app"}
         return answers
 
     @property

@@ -13,6 +13,9 @@ from tests.conftest import BIN, ROOT, Baker, Project, copy_template
 
 GIT = ["git", "-c", "user.name=tests", "-c", "user.email=tests@example.com"]
 
+# The answers that a project of any application had before `existing` left them open.
+ANSWERED = {"python": "PyPy", "native_deps": "openssl libffi", "command": "run-the-app"}
+
 
 @pytest.fixture(scope="module")
 def repository(template: Path) -> Path:
@@ -50,9 +53,12 @@ def test_cruft_creates_what_cookiecutter_does(
         assert made.read(name) == baked.read(name)
 
 
-def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path) -> None:
-    """`cruft check` and `cruft diff` have nothing to say of what was just created."""
-    assert cruft(tmp_path, "create", "--no-input", repository).returncode == 0
+@pytest.mark.parametrize("app", ["hello", "attachments", "existing"])
+def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path, app: str) -> None:
+    """`cruft check` and `cruft diff` report nothing about a project that was just created."""
+    answers = json.dumps({"app": app})
+    words = ("create", "--no-input", repository, "--extra-context", answers)
+    assert cruft(tmp_path, *words).returncode == 0
     assert cruft(tmp_path / "deployme", "check").returncode == 0
     assert "@@" not in cruft(tmp_path / "deployme", "diff").stdout
 
@@ -85,22 +91,51 @@ def oldest_commit() -> str:
     return next(each for each in commits.split() if questions(each) == questions("HEAD"))
 
 
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository with its history, and what is here now as its last commit."""
+    clone = tmp_path_factory.mktemp("history") / "template"
+    subprocess.run([*GIT, "clone", "--quiet", ROOT, clone], check=True)
+    names = subprocess.check_output([*GIT, "ls-files", "-z"], cwd=clone, text=True).split("\0")
+    for name in filter(None, names):  # what is not here any more
+        (clone / name).unlink()
+    copy_template(clone)
+    subprocess.run([*GIT, "add", "--all"], cwd=clone, check=True)
+    now = [*GIT, "commit", "--quiet", "--allow-empty", "--message=Now"]
+    subprocess.run(now, cwd=clone, check=True)
+    return clone
+
+
+def created(history: Path, place: Path, commit: str, **answers: str) -> Project:
+    """Generate a project from an earlier commit, in a git repository without commits."""
+    words = ("create", "--no-input", history, "--checkout", commit)
+    done = cruft(place, *words, "--extra-context", json.dumps(answers))
+    assert done.returncode == 0, done.stdout
+    project = Project(place / "deployme", done.stdout)
+    assert project.run(*GIT, "init", "--quiet").returncode == 0
+    return project
+
+
+def commit_all(project: Project) -> None:
+    """Commit the owner's work, as cruft requires."""
+    for command in (("add", "--all"), ("commit", "--quiet", "-m", "Mine")):
+        assert project.run(*GIT, *command).returncode == 0
+
+
+def edit(project: Project, edits: dict[str, tuple[str, str]]) -> None:
+    """Replace a text in each file."""
+    for name, (old, new) in edits.items():
+        text = project.read(name)
+        assert old in text, name
+        (project.path / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
 @pytest.mark.parametrize("app", ["hello", "existing"])
 def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
-    bake: Baker, tmp_path: Path, app: str
+    history: Path, bake: Baker, tmp_path: Path, app: str
 ) -> None:
     """Between two commits of this repository: the oldest that will do, and what is here now."""
-    history = tmp_path / "template"
-    subprocess.run([*GIT, "clone", "--quiet", ROOT, history], check=True)
-    copy_template(history)
-    subprocess.run([*GIT, "add", "--all"], cwd=history, check=True)
-    now = [*GIT, "commit", "--quiet", "--allow-empty", "--message=Now"]
-    subprocess.run(now, cwd=history, check=True)
-    answers = json.dumps({"app": app, "port": "9000"})
-    words = ("create", "--no-input", history, "--checkout", oldest_commit())
-    done = cruft(tmp_path, *words, "--extra-context", answers)
-    assert done.returncode == 0, done.stdout
-    project = Project(tmp_path / "deployme", done.stdout)
+    project = created(history, tmp_path, oldest_commit(), app=app, port="9000")
     edits = {
         "README.md": ("Runs in a container", "Sells shoes. Runs in a container"),
         "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g"),
@@ -108,23 +143,81 @@ def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
     }
     if app == "hello":
         edits["src/deployme/__init__.py"] = ("Hello, world!", "Hello, shoes!")
-    for name, (old, new) in edits.items():
-        text = project.read(name)
-        assert old in text, name
-        (project.path / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    edit(project, edits)
     (project.path / "mine.txt").write_text("mine\n", encoding="utf-8")
-    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "Mine")):
-        assert project.run(*GIT, *command).returncode == 0
+    commit_all(project)
     done = cruft(project.path, "update", "--skip-apply-ask")
     assert done.returncode == 0, done.stdout
     assert not [name for name in project.files() if name.endswith(".rej")], done.stdout
     for name, (_, new) in edits.items():
         assert new in project.read(name), name
     assert project.read("mine.txt") == "mine\n"
-    fresh = bake(app=app, port="9000")
+    fresh = bake(app=app, port="9000", **ANSWERED)
     differing = [name for name in fresh.files() if project.read(name) != fresh.read(name)]
     assert sorted(differing) == sorted(edits)
     assert "PORT := 9000" in project.read("deploy/settings.mk")
+
+
+# The last commit in which file names had Jinja, the package of the attachments was called like the
+# project, and all machinery was directly in deploy/.
+BEFORE_THE_MOVE = "d46ba45"
+
+
+@pytest.mark.parametrize(
+    ("app", "before", "after", "change"),
+    [
+        (
+            *("hello", "src/deployme/__init__.py", "src/deployme/__init__.py"),
+            ("Hello, world!", "Hello, shoes!"),
+        ),
+        (
+            *("attachments", "src/deployme/application.py", "src/attachments/application.py"),
+            ("from __future__", "# mine\nfrom __future__"),
+        ),
+        ("existing", "Makefile", "Makefile", ("deploy.mk\n", "deploy.mk\nmine: ;\n")),
+    ],
+)
+def test_update_across_the_move_keeps_edits(
+    history: Path,
+    bake: Baker,
+    tmp_path: Path,
+    app: str,
+    before: str,
+    after: str,
+    change: tuple[str, str],
+) -> None:
+    """git merges what the owner edited into the new version, under the new name if there is one.
+
+    A dockerfile is machinery at the same path, so it is a three-way merge like any other; what
+    cannot be merged would have both versions between conflict markers. Files that the owner has
+    added are where they were.
+    """
+    project = created(history, tmp_path, BEFORE_THE_MOVE, app=app)
+    commit_all(project)  # so that git has what it merges from
+    dockerfile = project.read("deploy/base.docker")
+    edit(project, {before: change, "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g")})
+    (project.path / "deploy/base.docker").write_text(f"{dockerfile}LABEL of=mine\n")
+    (project.path / before).with_name("added.py").write_text("mine = True\n", encoding="utf-8")
+    commit_all(project)
+
+    done = cruft(project.path, "update", "--skip-apply-ask")
+    assert done.returncode == 0, done.stdout
+    fresh = bake(app=app, **ANSWERED)
+    added = str(Path(before).with_name("added.py"))
+    files = {name: mode for name, mode in project.files().items() if not name.startswith(".git/")}
+    assert files == {**fresh.files(), added: "644", ".cruft.json": "644"}, done.stdout
+    assert project.read(added) == "mine = True\n"
+    expected = {
+        after: fresh.read(after).replace(*change, 1),
+        "deploy/settings.mk": fresh.read("deploy/settings.mk").replace(
+            "MEMORY := 1g", "MEMORY := 2g"
+        ),
+        "deploy/base.docker": f"{fresh.read('deploy/base.docker')}LABEL of=mine\n",
+    }
+    for name in fresh.files():
+        assert project.read(name) == expected.get(name, fresh.read(name)), name
+    commit_all(project)
+    assert cruft(project.path, "check").returncode == 0
 
 
 def test_replay_generates_the_same_project(template: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway.laptop.settings import rules
 
+from slipway.laptop.settings import rules
 from tests.conftest import ROOT, Project
 
 DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"

@@ -147,8 +147,7 @@ def test_every_application_has_a_line_to_change(
 ) -> None:
     """One line, and each change is another one."""
     assert application.greeter
-    template = "{{cookiecutter.project}}/src/{{cookiecutter.__package}}"
-    [sample] = (ROOT / template).glob("*'hello'*__init__.py*")
+    sample = ROOT / "{{cookiecutter.project}}/slipway-apps/hello/src/hello/__init__.py"
     source = application.files / application.greeter if application.files else sample
     before = source.read_text(encoding="utf-8")
     file = tmp_path / application.greeter

@@ -6,7 +6,7 @@
 PROJECT := {{ cookiecutter.project }}
 
 # Interpreter: pypy3 or python3.
-PYTHON := {{ cookiecutter.__python }}
+PYTHON :={{ (' ' + cookiecutter.__python).rstrip() }}
 
 # C libraries that the Python packages need, by any common name, for example: libpq xml2.
 # apt:PACKAGE installs a Debian package; build:PACKAGE installs it for the build only.
@@ -17,7 +17,7 @@ CHECK_IMAGE := yes
 
 # Command that the container runs: a console script and its arguments.
 # For shell syntax: sh -c '…', with $$ for a dollar sign.
-COMMAND := {{ cookiecutter.__command }}
+COMMAND :={{ (' ' + cookiecutter.__command).rstrip() }}
 
 # Files and folders to copy unchanged, for applications without a pyproject.toml
 # (app.py templates static). The application starts in their directory.

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import blobfiles
 import pytest
 
+import blobfiles
 import testbed
-from tests import blobs
-from tests.blobs import databases, kills
+from tests import apps
+from tests.apps import databases, kills
 
-HERE = Path(blobs.__file__).parent
+HERE = Path(apps.__file__).parent
 # Each kind of database is killed so often here; `make kills` does it 100 times.
 KILLS = {"sqlite": 8, "postgresql": 4, "mysql": 4}
 # A file of so many MiB, and by how many MiB the memory's peak may grow meanwhile.
@@ -51,7 +51,8 @@ def run_inside(engine: testbed.Engine, image: str, database: Database, *command:
         network, url = database.network, database.url_in_network
     return engine.run(
         *("docker", "run", "--rm", "--network", network, "--env", f"DATABASE_URL={url}"),
-        *("--volume", f"{blobs.SOURCES}:/sources:ro", "--volume", f"{HERE}:/blobs:ro"),
+        *("--volume", f"{apps.SOURCES}:/sources:ro", "--volume", f"{HERE}:/blobs:ro"),
+        *("--volume", f"{apps.SUITE.parent}:/suite:ro"),
         *(image, *command),
     )
 
@@ -61,7 +62,7 @@ def test_suite_passes(
     engine: testbed.Engine, interpreters: str, database: Database, python: str
 ) -> None:
     """The suite that comes with a generated project, on each interpreter and database."""
-    run_inside(engine, interpreters, database, python, f"/sources/{blobs.SUITE.name}")
+    run_inside(engine, interpreters, database, python, f"/suite/{apps.SUITE.name}")
 
 
 @PYTHONS

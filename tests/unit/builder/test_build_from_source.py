@@ -15,11 +15,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+
 from slipway.builder import build_from_source as backend
 from slipway.builder import errors, source_tree, store
 from slipway.builder import package_index as index
 from slipway.shared import lockfile
-
 from tests.unit.builder.test_package_index import Pages, Serve, make_sdist, pin, pip_here, settings
 from tests.unit.conftest import DEPLOY, make_wheel
 from tests.unit.image.run.test_wheel_installer import pack

@@ -19,11 +19,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+
 from slipway.builder import __main__ as wheels
 from slipway.builder import wheelhouse
 from slipway.shared import files, lockfile
 from slipway.shared.native import build_errors
-
 from tests.unit.builder.test_build_from_source import MAKER, pyproject
 from tests.unit.builder.test_package_index import make_sdist, pin, pip_here
 from tests.unit.conftest import DEPLOY, make_wheel

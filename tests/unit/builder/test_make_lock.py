@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import pytest
 from packaging.requirements import Requirement
+
 from slipway.builder import build_from_source as backend
 from slipway.builder import errors, source_tree
 from slipway.builder import make_lock as locking
 from slipway.shared import lockfile
 from slipway.shared.native.build_errors import Diagnosis
-
 from tests.unit.builder.test_build_from_source import (
     MAKER,
     Bench,

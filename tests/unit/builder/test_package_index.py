@@ -18,11 +18,11 @@ from unittest import mock
 
 import pytest
 import trustme
+
 from slipway.builder import errors, store
 from slipway.builder import package_index as index
 from slipway.builder import run_tool as tools
 from slipway.shared import lockfile
-
 from tests.unit.conftest import closed_port, make_wheel
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from slipway.builder import __main__ as wheels
 
+from slipway.builder import __main__ as wheels
 from tests.unit.conftest import DEPLOY
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+
 from slipway.builder import errors
 from slipway.builder import run_tool as tools
 from slipway.shared import files

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slipway.builder import store
 from slipway.shared import files
-
 from tests.unit.conftest import DEPLOY
 
 SUM = hashlib.sha256(b"content").hexdigest()

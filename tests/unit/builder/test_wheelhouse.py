@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from slipway.builder import errors, wheelhouse
 from slipway.shared import lockfile
-
 from tests.unit.conftest import DEPLOY, make_wheel
 
 

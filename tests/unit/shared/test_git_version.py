@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from slipway.shared import git_version as scm
 
 ANN = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway.shared import network
 
+from slipway.shared import network
 from tests.unit.conftest import DEPLOY
 
 # Made by `openssl req -x509 -newkey ec -nodes -subj "/CN=Inspecting proxy"`; its key is nowhere.

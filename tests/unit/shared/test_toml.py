@@ -9,9 +9,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
+
 from slipway.shared import toml
 from slipway.vendor import tomli
-
 from tests.conftest import ROOT
 
 LOCK = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from slipway.image.check import dlopen_calls as loads
 
 # As packages write it: ctypes and cffi, directly, through a loop, a helper or a name.

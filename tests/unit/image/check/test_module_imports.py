@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slipway.image.check import module_imports as imports
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.image.check import elf
 from slipway.image.check import shared_libraries as linked
 

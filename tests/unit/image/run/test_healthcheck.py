@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from slipway.image.run import healthcheck
 
+from slipway.image.run import healthcheck
 from tests.unit.conftest import DEPLOY, closed_port
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]

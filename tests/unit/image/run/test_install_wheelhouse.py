@@ -9,10 +9,10 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from slipway.builder import wheelhouse as wheelhouse_
 from slipway.image.run import install_wheelhouse as install_
 from slipway.shared import files
-
 from tests.unit.conftest import DEPLOY, make_wheel
 
 ENTRY_POINT = "[console_scripts]\nrun-the-shop = shop:main\nstart-shop = shop:main\n"

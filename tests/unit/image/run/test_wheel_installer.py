@@ -14,8 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from slipway.image.run import wheel_installer as unpack
 
+from slipway.image.run import wheel_installer as unpack
 from tests.unit.conftest import make_wheel
 
 

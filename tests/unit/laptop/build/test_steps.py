@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from slipway.laptop.build import steps as state
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import make_syntax
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script
 

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from slipway.laptop import console
 from slipway.laptop.build import pipeline
 from slipway.laptop.commands import run as command
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import run_env
-
 from tests.unit.conftest import SETTINGS, Program
 
 # Volumes are missing, and a container has the health that a test wants.

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from slipway.laptop.commands import size
 
+from slipway.laptop.commands import size
 from tests.conftest import Project
 from tests.unit.conftest import make_wheel, shell_script
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop import console
 from slipway.laptop.build import pipeline
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, shell_script
 from tests.unit.laptop.build.test_steps import PINNED, pinned, start

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy import docker_load as archive
 from slipway.laptop.deploy import plan
 from slipway.laptop.servers import ssh
-
 from tests.unit.conftest import Program
 from tests.unit.laptop.deploy.test_plan import WANTED
 from tests.unit.laptop.deploy.test_survey import told

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy_venv import bundle as kit
 from slipway.laptop.deploy_venv import plan as serviceplan
 from slipway.laptop.deploy_venv import status_report as servicereports
 from slipway.laptop.servers import ssh
 from slipway.laptop.settings import load as settings
 from slipway.shared import lockfile
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 

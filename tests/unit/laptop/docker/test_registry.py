@@ -10,7 +10,6 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from slipway.laptop.docker import registry
-
 from tests.unit.conftest import DEPLOY, closed_port
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway.laptop.servers import ssh
 
+from slipway.laptop.servers import ssh
 from tests.unit.conftest import Program, closed_port
 
 

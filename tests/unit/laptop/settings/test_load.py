@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from slipway.laptop import console
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import make_syntax, rules
 from slipway.shared import network
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 
@@ -377,6 +377,61 @@ def test_a_bad_value_is_refused_with_what_to_write(name: str, value: str, instea
     assert str(refused.value).startswith(f"{name} on the command line is ")
     assert instead in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+OPEN = SETTINGS.replace("PYTHON := python3", "PYTHON :=").replace("run-the-app", "")
+
+
+def test_interpreter_and_command_may_be_left_open_in_the_file() -> None:
+    """`make adopt` or the owner sets them; on the command line they are as good as ever."""
+    found = settings.resolve(OPEN, {})
+    assert (found["PYTHON"], found["COMMAND"]) == ("", "")
+    assert settings.resolve(OPEN, {"PYTHON": "pypy3"})["PYTHON"] == "pypy3"
+    with pytest.raises(settings.SettingsError, match="write `pypy3` or `python3`"):
+        settings.resolve(OPEN, {"PYTHON": "ruby"})
+    # A script hands all settings down to the scripts that it calls.
+    handed_down = {"PYTHON": "", "COMMAND": "", "DEPLOY_OVERRIDES": "PYTHON COMMAND"}
+    assert settings.resolve(OPEN, handed_down)["PYTHON"] == ""
+
+
+@pytest.mark.parametrize("line", ["COMMAND_worker :=", "PORT :=", "PROJECT :="])
+def test_no_other_setting_may_be_left_open(line: str) -> None:
+    """Only an adopted application lacks a command, and never one that was named."""
+    with pytest.raises(settings.SettingsError, match="is '': write"):
+        settings.resolve(f"{OPEN}{line}\n", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "instead"),
+    [
+        *[("PYTHON", ("state.py", "plan", step), "pypy3 or python3") for step in ("base", "image")],
+        ("COMMAND", ("state.py", "plan", "image"), "the command that starts the application"),
+        ("COMMAND", ("state.py", "plan", "tools", "check"), "the command that starts"),
+        *[
+            ("PYTHON", (script,), "pypy3 or python3")
+            for script in ("build.sh", "run.sh", "lock.sh")
+        ],
+        *[("PYTHON", (script,), "pypy3 or python3") for script in ("venv.sh", "verify.py")],
+        ("COMMAND", ("venv.sh", "serve"), "the command that starts the application"),
+        ("PYTHON", ("appenv.py", "deploy"), "pypy3 or python3"),
+        ("COMMAND", ("appenv.py", "deploy"), "the command that starts the application"),
+    ],
+)
+def test_a_command_that_needs_an_open_setting_names_it(
+    project: Project, name: str, words: tuple[str, ...], instead: str
+) -> None:
+    """One line says which setting is missing and what to do."""
+    set_to = {"PYTHON": "python3", "COMMAND": "run-the-app"}[name]
+    text = SETTINGS.replace(f"{name} := {set_to}", f"{name} :=")
+    (project.path / "deploy/settings.mk").write_text(text, encoding="utf-8")
+    program, *arguments = words
+    starts = [sys.executable] if program.endswith(".py") else []
+    done = project.run(*starts, f"deploy/{program}", *arguments, DEPLOY_HOST="server")
+    assert done.returncode == 1
+    says = f"{name} is not set: run make adopt, or set {name} := {instead}"
+    assert says in done.stdout
+    assert done.stdout.rstrip().endswith(" in deploy/settings.mk")
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_a_bad_value_ends_a_script_in_one_line(project: Project) -> None:

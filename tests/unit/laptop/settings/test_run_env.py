@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slipway.laptop.settings import run_env
 
 VALUES = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"])).filter(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop import paths
 from slipway.laptop.commands import deploy
 from slipway.laptop.deploy import survey as server
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
 

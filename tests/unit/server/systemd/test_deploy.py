@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.commands import deploy_venv as appenv
 from slipway.laptop.deploy_venv import bundle as kit
 from slipway.server.systemd import deploy as service
-
 from tests.unit.conftest import Program
 
 # What runs is what is current; a release named `bad` ends at once.

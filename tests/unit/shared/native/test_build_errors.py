@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 import pytest
+
 from slipway.shared.native import build_errors
 from slipway.shared.native.build_errors import Diagnosis
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from slipway.shared.native import catalogue as native
 
+from slipway.shared.native import catalogue as native
 from tests.conftest import Project
 
 LIBRARIES = {library.name: library for library in native.catalogue().libraries}

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slipway.shared import toml
 from slipway.shared.native import pyproject_external as external
-
 from tests.unit.conftest import DEPLOY
 
 EXTERNAL = """\

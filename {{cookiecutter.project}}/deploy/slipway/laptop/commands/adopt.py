@@ -61,11 +61,13 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     chosen = [Finding(name, settings[name], "command line") for name in WRITTEN if name in given]
     taken = {each.setting for each in chosen}
     sentences: list[str] = []
+    # CPython runs every package, so an application that names no interpreter gets it.
+    usual = None if settings["PYTHON"] else Finding("PYTHON", "python3", "no file names another")
     candidates = {
         "PROJECT": findings.first(repository.names()),
         "FILES": None if settings["FILES"] else repository.files(),
         "PORT": findings.first(repository.ports()),
-        "PYTHON": findings.first(repository.interpreters()),
+        "PYTHON": findings.first(repository.interpreters()) or usual,
         "NATIVE": findings.first(repository.libraries(settings["NATIVE"])),
     }
     chosen += [each for name, each in candidates.items() if each and name not in taken]

@@ -214,7 +214,7 @@ def logs(settings: dict[str, str], host: str) -> int:
 def main(arguments: list[str]) -> int:
     """Do one job on every server; gives the exit status."""
     job = arguments[0] if arguments else "deploy"
-    settings = load()
+    settings = load(*(("PYTHON", "COMMAND") if job == "deploy" else ()))
     if settings["PROGRAM"] or settings["ENDS"]:
         die("without Docker there are no jobs (HEALTH := ends) and no other programs (PROGRAM)")
 

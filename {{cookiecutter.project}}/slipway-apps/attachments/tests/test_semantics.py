@@ -5,8 +5,8 @@ from __future__ import annotations
 import unittest
 from datetime import datetime, timezone
 
-from {{ cookiecutter.__package }} import fields
-from {{ cookiecutter.__package }}.semantics import Unsatisfiable, Validators, precondition, same_site, selected_range
+from attachments import fields
+from attachments.semantics import Unsatisfiable, Validators, precondition, same_site, selected_range
 
 MODIFIED = datetime(2026, 3, 4, 5, 6, 7, 800_000, tzinfo=timezone.utc)
 CURRENT = Validators('"a"', MODIFIED)

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import blobfiles
 import pytest
-from blobfiles import writer as writers
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,7 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests import blobs
+import blobfiles
+from blobfiles import writer as writers
+from tests import apps
 
 # Small chunks have all the edges that large ones have.
 CHUNK = 16
@@ -158,10 +158,10 @@ def test_file_object_is_as_bytesio(tmp_path: Path) -> None:
 
 def test_readme_works_as_it_is_shown(tmp_path: Path) -> None:
     """By itself, in Django and in FastAPI."""
-    script = Path(blobs.__file__).with_name("recipes.py")
+    script = Path(apps.__file__).with_name("recipes.py")
     done = subprocess.run(
-        [sys.executable, script, blobs.PACKAGE / "README.md", tmp_path],
-        env={**os.environ, "PYTHONPATH": str(blobs.SOURCES)},
+        [sys.executable, script, apps.PACKAGE / "README.md", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(apps.SOURCES)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

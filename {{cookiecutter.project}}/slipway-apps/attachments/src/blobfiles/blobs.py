@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import databases
@@ -12,7 +12,7 @@ from .databases import Connection
 from .errors import NotFound
 from .identifiers import known
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 COLUMNS = "id, name, media_type, size, sha256, created, chunk_size"
 PAGE = 100
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import blobfiles
-
 import testbed
 
 PASSWORD = "secret"

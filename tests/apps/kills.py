@@ -1,6 +1,6 @@
 """Kill an application or its database at random moments, and look at what is left.
 
-python -m tests.blobs.kills [--kills 100] [--seed 1] [sqlite postgresql mysql]
+python -m tests.apps.kills [--kills 100] [--seed 1] [sqlite postgresql mysql]
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import blobfiles
-
 import testbed
-from tests.blobs import SOURCES, databases
-from tests.blobs.busy import Application
+from tests.apps import SOURCES, databases
+from tests.apps.busy import Application
 
 # The longest time that the application is left alone, in seconds: some ten of its operations.
 LONGEST = 0.6

@@ -15,7 +15,7 @@ def main() -> None:
     _tame_collector()
     from .settings import Settings, SettingsError
 
-    port = os.environ.get("PORT", "{{ cookiecutter.port }}")
+    port = os.environ.get("PORT", "8081")
     try:
         settings = Settings.load({**os.environ, "PORT": port})
     except SettingsError as problem:

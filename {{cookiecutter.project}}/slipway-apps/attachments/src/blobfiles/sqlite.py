@@ -60,7 +60,7 @@ class SQLite(Database):
             cursor.execute(
                 "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
                 " VALUES (?, ?, ?, zeroblob(?))",
-                (blob, number, crc, len(chunk)),
+                (blob, number, crc, memoryview(chunk).nbytes),
             )
             row = cursor.lastrowid
         with connection.blobopen("blobfiles_chunk", "data", row) as data:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import sys
+from functools import partial
 from typing import Any
 
 import blobfiles
@@ -45,9 +46,9 @@ class Application:
         data = self.dice.randbytes(self.dice.choice((0, 1000, self.dice.randrange(LARGEST))))
         sha256 = hashlib.sha256(data).hexdigest()
         row = "INSERT INTO attachment (blob_id, sha256) VALUES ({}, {})"
-        named = {"name": "a", "media_type": "b"}
+        create = partial(blobfiles.create, self.connection, name="a", media_type="b")
         if self.dice.random() < 0.5:
-            with blobfiles.create(self.connection, staged=True, **named) as writer:
+            with create(staged=True) as writer:
                 self.write(writer, data)
             with blobfiles.transaction(self.connection):
                 self.execute(row, writer.id, sha256)
@@ -55,7 +56,7 @@ class Application:
         else:
             with (
                 blobfiles.transaction(self.connection),
-                blobfiles.create(self.connection, **named) as writer,
+                create() as writer,
             ):
                 self.execute(row, writer.id, sha256)
                 self.write(writer, data)

@@ -23,7 +23,7 @@ def home(request: IRequest) -> str:
 
 def main() -> None:
     """Serve until a signal says stop; the log goes to standard output, line by line."""
-    port = int(os.environ.get("PORT", "{{ cookiecutter.port }}"))
+    port = int(os.environ.get("PORT", "8081"))
     log.startLogging(sys.stdout)
     # Not app.run(): that one goes on without a socket when the port is taken.
     reactor.listenTCP(port, Site(app.resource()), interface="0.0.0.0")
