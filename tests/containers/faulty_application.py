@@ -220,7 +220,7 @@ class Faulty:
         """Return the same, and whether no part of a deploy is at work on the server any more."""
         running = self.server.run("ps", "-eo", "args")
         return (
-            not re.search(r"/server-\w+\.sh (guard|work)", running)
+            not re.search(r"/server-\w+\.sh (supervise|work)", running)
             and self.one_healthy_release_runs()
         )
 

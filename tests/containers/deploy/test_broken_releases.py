@@ -57,9 +57,9 @@ BESIDE = {
     "slow 6": "timed out",
     "late 60": "refused",
     "crashes 2": "ended with status 9",
-    "rots 2": "was healthy, and is not any more: unhealthy: GET / answers HTTP/1.0 500",
+    "rots 2": "was healthy and no longer is: unhealthy: GET / answers HTTP/1.0 500",
     "forks": "ended with status 0: a server must stay in the foreground",
-    "eats 2": "out of memory, of which /tmp is a part: raise MEMORY",
+    "eats 2": "ended with status 137: it ran out of memory, which includes /tmp. Raise MEMORY",
 }
 
 
@@ -98,7 +98,9 @@ def test_release_that_crashes_later_is_rolled_back_by_the_server_alone(faulty: F
     faulty.release(VERSION="bad", MODE="crashes 8")
     faulty.succeeds()
     faulty.until(lambda: faulty.answer == "good" and faulty.one_healthy_release_runs())
-    assert any("did not stay up" in line for line in faulty.status["log"])
+    assert any(
+        "rolled back later: it did not stay healthy" in line for line in faulty.status["log"]
+    )
 
 
 def test_release_that_ignores_sigterm_is_replaced_and_rolled_back(faulty: Faulty) -> None:
@@ -128,7 +130,7 @@ def test_release_for_another_architecture_is_refused(faulty: Faulty, laptop: Lap
         image = laptop.engine.run(*export, container, foreign).strip()
         before = laptop.image_id(f"{faulty.name}-run")
         state.write_text(text.replace(before, image))
-        assert "it is amd64 and the image is arm64: make image push deploy" in faulty.fails()
+        assert "the image is for arm64, and the server is amd64. Run: make image" in faulty.fails()
     finally:
         state.write_text(text)
         laptop.docker("rm", container)

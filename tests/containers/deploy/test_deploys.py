@@ -70,10 +70,10 @@ def test_second_deploy_names_the_one_at_work_and_unlock_ends_it(faulty: Faulty) 
     with faulty.start(HEALTH_TIMEOUT="600") as stuck:
         faulty.until(lambda: f"{faulty.name}-try" in faulty.containers())
         said = faulty.fails("rollback", LOCK_WAIT="0")
-        assert "a deploy is at work: " in said
+        assert "another deploy is running: " in said
         assert "make unlock" in said
-        assert "a deploy is at work" in faulty.status["matter"]
-        assert "took the lock away" in faulty.succeeds("unlock")
+        assert "a deploy is running: " in faulty.status["problem"]
+        assert "removed the lock of" in faulty.succeeds("unlock")
         assert stuck.wait(30) != 0
         assert stuck.stdout
         assert "ended by make unlock" in stuck.stdout.read()
@@ -87,7 +87,7 @@ def test_port_that_something_else_has_is_reported_before_anything_stops(faulty: 
     faulty.server.docker(*taken, faulty.server.docker("images", "--quiet").split()[0], "600")
     try:
         said = faulty.fails(PORTS="8000:8000")
-        assert "port 8000 is taken there by the container web: set PORT" in said
+        assert "port 8000 is taken there by the container web. Set PORT" in said
         assert "port 22 is taken there by another program" in faulty.fails(PORTS="22:22")
     finally:
         faulty.server.docker("rm", "--force", "web")
@@ -112,9 +112,9 @@ def test_several_servers_stop_at_the_first_that_fails(
         said = faulty.fails(SSH=ssh, DEPLOY_HOST="server second third")
         assert "second: its Docker engine is stopped" in said
         lines = said.splitlines()
-        assert "deploy: server: done" in lines
-        assert "deploy: second: failed; see above" in lines
-        assert "deploy: third: not begun" in lines
+        assert "server: done" in lines
+        assert "second: failed; see above" in lines
+        assert "third: not started" in lines
         third.run("chmod", "755", "/tmp")
         assert "sudo chmod 1777 /tmp" in faulty.fails(SSH=ssh, DEPLOY_HOST="third")
         third.run("chmod", "1777", "/tmp")
@@ -153,7 +153,7 @@ def test_power_cut_brings_the_release_back(faulty: Faulty) -> None:
         faulty.server.reboot()
         faulty.until(faulty.one_healthy_release_runs)
         assert faulty.answer == "good"
-    assert "cut off" in faulty.status["matter"]
+    assert "cut off" in faulty.status["problem"]
     faulty.release(VERSION="good")
     faulty.succeeds()
     assert faulty.leftovers() == []

@@ -64,9 +64,9 @@ def kill_remote_shell(faulty: Faulty, process: subprocess.Popen[str]) -> None:
     on_server(faulty, "sh -s")
 
 
-def kill_guard(faulty: Faulty, process: subprocess.Popen[str]) -> None:
+def kill_supervisor(faulty: Faulty, process: subprocess.Popen[str]) -> None:
     """Kill the process on the server that watches the one at work."""
-    on_server(faulty, "/server-*.sh guard")
+    on_server(faulty, "/server-*.sh supervise")
 
 
 def kill_work(faulty: Faulty, process: subprocess.Popen[str]) -> None:
@@ -123,7 +123,7 @@ PLACES: Places = {
         kill_python,
         kill_ssh,
         kill_remote_shell,
-        kill_guard,
+        kill_supervisor,
         kill_work,
         kill_all_of_the_remote_part,
         kill_docker_command,

@@ -58,11 +58,11 @@ def test_a_job_that_succeeds_is_a_release(programs: Shipped) -> None:
     """It runs once and not again; one that fails is put aside, and the one before stays."""
     job = f"{NAME}-stock"
     said = programs.make("deploy", "PROGRAM=stock")
-    assert f"has ended well; it runs again by: docker start --attach {job}" in said
+    assert f"has finished. To run it again: docker start --attach {job}" in said
     started = programs.on_server(".State.StartedAt", job)
     assert "3 apples" in programs.make("logs", "PROGRAM=stock")
     assert f"{job}: ended" in programs.make("status", "PROGRAM=stock")
-    assert "has ended well" in programs.make("deploy", "PROGRAM=stock")
+    assert "has finished" in programs.make("deploy", "PROGRAM=stock")
     assert programs.on_server(".State.StartedAt", job) == started
     run_env = programs.project.path / "deploy" / "run.env"
     run_env.write_text("STATUS=3\n")

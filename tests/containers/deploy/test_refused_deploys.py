@@ -15,18 +15,11 @@ from tests.containers.laptop import BRIEFLY, Shipped
 pytestmark = pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
 
 
-def complaint(said: str, name: str) -> str:
-    """Return the one line of an error message; there must be no other kind of output."""
-    assert "Traceback" not in said
-    lines = [line for line in said.splitlines() if line.startswith(f"{name}: ")]
-    rest = [
-        line
-        for line in said.splitlines()
-        if not line.startswith(f"{name}: ")
-        and not re.match(r"make(\[\d\])?: \*\*\* |.*: nothing to do|push\.py: ", line)
-    ]
+def complaint(said: str) -> str:
+    """Return the one line of an error message; there must be no other output of this kind."""
+    usual = re.compile(r"make(\[\d\])?: \*\*\* |slipway: .*nothing to do")
+    lines = [line for line in said.splitlines() if not usual.match(line)]
     assert len(lines) == 1, said
-    assert not rest, said
     return lines[0]
 
 
@@ -36,7 +29,7 @@ def refused(shipped: Shipped, ssh: str, host: str = "server") -> str:
     said = shipped.make_fails("deploy", f"SSH={ssh}", f"DEPLOY_HOST={host}")
     assert shipped.on_server(".Id") == before
     assert shipped.answer == "Hello, world!"
-    return complaint(said, "deploy.py")
+    return complaint(said)
 
 
 def config_with(server: testbed.Server, folder: Path, key: str, value: str) -> str:
@@ -87,13 +80,13 @@ def test_unknown_host_key_is_reported(shipped: Shipped, tmp_path: Path) -> None:
     known.touch()
     ssh = config_with(shipped.laptop.server, tmp_path, "UserKnownHostsFile", str(known))
     said = refused(shipped, ssh)
-    assert "host key is not known here" in said
+    assert "unknown host key" in said
     assert "StrictHostKeyChecking" not in said
 
 
 def test_server_that_does_not_answer_is_reported(shipped: Shipped) -> None:
     """Nothing listens on port 1."""
-    assert "nothing listens for ssh there" in refused(shipped, "ssh -p 1", "127.0.0.1")
+    assert "no ssh server listens there" in refused(shipped, "ssh -p 1", "127.0.0.1")
 
 
 def test_host_that_does_not_exist_is_reported(shipped: Shipped) -> None:
@@ -113,7 +106,7 @@ def test_option_in_the_host_is_refused(shipped: Shipped, tmp_path: Path) -> None
     """ssh must not take a host for an option that runs a command."""
     proof = tmp_path / "proof"
     said = shipped.make_fails("status", f"DEPLOY_HOST=-oProxyCommand=touch {proof}")
-    assert "DEPLOY_HOST" in complaint(said, "deploy.py")
+    assert "DEPLOY_HOST" in complaint(said)
     assert not proof.exists()
 
 
@@ -130,7 +123,7 @@ def test_missing_engine_here_is_reported(
     """An engine that is stopped, and one that is not installed."""
     typed = [f"{name}={value}" for name, value in variables.items() if name == "DOCKER"]
     said = shipped.make_fails("image", *typed, **variables)
-    assert advice in complaint(said, "state.py")
+    assert advice in complaint(said)
 
 
 @pytest.mark.parametrize(
@@ -164,5 +157,5 @@ def test_missing_programs_here_are_reported(shipped: Shipped, tmp_path: Path) ->
     script = str(shipped.project.path / "deploy" / "build.sh")
     done = shipped.project.run(script, PATH=str(tmp_path))
     assert done.returncode != 0
-    assert "python3 is not installed" in complaint(done.stdout, "build.sh")
+    assert re.search("python3.* not (installed|found)", complaint(done.stdout))
     assert "no-ssh is not installed" in refused(shipped, "no-ssh")

@@ -151,7 +151,7 @@ def test_application_answers_from_a_server_without_docker(service: Service) -> N
     assert not re.search(r"^(pip|setuptools)", packages, re.M)
     assert service.server.run("cat", f"/proc/{service.show('MainPID')}/cwd/page.txt") == "a page\n"
     found = service.status
-    assert found["matter"] == ""
+    assert found["problem"] == ""
     assert found["running"]["revision"]
     assert "starts as good" in service.make("logs-venv")
 
@@ -205,7 +205,7 @@ def test_broken_release_is_rolled_back(service: Service) -> None:
     assert "no database today" in said
     assert re.search(r"it ended with status 1; \S+ runs again$", said, re.M), said
     assert service.answer == "first"
-    assert service.status["matter"] == ""
+    assert service.status["problem"] == ""
 
 
 def test_environment_arrives_as_it_is_written_and_a_rollback_brings_the_one_before(
@@ -231,7 +231,7 @@ def test_accounts_that_are_not_root(service: Service) -> None:
     assert f"{service.name}.service: active" in said
     service.server.run("rm", "/var/lib/systemd/linger/deployer")
     said = service.make_fails("deploy-venv", f"PORT={port}", user="deployer")
-    assert said.splitlines()[-2].endswith("it logs out: sudo loginctl enable-linger deployer")
+    assert said.splitlines()[-2].endswith("it logs out. Run: sudo loginctl enable-linger deployer")
 
 
 @pytest.mark.parametrize("victim", ["the laptop", "the work on the server"])
@@ -250,11 +250,11 @@ def test_deploy_that_is_killed_leaves_a_healthy_release(service: Service, victim
             "sh", "-c", "kill -KILL $(readlink /tmp/slipway-*.lock | cut -d ' ' -f 1)"
         )
         said = running.fails()
-        assert re.search(r"cut off; \S+ runs and is healthy: run make deploy-venv again", said), (
-            said
-        )
+        assert re.search(
+            r"release \S+ is still running and healthy\. Run make deploy-venv again", said
+        ), said
         assert service.answer == "first"
-    assert service.status["matter"] == ""
+    assert service.status["problem"] == ""
 
 
 def test_unit_of_its_owner_is_restarted_and_never_written(service: Service) -> None:
@@ -273,8 +273,9 @@ def test_unit_of_its_owner_is_restarted_and_never_written(service: Service) -> N
         service.server.run(
             "sh", "-c", f"echo {shlex.quote(alien)} >{path} && systemctl daemon-reload"
         )
-        assert f"the unit {service.name}.service there is not of a deploy" in service.make_fails(
-            "deploy-venv"
+        assert (
+            f"the unit {service.name}.service there is not managed by slipway"
+            in service.make_fails("deploy-venv")
         )
     finally:
         service.server.run(
@@ -294,5 +295,5 @@ def test_server_that_does_not_match_is_refused(service: Service) -> None:
         service.server.run("sh", "-c", f"echo {shlex.quote(release)} >/etc/os-release")
     service.server.run("dpkg", "--remove", "--force-depends", "libyaml-0-2")
     said = service.make_fails("deploy-venv")
-    assert "it lacks what the application runs with: sudo apt install libyaml-0-2\n" in said
+    assert "that the application needs are missing. Run: sudo apt install libyaml-0-2\n" in said
     assert service.answer == "first"
