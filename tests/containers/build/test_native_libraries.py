@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from slipway.shared.native import catalogue
 
 import testbed
+from slipway.shared.native import catalogue
 from tests.conftest import Baker, Project
 from tests.containers.laptop import SESSION, Laptop, write
 from tests.containers.workshop import Workshop
@@ -57,7 +57,7 @@ def native_of(project: Project) -> str:
 def test_failed_compile_becomes_one_line(needy: Workshop) -> None:
     """It names what is missing and the command to run; the compiler's output is not shown."""
     said = needy.make_fails("wheels")
-    assert f"wheels: psycopg2 {LINE} native ADD=libpq\n" in said
+    assert f"builder: psycopg2 {LINE} native ADD=libpq\n" in said
     assert "Traceback" not in said
     assert native_of(needy.project) == ""
 
@@ -78,13 +78,16 @@ def test_library_that_is_taken_away_is_missed(needy: Workshop) -> None:
     needy.edit("deploy/settings.mk", "libpq magic", "build:libpq-dev xslt apt:libaio-dev")
     said = needy.make_fails("image")
     assert re.search(
-        r"^check: psycopg2-\S+ needs libpq \(not in the image: libpq\.so\.5 of Debian's libpq5\):"
+        r"^slipway: (check: )?psycopg2-\S+ needs libpq"
+        r" \(not in the image: libpq\.so\.5 of Debian's libpq5\):"
         r" add libpq to NATIVE in deploy/settings\.mk, or run: make native ADD=libpq$",
         said,
         re.M,
     )
     assert re.search(
-        r"^check: python_magic-\S+\.whl needs magic .*make native ADD=magic$", said, re.M
+        r"^slipway: (check: )?python_magic-\S+\.whl needs magic .*make native ADD=magic$",
+        said,
+        re.M,
     )
     assert "xslt in NATIVE is needed by nothing in the image" in said
     assert needy.laptop.runs(f"{needy.name}-run", "ls /usr/lib/*/libaio.so.1*")
