@@ -73,7 +73,7 @@ def test_imported_image_is_pinned_by_what_it_is(pinned: Workshop, other: str) ->
 
     docker("tag", other, TAG)
     said = pinned.make_fails("base")
-    assert f"{TAG} here is {other} and deploy/base.lock pins {first}" in said
+    assert f"{TAG} here is {other}, but deploy/base.lock pins {first}" in said
     assert "make upgrade" in said
     assert pinned.project.read("deploy/base.lock") == lock
     assert not has_moved(pinned)
