@@ -48,6 +48,7 @@ LANES = {
         "test_testbed.py",
     ),
     "attachments": ("attachments", "deploy_venv"),
+    "libraries": ("build/test_native_libraries.py",),
     "rebuilds": (
         "build/test_compiled_packages.py",
         "build/test_image_contents.py",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 import testbed
-from tests.conftest import Baker
-from tests.containers.laptop import SESSION, Laptop, write
-from tests.containers.workshop import Workshop, greeter_in
+from tests.conftest import Project
+from tests.containers.laptop import write
+from tests.containers.workshop import Workshop
 
 
 def newer(greeter: Workshop, *, slow: bool = False) -> None:
@@ -82,18 +83,24 @@ def small_disk(greeter: Workshop) -> Iterator[Workshop]:
 
 @pytest.fixture(scope="module")
 def frail(
-    generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory
+    greeter_project: tuple[Workshop, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[testbed.Server, Workshop, str]]:
-    """A small application that is built on an engine whose power can be cut."""
+    """A copy of the small application, with its images, on an engine whose power can be cut."""
+    greeter, first = greeter_project
+    greeter.check_out(first)
+    greeter.make("image")
+    folder = tmp_path_factory.mktemp("my copies") / "of today"
+    shutil.copytree(greeter.project.path, folder, symlinks=True)
+    images = [f"{greeter.name}-{image}" for image in ("base", "builder:tools", "run")]
+    archive = tmp_path_factory.mktemp("images") / "images.tar"
+    greeter.laptop.docker("save", "--output", str(archive), testbed.BASE, *images)
     shared = tmp_path_factory.getbasetemp()
-    name = f"frail-{SESSION}"
-    project = generate(
-        project=name, app="existing", python="CPython", command="greet", native_deps=" "
-    )
-    with testbed.Server(laptop.engine, shared=shared) as server:
-        testbed.provide(server.engine, testbed.BASE)
-        there = dataclasses.replace(laptop, engine=server.engine)
-        yield server, *greeter_in(there, project, tmp_path_factory.mktemp("logs"))
+    with testbed.Server(greeter.laptop.engine, shared=shared) as server:
+        server.engine.run("docker", "load", "--quiet", "--input", archive)
+        archive.unlink()
+        there = dataclasses.replace(greeter.laptop, engine=server.engine)
+        project = Project(folder, greeter.project.output)
+        yield server, dataclasses.replace(greeter, laptop=there, project=project), first
 
 
 @pytest.mark.parametrize("moment", ["building", "image"])

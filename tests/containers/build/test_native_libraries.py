@@ -118,9 +118,9 @@ def test_package_that_pypy_cannot_run_is_reported_when_it_is_locked(
     generate: Baker, laptop: Laptop
 ) -> None:
     """The message names what to use instead, and comes before anything is compiled."""
-    project = generate(
-        project=f"native-pypy-{SESSION}", app="existing", python="PyPy", native_deps=" "
-    )
+    # the libraries of the sample: what its base image was built of is in the engine's cache
+    name, libraries = f"native-pypy-{SESSION}", "openssl libffi"
+    project = generate(project=name, app="existing", python="PyPy", native_deps=libraries)
     write(project.path, {"requirements.in": "psycopg2\n"})
     said = laptop.make_fails(project, "lock")
     assert "psycopg2 does not work on PyPy: use psycopg or psycopg2cffi instead" in said
