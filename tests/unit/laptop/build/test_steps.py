@@ -567,7 +567,9 @@ def test_the_builder_is_made_when_something_must_be_compiled(real: Build) -> Non
 
 
 # The event that has the text of a file.
-EVENT = """import json, sys; print(json.dumps({"event": "lock", "text": open(sys.argv[1]).read()}))"""
+EVENT = (
+    """import json, sys; print(json.dumps({"event": "lock", "text": open(sys.argv[1]).read()}))"""
+)
 
 
 def test_a_lock_is_made_when_the_wheels_want_one(real: Build) -> None:
@@ -1076,7 +1078,10 @@ def test_changed_line_of_a_compiled_application_is_checked(done: Build) -> None:
     assert done.finish(**CHECKED) == ["wheels", "image", "check"]
 
 
-@pytest.mark.parametrize("name", ["image/check/shared_libraries", "image/check/module_imports", "laptop/build/image_check"])
+@pytest.mark.parametrize(
+    "name",
+    ["image/check/shared_libraries", "image/check/module_imports", "laptop/build/image_check"],
+)
 def test_changed_check_is_made_again(done: Build, name: str) -> None:
     """What was found before may be another thing now."""
     done.finish(**CHECKED)
