@@ -1,4 +1,4 @@
-"""Refuse answers that no working project can be made of: all of them, in one message.
+"""Check the answers, and report all problems in one message.
 
 cookiecutter renders this file and runs it from a temporary directory, so it can import nothing
 of the template; the tests import it as it stands.
@@ -11,6 +11,7 @@ import importlib.util
 import ipaddress
 import json
 import keyword
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,15 +20,18 @@ from typing import Any
 
 # Where files are generated, besides the top.
 PLACES = ("deploy", "src", "tests")
+# The sample applications, until post_gen_project.py moves the chosen one into place.
+APPS = Path("slipway-apps")
 
-# The samples' own locks, by import and by distribution name: its package must not hide one.
+# What the samples are locked to, by import and by distribution name: a project cannot have the
+# name of its own dependency, and its package must not hide one.
 LOCKED = """attr attrs automat cffi click constantly cryptography h11 hyperlink idna incremental
 klein markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1 pyasn1_modules
 pycparser pymysql pyopenssl service_identity setuptools six treq tubes twisted typing_extensions
 uvicorn werkzeug wheel zope zope_interface""".split()
-# Modules that PyPy brings, that Python runs at its start, and the samples' own folders.
-TAKEN = "blobfiles greenlet hpy sitecustomize tests usercustomize".split()
-# Console scripts of the lock, which installing the sample would overwrite.
+# Modules that PyPy provides, modules that Python runs at its start, and the sample's own folder.
+TAKEN = "greenlet hpy sitecustomize tests usercustomize".split()
+# Console scripts of those packages, which installing the sample would overwrite.
 SCRIPTS = """automat-visualize cffi-gen-src cftp ckeygen conch idna incremental mailmail
 pyhtmlizer tkconch trial twist twistd uvicorn wheel""".split()
 INTERPRETER = r"(python|pypy|pip|activate)[0-9.]*(\.[a-z0-9]+)?"
@@ -46,12 +50,12 @@ IMAGE = (
 
 
 def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """One name for a directory, a distribution, an image and, for the sample, a package."""
-    # Docker gives no container a name of one letter.
+    """Check the name of a directory, a distribution, an image and, with app=hello, a package."""
+    # Docker accepts no container name of one letter.
     if not re.fullmatch(NAME, answer) or not 2 <= len(answer) <= 60:
         slug = re.sub(r"[^a-z0-9]+", "-", answer.lower()).strip("-")[:60].strip("-")
         yield (
-            f"{answer!r} is no name for a directory, a distribution and an image: type 2 to 60"
+            f"{answer!r} cannot name a directory, a distribution and an image: type 2 to 60"
             " lowercase letters and digits with single . _ or - between them,"
             f" such as {slug if len(slug) > 1 else 'deployme'}"
         )
@@ -59,33 +63,35 @@ def project(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
     if re.fullmatch(WINDOWS_DEVICES, answer):
         yield f"{answer!r} is a device on Windows: type another name, such as {answer[:3]}-app"
         return
-    if answers["app"] == "existing":
-        return
     package = re.sub(r"[.-]", "_", answer)
-    if not package.isidentifier() or keyword.iskeyword(package):
+    if answers["app"] != "existing" and package in LOCKED:
+        yield f"the sample requires a package called {answer!r}: type another, such as my-{answer}"
+    elif answers["app"] != "hello":
+        return  # only hello has a package of the project's name
+    elif not package.isidentifier() or keyword.iskeyword(package):
         yield (
             f"the sample's package cannot be called {package!r} in Python: type a name that starts"
-            f" with a letter and is no keyword, such as app-{answer}"
+            f" with a letter and is not a keyword, such as app-{answer}"
         )
-    elif package in {*LOCKED, *TAKEN, *sys.stdlib_module_names}:
+    elif package in {*TAKEN, *sys.stdlib_module_names}:
         yield f"{package!r} would hide a module of that name: type another, such as my-{answer}"
 
 
 def deploy(answers: Mapping[str, Any]) -> Path | None:
-    """The template's deploy folder; None where the template is out of sight.
+    """Return the template's deploy folder, or None if its place is unknown.
 
-    cookiecutter says where the template is, as it was typed; cruft does not. What is let through
-    then, post_gen_project.py sees in the generated project.
+    cookiecutter passes the template's path, as given on the command line; cruft does not. For
+    cruft, post_gen_project.py repeats the check in the generated project.
     """
     template = Path(answers.get("_output_dir", ""), answers.get("_repo_dir", "nowhere"))
     return next((path.parent for path in template.glob("*cookiecutter*/deploy/slipway")), None)
 
 
 def catalogue(answers: Mapping[str, Any]) -> Any:
-    """The generated project's own catalogue, by its own module; None where that is out of sight."""
+    """Return the catalogue of C libraries, or None if the template's place is unknown."""
     folder = deploy(answers)
-    module = folder and folder / "slipway" / "shared" / "native" / "catalogue.py"
-    spec = module and importlib.util.spec_from_file_location("native", module)
+    file = folder and folder / "slipway" / "shared" / "native" / "catalogue.py"
+    spec = file and importlib.util.spec_from_file_location("native", file)
     if not (spec and spec.loader):
         return None
     module = sys.modules["native"] = importlib.util.module_from_spec(spec)
@@ -94,20 +100,21 @@ def catalogue(answers: Mapping[str, Any]) -> Any:
 
 
 def native_deps(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """Names that the catalogue knows, and Debian packages."""
+    """Check names of C libraries, and of Debian packages."""
     known = catalogue(answers)
     for name in answer.split() if known else ():
         if known.find(name) or re.fullmatch(r"(apt|build):[a-z0-9][a-z0-9+.-]+", name):
             continue
         near = known.nearest(name)
         instead = ", ".join([*near, "or apt:NAME for the Debian package NAME"]).removeprefix("or ")
-        yield f"no library here is called {name!r}: type {instead}"
+        yield f"no known C library is called {name!r}: type {instead}"
 
 
 def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """An interpreter on which the packages work whose libraries were asked for by their names."""
+    """Check that the packages named in native_deps work on the interpreter."""
     folder = deploy(answers)
-    if answer != "PyPy" or folder is None:
+    sample = answers["app"] != "existing"
+    if not (answer == "PyPy" or (answer == "default" and sample)) or folder is None:
         return
     lines = (
         (folder / "slipway/shared/native/not_on_pypy.ini").read_text(encoding="utf-8").splitlines()
@@ -120,7 +127,9 @@ def python(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """A console script and its arguments, quoted as for a shell, though none will read it."""
+    """Check a console script and its arguments, quoted as for a shell that does not run."""
+    if not answer.strip() and answers["app"] == "existing":
+        return  # make adopt finds the command
     strange = sorted(set(re.sub(rf"{QUOTED}|{ARGUMENT}| ", "", answer)))
     script, _, arguments = answer.partition(" ")
     if strange:
@@ -129,45 +138,45 @@ def command(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
             " script and its arguments, such as run-the-app, or sh -c '…'"
         )
     elif not re.fullmatch(PLAIN, script):
-        yield (f"{script!r} is no console script: type the bare name of one, such as run-the-app")
+        yield (f"{script!r} is not a console script: type a bare name, such as run-the-app")
     elif answers["app"] != "existing" and arguments:
-        yield f"it becomes the name of the sample's console script: type one word, such as {script}"
+        yield f"this names the sample's console script: type one word, such as {script}"
     elif answers["app"] != "existing" and (script in SCRIPTS or re.fullmatch(INTERPRETER, script)):
         yield f"{script!r} would overwrite a program's script: type another, such as run-the-app"
 
 
 def port(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """A port that an application can listen on."""
+    """Check a port number."""
     if not re.fullmatch(r"[1-9][0-9]{0,4}", answer) or int(answer) > 65535:
-        yield f"{answer!r} is no port: type a whole number from 1 to 65535, such as 8081"
+        yield f"{answer!r} is not a port: type a whole number from 1 to 65535, such as 8081"
 
 
 def base_image(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """An image of one release, so that the same build gives the same image next year."""
+    """Check that an image names its release, so that builds can be repeated."""
     match = re.fullmatch(IMAGE, answer)
     if not match or len(answer) > 255:
-        yield f"{answer!r} is no image: type a name and a release, such as debian:trixie-slim"
+        yield f"{answer!r} is not an image: type a name and a release, such as debian:trixie-slim"
     elif match["tag"] in (None, ":latest") and not match["digest"]:
-        yield f"{answer!r} is another image every month: name a release, such as debian:trixie-slim"
+        yield f"{answer!r} changes with every release: name a release, such as debian:trixie-slim"
 
 
 def deploy_host(answer: str, answers: Mapping[str, Any]) -> Iterator[str]:
-    """Hosts that ssh takes for hosts, never for options."""
+    """Check that ssh reads each server as a host, and never as an option."""
     for place in answer.split():
         user, _, host = place.rpartition("@")
         if place.startswith("ssh://"):
-            yield f"{place!r} is a URL: type user@server, and put a port into ~/.ssh/config"
+            yield f"{place!r} is a URL: type user@server, and set the port in ~/.ssh/config"
         elif "-" in (place[:1], host[:1]):
-            yield f"{place!r} is an option of ssh: type user@server, and put it into ~/.ssh/config"
+            yield f"{place!r} is an option of ssh: type user@server, and set it in ~/.ssh/config"
         elif ("@" in place and not re.fullmatch(PLAIN, user)) or not is_host(host):
             yield (
-                f"{place!r} is no server: type user@server, where server is a name, an IPv4 address"
-                " or an IPv6 address in brackets, and put a port into ~/.ssh/config"
+                f"{place!r} is not a server: type user@server, where server is a name, an IPv4"
+                " address or an IPv6 address in brackets, and set the port in ~/.ssh/config"
             )
 
 
 def is_host(host: str) -> bool:
-    """Say whether ssh can take it for a host name, an alias, or an address."""
+    """Return whether a host is a name, an alias or an address."""
     if host.startswith("[") and host.endswith("]"):
         try:
             return ipaddress.IPv6Address(host[1:-1]).scope_id is None
@@ -180,14 +189,14 @@ CHECKS = (project, python, native_deps, command, port, base_image, deploy_host)
 
 
 def problems(answers: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the answers, each in a sentence that says what to type."""
+    """Return a sentence for each wrong answer, which names the question and what to type."""
     found = []
     for check in CHECKS:
         question, answer = check.__name__, str(answers[check.__name__])
         if answer.strip(" ") and answer != " ".join(answer.split()):
             found.append(
-                f"{question}: {answer!r} has a blank too many: type it on one line with single"
-                " spaces between words and none around them"
+                f"{question}: remove the extra space from {answer!r}: type single spaces between"
+                " words, and none around them"
             )
         else:
             found += [f"{question}: {sentence}" for sentence in check(answer, answers)]
@@ -195,7 +204,7 @@ def problems(answers: Mapping[str, Any]) -> list[str]:
 
 
 def there(folder: Path) -> dict[str, str]:
-    """Give what a directory has where files are generated: sums of files, nothing of folders."""
+    """Return the SHA-256 of each file where files are generated; empty for a directory."""
     places = [*folder.glob("*"), *(p for top in PLACES for p in (folder / top).rglob("*"))]
     return {
         path.relative_to(folder).as_posix(): ""
@@ -206,13 +215,24 @@ def there(folder: Path) -> dict[str, str]:
     }
 
 
+def main(answers: Mapping[str, Any]) -> None:
+    """Exit if no working project can be generated; otherwise note which files exist already."""
+    if wrong := problems(answers):
+        sys.exit("\n  ".join(("Nothing is generated, because of these answers:", *wrong)))
+    if os.path.lexists(APPS):
+        sys.exit(
+            f"Nothing is generated, because {APPS.absolute()} exists: remove or rename it, and try"
+            " again (an interrupted generation leaves a folder of that name)"
+        )
+    if before := there(Path.cwd()):
+        APPS.mkdir()
+        # post_gen_project.py reports what became of these files.
+        (APPS / ".before.json").write_text(json.dumps(before), encoding="utf-8")
+        # The template has a file of this name that contains "replace". cookiecutter overwrites this
+        # one with it unless it was told to keep existing files: hooks are not told about the flags.
+        (APPS / ".existing-files").write_text("keep\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     # tojson escapes the quotes that could end this literal.
-    if wrong := problems(json.loads(r"""{{ cookiecutter | tojson }}""")):
-        print(
-            "Nothing is generated, because of these answers:", *wrong, sep="\n  ", file=sys.stderr
-        )
-        sys.exit(1)
-    # With cookiecutter's own --overwrite-if-exists: post_gen_project.py says what became of it.
-    if found := there(Path.cwd()):
-        Path(".generated-into.json").write_text(json.dumps(found), encoding="utf-8")
+    main(json.loads(r"""{{ cookiecutter | tojson }}"""))

@@ -21,12 +21,18 @@ from tests.unit.test_hooks import GOOD, hook
 
 # Compiled once, because thousands of answers are rendered into them.
 ENVIRONMENT = create_env_with_context({})
-TEMPLATES = [
-    (ENVIRONMENT.from_string(path.name), ENVIRONMENT.from_string(path.read_text(encoding="utf-8")))
-    for path in (ROOT / "{{cookiecutter.project}}").rglob("*")
-    if any(name in path.name for name in ("settings.mk", "pyproject.toml", "__init__.py"))
-    and path.parent.name != "blobfiles"
-]
+SOURCES = ROOT / "{{cookiecutter.project}}"
+TEMPLATES = {
+    app: [
+        (path.name, ENVIRONMENT.from_string(path.read_text(encoding="utf-8")))
+        for path in (
+            SOURCES / "deploy/settings.mk",
+            SOURCES / "slipway-apps" / app / "pyproject.toml",
+        )
+        if path.is_file()
+    ]
+    for app in ("hello", "attachments", "existing")
+}
 SETTINGS = {
     "PROJECT": "project",
     "NATIVE": "native_deps",
@@ -91,7 +97,8 @@ def render(answers: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Do in this process what cookiecutter does: the answers, and the files they are in."""
     context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=answers)
     context["cookiecutter"] = prompt_for_config(context, no_input=True)
-    files = {name.render(context): text.render(context) for name, text in TEMPLATES}
+    rendered = TEMPLATES[context["cookiecutter"]["app"]]
+    files = {name: text.render(context) for name, text in rendered}
     return context["cookiecutter"], files
 
 
@@ -116,9 +123,8 @@ def check(files: dict[str, str], answers: dict[str, Any], directory: Path) -> No
         return
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert project["name"] == answers["project"]
-    assert project["scripts"] == {answers["command"]: f"{answers['__package']}:main"}
-    compile(files["__init__.py"], "__init__.py", "exec")
-    assert f'"PORT", "{answers["port"]}"' in files["__init__.py"]
+    package = answers["__package"] if answers["app"] == "hello" else "attachments"
+    assert project["scripts"] == {answers["command"]: f"{package}:main"}
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +187,13 @@ def test_odd_answer_on_the_command_line(
     package = f"{answers.get('project', 'deployme')}".replace("-", "_").replace(".", "_")
     files = {
         Path(name).name: project.read(name)
-        for name in ("deploy/settings.mk", "pyproject.toml", f"src/{package}/__init__.py")
+        for name in ("deploy/settings.mk", "pyproject.toml")
         if project.has(name)
     }
-    check(files, {**GOOD, **answers, "__package": package}, directory)
+    own = package if app == "hello" else "attachments"
+    assert project.has(f"src/{own}/__init__.py") == (app != "existing")
+    asked = {"native_deps": "", "command": ""} if app == "existing" else {}
+    check(files, {**GOOD, **asked, **answers, "__package": package}, directory)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,14 @@ from tests.conftest import BIN, ROOT, Baker, Project, copy_template
 
 GIT = ["git", "-c", "user.name=tests", "-c", "user.email=tests@example.com"]
 
+# The last commit in which file names had Jinja, the package of the attachments was called like the
+# project, and all machinery was directly in deploy/.
+BEFORE_THE_MOVE = "d46ba45"
+TOP = "{{cookiecutter.project}}"
+LAYOUT = ("deploy/slipway/__main__.py", "slipway-apps/existing/Makefile")
+# The answers that a project of any application had before `existing` left them open.
+ANSWERED = {"python": "PyPy", "native_deps": "openssl libffi", "command": "run-the-app"}
+
 
 @pytest.fixture(scope="module")
 def repository(template: Path) -> Path:
@@ -50,9 +58,12 @@ def test_cruft_creates_what_cookiecutter_does(
         assert made.read(name) == baked.read(name)
 
 
-def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path) -> None:
-    """`cruft check` and `cruft diff` have nothing to say of what was just created."""
-    assert cruft(tmp_path, "create", "--no-input", repository).returncode == 0
+@pytest.mark.parametrize("app", ["hello", "attachments", "existing"])
+def test_cruft_finds_a_new_project_up_to_date(repository: Path, tmp_path: Path, app: str) -> None:
+    """`cruft check` and `cruft diff` report nothing about a project that was just created."""
+    answers = json.dumps({"app": app})
+    words = ("create", "--no-input", repository, "--extra-context", answers)
+    assert cruft(tmp_path, *words).returncode == 0
     assert cruft(tmp_path / "deployme", "check").returncode == 0
     assert "@@" not in cruft(tmp_path / "deployme", "diff").stdout
 
@@ -67,64 +78,150 @@ def test_cruft_refuses_an_unknown_library(repository: Path, tmp_path: Path) -> N
 
 
 def oldest_commit() -> str:
-    """Find the oldest commit of this repository with the questions and most settings of today.
+    """Return the oldest commit with the questions and the layout of today.
 
-    git takes an edit into a later version that changes no line within three of it.
+    git merges an edit into a later version that changes no line next to it. The next test updates
+    across the change of the layout.
     """
 
     def git(*words: str) -> str:
         return subprocess.check_output([*GIT, *words], cwd=ROOT, text=True)
 
-    def questions(commit: str) -> set[str]:
+    def is_alike(commit: str) -> bool:
         text = git("show", f"{commit}:cookiecutter.json")
-        return {name for name in json.loads(text) if not name.startswith("_")}
+        names = [name for name in json.loads(text) if not name.startswith("_")]
+        there = git(
+            "ls-tree", "-r", "--name-only", commit, "--", *(f"{TOP}/{name}" for name in LAYOUT)
+        )
+        return names == questions and len(there.splitlines()) == len(LAYOUT)
 
-    commits = git(
-        "log", "--format=%H", "--reverse", "--", "{{cookiecutter.project}}/deploy/adopt.py"
-    )
-    return next(each for each in commits.split() if questions(each) == questions("HEAD"))
+    text = (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+    questions = [name for name in json.loads(text) if not name.startswith("_")]
+    commits = git("log", "--format=%H", "--reverse", f"{BEFORE_THE_MOVE}..HEAD")
+    return next(each for each in commits.split() if is_alike(each))
 
 
-@pytest.mark.parametrize("app", ["hello", "existing"])
-def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
-    bake: Baker, tmp_path: Path, app: str
-) -> None:
-    """Between two commits of this repository: the oldest that will do, and what is here now."""
-    history = tmp_path / "template"
-    subprocess.run([*GIT, "clone", "--quiet", ROOT, history], check=True)
-    copy_template(history)
-    subprocess.run([*GIT, "add", "--all"], cwd=history, check=True)
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository with its history, and what is here now as its last commit."""
+    clone = tmp_path_factory.mktemp("history") / "template"
+    subprocess.run([*GIT, "clone", "--quiet", ROOT, clone], check=True)
+    names = subprocess.check_output([*GIT, "ls-files", "-z"], cwd=clone, text=True).split("\0")
+    for name in filter(None, names):  # what is not here any more
+        (clone / name).unlink()
+    copy_template(clone)
+    subprocess.run([*GIT, "add", "--all"], cwd=clone, check=True)
     now = [*GIT, "commit", "--quiet", "--allow-empty", "--message=Now"]
-    subprocess.run(now, cwd=history, check=True)
-    answers = json.dumps({"app": app, "port": "9000"})
-    words = ("create", "--no-input", history, "--checkout", oldest_commit())
-    done = cruft(tmp_path, *words, "--extra-context", answers)
+    subprocess.run(now, cwd=clone, check=True)
+    return clone
+
+
+def created(history: Path, place: Path, commit: str, **answers: str) -> Project:
+    """Generate a project from an earlier commit, in a git repository without commits."""
+    words = ("create", "--no-input", history, "--checkout", commit)
+    done = cruft(place, *words, "--extra-context", json.dumps(answers))
     assert done.returncode == 0, done.stdout
-    project = Project(tmp_path / "deployme", done.stdout)
-    edits = {
-        "README.md": ("Runs in a container", "Sells shoes. Runs in a container"),
-        "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g"),
-        "deploy/lock.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# mine\n"),
-    }
-    if app == "hello":
-        edits["src/deployme/__init__.py"] = ("Hello, world!", "Hello, shoes!")
+    project = Project(place / "deployme", done.stdout)
+    assert project.run(*GIT, "init", "--quiet").returncode == 0
+    return project
+
+
+def commit_all(project: Project) -> None:
+    """Commit the owner's work, as cruft requires."""
+    for command in (("add", "--all"), ("commit", "--quiet", "-m", "Mine")):
+        assert project.run(*GIT, *command).returncode == 0
+
+
+def edit(project: Project, edits: dict[str, tuple[str, str]]) -> None:
+    """Replace a text in each file."""
     for name, (old, new) in edits.items():
         text = project.read(name)
         assert old in text, name
         (project.path / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize("app", ["hello", "existing"])
+def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
+    history: Path, bake: Baker, tmp_path: Path, app: str
+) -> None:
+    """Between two commits of this repository: the oldest that will do, and what is here now."""
+    project = created(history, tmp_path, oldest_commit(), app=app, port="9000")
+    edits = {
+        "README.md": ("Runs in a container", "Sells shoes. Runs in a container"),
+        "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g"),
+        "deploy/run.sh": ("exec python3", "# mine\nexec python3"),
+    }
+    if app == "hello":
+        edits["src/deployme/__init__.py"] = ("Hello, world!", "Hello, shoes!")
+    edit(project, edits)
     (project.path / "mine.txt").write_text("mine\n", encoding="utf-8")
-    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "Mine")):
-        assert project.run(*GIT, *command).returncode == 0
+    commit_all(project)
     done = cruft(project.path, "update", "--skip-apply-ask")
     assert done.returncode == 0, done.stdout
     assert not [name for name in project.files() if name.endswith(".rej")], done.stdout
     for name, (_, new) in edits.items():
         assert new in project.read(name), name
     assert project.read("mine.txt") == "mine\n"
-    fresh = bake(app=app, port="9000")
+    fresh = bake(app=app, port="9000", **ANSWERED)
     differing = [name for name in fresh.files() if project.read(name) != fresh.read(name)]
     assert sorted(differing) == sorted(edits)
     assert "PORT := 9000" in project.read("deploy/settings.mk")
+
+
+@pytest.mark.parametrize(
+    ("app", "before", "after", "change"),
+    [
+        (
+            *("hello", "src/deployme/__init__.py", "src/deployme/__init__.py"),
+            ("Hello, world!", "Hello, shoes!"),
+        ),
+        (
+            *("attachments", "src/deployme/application.py", "src/attachments/application.py"),
+            ("from __future__", "# mine\nfrom __future__"),
+        ),
+        ("existing", "Makefile", "Makefile", ("deploy.mk\n", "deploy.mk\nmine: ;\n")),
+    ],
+)
+def test_update_across_the_move_keeps_edits(
+    history: Path,
+    bake: Baker,
+    tmp_path: Path,
+    app: str,
+    before: str,
+    after: str,
+    change: tuple[str, str],
+) -> None:
+    """git merges what the owner edited into the new version, under the new name if there is one.
+
+    A dockerfile is machinery at the same path, so git merges it like any other file. What git
+    cannot merge has both versions between conflict markers. Files that the owner added stay.
+    """
+    project = created(history, tmp_path, BEFORE_THE_MOVE, app=app)
+    commit_all(project)  # so that git has what it merges from
+    dockerfile = project.read("deploy/base.docker")
+    edit(project, {before: change, "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g")})
+    (project.path / "deploy/base.docker").write_text(f"{dockerfile}LABEL of=mine\n")
+    (project.path / before).with_name("added.py").write_text("mine = True\n", encoding="utf-8")
+    commit_all(project)
+
+    done = cruft(project.path, "update", "--skip-apply-ask")
+    assert done.returncode == 0, done.stdout
+    fresh = bake(app=app, **ANSWERED)
+    added = str(Path(before).with_name("added.py"))
+    files = {name: mode for name, mode in project.files().items() if not name.startswith(".git/")}
+    assert files == {**fresh.files(), added: "644", ".cruft.json": "644"}, done.stdout
+    assert project.read(added) == "mine = True\n"
+    expected = {
+        after: fresh.read(after).replace(*change, 1),
+        "deploy/settings.mk": fresh.read("deploy/settings.mk").replace(
+            "MEMORY := 1g", "MEMORY := 2g"
+        ),
+        "deploy/base.docker": f"{fresh.read('deploy/base.docker')}LABEL of=mine\n",
+    }
+    for name in fresh.files():
+        assert project.read(name) == expected.get(name, fresh.read(name)), name
+    commit_all(project)
+    assert cruft(project.path, "check").returncode == 0
 
 
 def test_replay_generates_the_same_project(template: Path, tmp_path: Path) -> None:

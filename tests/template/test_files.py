@@ -39,15 +39,46 @@ def test_machinery_is_copied_as_it_stands(bake: Baker, app: str, python: str) ->
             assert (project.path / name).read_bytes() == (TEMPLATE / name).read_bytes(), name
 
 
-def test_blobfiles_is_as_it_stands(bake: Baker) -> None:
-    """The package can be copied from the template as well: only its files' names are rendered."""
-    project = bake(app="attachments")
-    package = [name for name in project.files() if name.startswith("src/blobfiles/")]
-    assert package
-    for name in package:
-        folder, _, file = name.rpartition("/")
-        conditional = "{% if cookiecutter.app == 'attachments' %}" + file + "{% endif %}"
-        assert (project.path / name).read_bytes() == (TEMPLATE / folder / conditional).read_bytes()
+@pytest.mark.parametrize("app", APPS)
+def test_sources_are_copied_as_they_stand(bake: Baker, app: str) -> None:
+    """Nothing below an application's src/ is rendered, so it can be tested in the template."""
+    project = bake(app=app)
+    generated = {
+        path: path.read_bytes() for path in project.path.glob("src/**/*") if path.is_file()
+    }
+    sources = TEMPLATE / "slipway-apps" / app / "src"
+    template = {
+        project.path / "src" / path.relative_to(sources): path.read_bytes()
+        for path in sources.rglob("*")
+        if path.is_file()
+    }
+    if app == "hello":  # whose package is called like the project
+        package = project.path / "src"
+        template = {
+            package / "deployme" / path.relative_to(package / "hello"): text
+            for path, text in template.items()
+        }
+    assert generated == template
+
+
+def test_no_file_name_of_the_template_has_jinja(template: Path) -> None:
+    """Only the top folder's name has; so editors and linters know each file by its name."""
+    folder = template / TEMPLATE.name
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    assert names
+    assert [name for name in names if re.search(r"[{}%]", name)] == []
+
+
+def test_forges_see_the_machinery_as_vendored(bake: Baker) -> None:
+    """deploy/.gitattributes comes along when deploy/ is copied into a repository."""
+    project = bake()
+    assert project.run("git", "init", "--quiet").returncode == 0
+    listed = project.run(
+        *("git", "check-attr", "linguist-vendored", "linguist-generated", "--"),
+        *("deploy/slipway/laptop/x.py", "deploy/settings.mk", "src/deployme/__init__.py"),
+    )
+    states = [line.rpartition(": ")[2] for line in listed.stdout.splitlines()]
+    assert states == ["set", "set", *["unspecified"] * 4]
 
 
 @EVERY
@@ -70,7 +101,10 @@ def test_no_jinja_is_left(bake: Baker, app: str, python: str) -> None:
             {"app": "existing", "command": "sh -c 'exec gunicorn -b :$PORT #'"},
             ["COMMAND := sh -c 'exec gunicorn -b :$$PORT \\#'"],
         ),
-        ({"app": "existing"}, ["HEALTH := tcp"]),
+        ({"app": "existing"}, ["HEALTH := tcp", "PYTHON :=", "COMMAND :=", "NATIVE :="]),
+        ({"app": "existing", "python": "PyPy"}, ["PYTHON := pypy3"]),
+        ({"app": "existing", "native_deps": "xml2"}, ["NATIVE := xml2"]),
+        ({"app": "attachments"}, ["PYTHON := pypy3", "COMMAND := run-the-app"]),
         ({"native_deps": ""}, ["NATIVE :="]),
         ({"app": "attachments"}, ["HEALTH := /health", "VOLUMES := deployme-files:/files"]),
         ({"app": "attachments", "native_deps": "xml2"}, ["NATIVE := xml2 postgresql"]),

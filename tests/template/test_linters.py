@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.apps import ATTACHMENTS
 from tests.conftest import BIN, ROOT, Baker, Project
 
 RUFF = ("--config", ROOT / "pyproject.toml", "--no-cache")
@@ -94,9 +95,19 @@ def test_sample_passes_mypy(bake: Baker) -> None:
     assert_clean(bake().path, BIN / "mypy", *strict, "--cache-dir=/dev/null", "src", "tests")
 
 
+def test_attachments_passes_mypy_for_the_oldest_python() -> None:
+    """The application is typed for the Python that its pyproject.toml names as the oldest."""
+    # Installed libraries need a newer Python than that by now, so mypy does not read them.
+    skip = ("--follow-imports=skip", "--ignore-missing-imports", "--allow-subclassing-any")
+    strict = ("--strict", *skip, "--no-warn-unused-ignores", "--python-version=3.9")
+    assert_clean(ATTACHMENTS, BIN / "mypy", *strict, "--cache-dir=/dev/null", "src", "tests")
+
+
 def test_template_scripts_pass_shellcheck_and_shfmt(template: Path) -> None:
     """The repository's own scripts are held to what the generated ones are."""
-    assert_clean(template, BIN / "shellcheck", *SHELLCHECK, files=scripts(template))
+    # An application's script finds deploy/ beside itself once it has been moved into place.
+    place = f"--source-path={template}/{{{{cookiecutter.project}}}}"
+    assert_clean(template, BIN / "shellcheck", *SHELLCHECK, place, files=scripts(template))
     assert_clean(template, BIN / "shfmt", "-d", "-i", "4", files=scripts(template))
 
 
@@ -118,7 +129,7 @@ def test_template_python_passes_ruff(template: Path) -> None:
 
 
 def test_template_python_passes_mypy(template: Path) -> None:
-    """Hooks, tests and harness are typed."""
+    """Hooks, tests, harness and the attachments application are typed."""
     assert_clean(template, BIN / "mypy", "--cache-dir=/dev/null")
 
 

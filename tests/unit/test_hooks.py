@@ -1,4 +1,4 @@
-"""The answers that the pre-generation hook refuses, and what it says of them."""
+"""The hooks: which answers are refused and why, and how the application is moved into place."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cookiecutter.generate import generate_context
+from cookiecutter.prompt import prompt_for_config
 
 from tests.conftest import ROOT
 
@@ -37,10 +39,11 @@ def load(name: str) -> ModuleType:
 
 
 hook = load("pre_gen_project")
+post = load("post_gen_project")
 
 
 def problems(**answers: Any) -> list[str]:
-    """Give the problems of good answers with these changes."""
+    """Return the problems of good answers with these changes."""
     found: list[str] = hook.problems({**GOOD, **answers})
     return found
 
@@ -157,6 +160,20 @@ def test_names_without_a_package_are_free(project: str) -> None:
     assert problems(app="existing", project=project) == []
 
 
+@pytest.mark.parametrize("project", ["3d", "json", "class", "attachments", "blobfiles"])
+def test_attachments_keeps_its_package_under_any_name(project: str) -> None:
+    """Only hello has a package of the project's name."""
+    assert problems(app="attachments", project=project) == []
+
+
+@pytest.mark.parametrize("project", ["klein", "uvicorn", "zope.interface"])
+@pytest.mark.parametrize("app", ["hello", "attachments"])
+def test_no_sample_has_the_name_of_its_own_dependency(app: str, project: str) -> None:
+    """pip cannot install a distribution that requires another one of the same name."""
+    [sentence] = problems(app=app, project=project)
+    assert f"requires a package called '{project}': type another, such as my-" in sentence
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -167,6 +184,12 @@ def test_names_without_a_package_are_free(project: str) -> None:
 def test_existing_application_may_have_arguments(command: str) -> None:
     """A command of an application that is there already may be several words."""
     assert problems(app="existing", command=command) == []
+
+
+def test_only_an_existing_application_may_leave_its_command_open() -> None:
+    """`make adopt` finds the command of an application that exists already."""
+    assert problems(app="existing", command="") == []
+    assert problems(app="attachments", command="")
 
 
 def test_answers_that_are_no_strings_are_read_as_typed() -> None:
@@ -205,7 +228,9 @@ def test_package_that_pypy_cannot_run_is_refused_for_pypy_alone(package: str, in
     [said] = hook.python("PyPy", answers)
     assert said.startswith(f"{package} does not work on PyPy: type CPython")
     assert instead in said
+    assert list(hook.python("default", answers)) == [said]  # of a sample, which PyPy runs
     assert list(hook.python("CPython", answers)) == []
+    assert list(hook.python("default", {**answers, "app": "existing"})) == []
 
 
 def test_questions_are_those_of_the_template() -> None:
@@ -215,4 +240,75 @@ def test_questions_are_those_of_the_template() -> None:
         name for name, default in context.items() if isinstance(default, str) and name[0] != "_"
     }
     assert {check.__name__ for check in hook.CHECKS} == {*typed, "python"}
-    assert hook.problems({**context, "app": "hello", "python": "PyPy"}) == []
+
+
+@pytest.mark.parametrize("app", ["hello", "attachments", "existing"])
+def test_default_answers_are_accepted(app: str) -> None:
+    """A return key for each question generates a project."""
+    context = generate_context(str(ROOT / "cookiecutter.json"), extra_context={"app": app})
+    answers = prompt_for_config(context, no_input=True)
+    assert hook.problems({**answers, "_output_dir": "", "_repo_dir": str(ROOT)}) == []
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the hooks run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **files: str) -> None:
+    """Write files by their paths, in which __ stands for a slash."""
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def test_a_new_directory_needs_no_notes(place: Path) -> None:
+    """cookiecutter refuses a folder of the template that exists in a new project."""
+    hook.main(GOOD)
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_of_the_applications_name_is_refused_and_kept(place: Path) -> None:
+    """The folder is the user's, or of an interrupted run; the message names it."""
+    write(place, **{"slipway-apps__mine": "x"})
+    with pytest.raises(SystemExit, match=r"slipway-apps exists: remove or rename it"):
+        hook.main(GOOD)
+    assert [path.name for path in place.rglob("*")] == ["slipway-apps", "mine"]
+
+
+def test_hello_gets_the_projects_package_and_attachments_keeps_its_own(place: Path) -> None:
+    """The package of hello is the start of the owner's application."""
+    write(place, **{"slipway-apps__hello__src__hello__app": "", "slipway-apps__attachments__a": ""})
+    assert list(post.files_of("hello", "shop").values()) == [Path("src/shop/app")]
+    assert list(post.files_of("attachments", "shop").values()) == [Path("a")]
+
+
+@pytest.mark.parametrize("obstacle", ["src", "src/shop/b"])
+def test_all_files_are_moved_or_none(place: Path, obstacle: str) -> None:
+    """A file where a folder must be, or a folder where a file must be, leaves all as it was."""
+    write(place, a="mine", **{"apps__a": "new", "apps__b": "new"})
+    if obstacle == "src":
+        write(place, src="mine")
+    else:
+        (place / obstacle).mkdir(parents=True)
+    before = {path for path in place.rglob("*") if path.is_file()}
+    files = {Path("apps/a"): Path("a"), Path("apps/b"): Path("src/shop/b")}
+    with pytest.raises(OSError, match="src"):
+        post.move(files)
+    assert {path for path in place.rglob("*") if path.is_file()} == before
+    assert (place / "a").read_text(encoding="utf-8") == "mine"
+
+
+def test_every_change_is_listed(place: Path) -> None:
+    """Files are kept, replaced or removed; other files of the user are no one's business."""
+    write(place, Makefile="include deploy/deploy.mk\n", **{"deploy__a": "1", "mine": "1"})
+    write(place, **{"deploy__gone": "1"})
+    before = hook.there(place)
+    write(place, **{"deploy__a": "2"})
+    (place / "deploy/gone").unlink()
+    lines = ["removed: deploy/gone", "replaced: deploy/a", "kept: Makefile"]
+    assert post.changes(before, {"Makefile", "README.md"}) == lines
+    assert post.changes({"mine": before["mine"]}, set()) == ["no existing files were changed"]

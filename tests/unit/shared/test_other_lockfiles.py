@@ -1,9 +1,9 @@
-"""What other tools have locked, and what our lock begins with."""
+"""Lock files of other tools, whose pins a new lock starts with."""
 
 from __future__ import annotations
 
-
 import pytest
+
 from slipway.shared import other_lockfiles as otherlocks
 
 LOCKS = {
@@ -38,19 +38,19 @@ type = "git"
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_pins_of_the_index_are_read(name: str) -> None:
-    """Not the application itself, and nothing of repositories and folders."""
+    """The application itself, repositories and folders are left out."""
     assert otherlocks.read(name, LOCKS[name]).pins == {"six": "1.16.0"}
 
 
 def test_a_name_with_several_versions_is_left_out() -> None:
-    """It depends on the system which one is meant."""
+    """The right version depends on the system."""
     text = LOCKS["pdm.lock"] + '[[package]]\nname = "six"\nversion = "2"\n'
     read = otherlocks.read("pdm.lock", text)
     assert (read.pins, read.ambiguous) == ({}, ["six"])
 
 
 def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
-    """Until the other lock changes, which counts before what ours has; then again."""
+    """A changed lock file of another tool is preferred to the present lock, once."""
     other = otherlocks.read("uv.lock", LOCKS["uv.lock"])
     present = "six==1.17.0 --hash=sha256:aa\nidna==3 --hash=sha256:bb\n"
     assert otherlocks.start("", other) == "six==1.16.0\n"
@@ -62,3 +62,38 @@ def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
     assert "six==1.15.0" in otherlocks.start(noted, changed)
     assert otherlocks.noted(noted, changed).count("Took up") == 1
     assert otherlocks.noted(noted, None) == present
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("uv.lock", "<<<<<<< ours\n", "uv.lock is not valid TOML: "),
+        ("uv.lock", "package = [1]\n", "uv.lock does not have the form that its tool writes"),
+        ("pdm.lock", "package = 1\n", "pdm.lock does not have the form that its tool writes"),
+        ("Pipfile.lock", "{", "Pipfile.lock does not have the form that its tool writes"),
+    ],
+)
+def test_a_damaged_lock_file_is_named(name: str, text: str, says: str) -> None:
+    """The message is one line that states what to do."""
+    with pytest.raises(ValueError, match=r"create it again with (its|that) tool$") as problem:
+        otherlocks.read(name, text)
+    assert str(problem.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("package", "kept"),
+    [
+        ('source = { url = "https://x.example/six.whl" }', False),
+        ('source = { virtual = "." }', False),
+        ('source = { registry = "https://x.example" }', True),
+        ('[package.source]\ntype = "legacy"\nurl = "https://x.example"', True),
+        ('[package.source]\nurl = "https://x.example"\ntype = "file"', False),
+        ('git = "https://x.example/six.git"', False),
+        ("[package.vcs]\ntype = 'git'", False),
+        ('[package.metadata]\nsource = { git = "x" }', True),
+    ],
+)
+def test_packages_of_other_places_are_left_out(package: str, kept: bool) -> None:
+    """Only versions of a package index are valid in the lock."""
+    text = f"[[package]]\nversion = '1.16.0'\nname = 'six'\n{package}\n"
+    assert bool(otherlocks.read("uv.lock", text).pins) is kept

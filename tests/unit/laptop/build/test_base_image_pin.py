@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from slipway.laptop.build import base_image_pin as pin
 
+from slipway.laptop.build import base_image_pin as pin
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway.laptop.build import image_check as check
 
+from slipway.laptop.build import image_check as check
 from tests.conftest import Project
 
 WHEELS = (

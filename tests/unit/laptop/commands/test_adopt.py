@@ -1,19 +1,13 @@
-"""make adopt: what a repository says, shown, and written when it is told to."""
+"""make adopt: what a repository's files say is shown, and written if the user agrees."""
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
 from tests.conftest import Project
-
-findings: Any = importlib.import_module("findings")
-edit: Any = importlib.import_module("edit")
-tables: Any = importlib.import_module("tables")
 
 PYPROJECT = """\
 [project]
@@ -33,15 +27,15 @@ CMD ["sh", "-c", "exec gunicorn --bind 0.0.0.0:${PORT:-8000} shop:app"]
 
 
 def put(project: Project, **files: str) -> None:
-    """Write files of the repository, whose names have __ for a dot."""
+    """Write files of the repository; __ in a name stands for a dot."""
     for name, text in files.items():
         (project.path / name.replace("__", ".")).write_text(text, encoding="utf-8")
 
 
 def adopt(project: Project, typed: str = "", **variables: str) -> str:
-    """Run it without a terminal; gives what it says."""
+    """Run the command without a terminal; return its output."""
     done = subprocess.run(
-        [sys.executable, "deploy/adopt.py"],
+        [sys.executable, "deploy/slipway", "adopt"],
         cwd=project.path,
         env={"PATH": "/usr/bin:/bin", "DEPLOY_OVERRIDES": typed, **variables},
         stdin=subprocess.DEVNULL,
@@ -54,29 +48,29 @@ def adopt(project: Project, typed: str = "", **variables: str) -> str:
 
 
 def found(project: Project, typed: str = "", **variables: str) -> dict[str, tuple[str, str]]:
-    """Give what was found for each setting, and where."""
+    """Return what was found for each setting, and where."""
     lines = adopt(project, typed, **variables).splitlines()
     begins = lines[0].index("found"), lines[0].index("where")
-    rows = [line for line in lines[1:] if not line.startswith("adopt.py:")]
+    rows = [line for line in lines[1:] if not line.startswith("slipway:")]
     return {
         row.split()[0]: (row[begins[0] : begins[1]].strip(), row[begins[1] :].strip())
         for row in rows
     }
 
 
-def test_what_is_found_is_shown_with_its_line(project: Project) -> None:
-    """Name, command, port and interpreter, of the last stage of the Dockerfile."""
+def test_findings_are_shown_with_their_places(project: Project) -> None:
+    """A key of pyproject.toml, or a line; of the Dockerfile the last stage counts."""
     put(project, pyproject__toml=PYPROJECT, Dockerfile=DOCKERFILE)
     assert found(project) == {
-        "PROJECT": ("my.web-shop", "pyproject.toml:2"),
+        "PROJECT": ("my.web-shop", "pyproject.toml [project] name"),
         "COMMAND": ("gunicorn --bind 0.0.0.0:8000 shop:app", "Dockerfile:5"),
         "PORT": ("8000", "Dockerfile:4"),
         "PYTHON": ("python3", "Dockerfile:3"),
     }
 
 
-def test_files_that_nothing_installs_are_named(project: Project) -> None:
-    """What is beside the application is left out, and what git ignores; a command may start one."""
+def test_files_that_nothing_installs_become_the_setting(project: Project) -> None:
+    """Tests, documents and files that git ignores are left out; a command may start a file."""
     put(
         project,
         app__py="",
@@ -101,16 +95,26 @@ def test_files_that_nothing_installs_are_named(project: Project) -> None:
     assert "FILES" not in found(project)
 
 
-def test_nothing_is_written_unless_it_is_told_to(project: Project) -> None:
-    """A stray YES in the environment does not tell it; the command to run next is named."""
+def test_nothing_is_written_unless_the_user_agrees(project: Project) -> None:
+    """A YES that is in the environment by chance does not count."""
     put(project, pyproject__toml=PYPROJECT)
     before = project.read("deploy/settings.mk")
     assert "make adopt YES=1" in adopt(project, YES="1")
     assert project.read("deploy/settings.mk") == before
 
 
+def test_a_dry_run_writes_nothing(project: Project) -> None:
+    """Whatever else is on the command line."""
+    put(project, pyproject__toml=PYPROJECT)
+    before = project.read("deploy/settings.mk")
+    said = adopt(project, "YES DRY_RUN", YES="1", DRY_RUN="1")
+    assert "my.web-shop" in said
+    assert "nothing was written" in said
+    assert project.read("deploy/settings.mk") == before
+
+
 def test_a_second_run_has_nothing_to_change(project: Project) -> None:
-    """What is written is only what was shown; all else in the file stays."""
+    """Only the values of the table are written; the rest of the file stays."""
     put(project, pyproject__toml=PYPROJECT, Dockerfile=DOCKERFILE)
     before = project.read("deploy/settings.mk").splitlines()
     assert "wrote" in adopt(project, "YES", YES="1")
@@ -122,17 +126,29 @@ def test_a_second_run_has_nothing_to_change(project: Project) -> None:
         "PORT := 8000",
     ]
     assert len(before) == len(after)
-    assert "says so already" in adopt(project, "YES", YES="1")
+    assert "has these values already" in adopt(project, "YES", YES="1")
     assert project.read("deploy/settings.mk").splitlines() == after
 
 
-def test_the_script_that_has_the_projects_name_is_the_command(project: Project) -> None:
-    """Of several; without one of that name they are listed, and a typed one is taken."""
+def test_a_project_without_interpreter_and_command_gets_one_and_a_hint(project: Project) -> None:
+    """No file of the repository names them."""
+    settings = project.read("deploy/settings.mk")
+    for line in ("PYTHON := python3", "COMMAND := run-the-app"):
+        settings = settings.replace(line, line.split("=")[0] + "=")
+    (project.path / "deploy/settings.mk").write_text(settings)
+    assert found(project)["PYTHON"] == ("python3", "no file names another")
+    assert "no file names the command that starts the application: set COMMAND" in adopt(project)
+    put(project, **{"__python-version": "pypy3.11"})
+    assert found(project)["PYTHON"] == ("pypy3", ".python-version:1")
+
+
+def test_the_script_with_the_projects_name_is_the_command(project: Project) -> None:
+    """Without one of that name all are listed, and the user chooses on the command line."""
     put(project, pyproject__toml=PYPROJECT.replace("My.Web Shop", "my-web-shop"))
-    assert found(project)["COMMAND"] == ("my-web-shop", "pyproject.toml:6")
+    assert found(project)["COMMAND"] == ("my-web-shop", "pyproject.toml [project.scripts]")
     put(project, pyproject__toml=PYPROJECT.replace("My.Web Shop", "other"))
     assert "COMMAND" not in found(project)
-    assert "choose by COMMAND=…, of my-tool, my-web-shop" in adopt(project)
+    assert "choose one by COMMAND=…: my-tool, my-web-shop" in adopt(project)
     assert "my-tool" in adopt(project, "COMMAND YES", COMMAND="my-tool", YES="1")
     assert "COMMAND := my-tool" in project.read("deploy/settings.mk")
 
@@ -142,7 +158,7 @@ def test_the_script_that_has_the_projects_name_is_the_command(project: Project) 
     [
         (
             {"pyproject__toml": '[tool.poetry]\nname="a1"\n[tool.poetry.scripts]\nserve="a:b"'},
-            *("COMMAND", "serve", "pyproject.toml:4"),
+            *("COMMAND", "serve", "pyproject.toml [tool.poetry.scripts]"),
         ),
         (
             {
@@ -182,7 +198,19 @@ def test_the_script_that_has_the_projects_name_is_the_command(project: Project) 
         ),
         (
             {"pyproject__toml": '[build-system]\nrequires = ["maturin>=1"]\n'},
-            *("NATIVE", "openssl rust", "pyproject.toml:2"),
+            *("NATIVE", "openssl rust", "pyproject.toml [build-system] requires"),
+        ),
+        (
+            {"pyproject__toml": "[build-system]\nrequires = [\n  \"x\", # y\n  'maturin',\n]\n"},
+            *("NATIVE", "openssl rust", "pyproject.toml [build-system] requires"),
+        ),
+        (
+            {"pyproject__toml": 'project = {"name" = "a\\u0041", version = "1"}\n'},
+            *("PROJECT", "aa", "pyproject.toml [project] name"),
+        ),
+        (
+            {"pyproject__toml": "project.scripts.'serve.it' = 'a:b'\n"},
+            *("COMMAND", "serve.it", "pyproject.toml [project.scripts]"),
         ),
         ({"__python-version": "pypy3.10\n"}, "PYTHON", "pypy3", ".python-version:1"),
         (
@@ -195,7 +223,7 @@ def test_the_script_that_has_the_projects_name_is_the_command(project: Project) 
 def test_each_place_is_read(
     project: Project, files: dict[str, str], setting: str, value: str, where: str
 ) -> None:
-    """Poetry, setup.cfg, setup.py, Procfile, compose, .python-version, locks, the folder."""
+    """In every form that TOML has, and in the files of other tools."""
     put(project, **files)
     assert found(project)[setting] == (value, where)
 
@@ -203,84 +231,30 @@ def test_each_place_is_read(
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"pyproject__toml": "[project\n"}, "pyproject.toml is left out: line 1 is no TOML"),
-        ({"setup__cfg": "name\n"}, "setup.cfg is left out: line 1 is no INI"),
-        ({"Pipfile__lock": "{"}, "Pipfile.lock is not what its tool writes"),
+        ({"pyproject__toml": "[project\n"}, "pyproject.toml is not valid TOML: "),
+        ({"pyproject__toml": "[project\n"}, "at line 1"),
+        ({"pyproject__toml": "project = 1\n[tool]\npoetry = []\n"}, "PROJECT"),
+        ({"setup__cfg": "name\n"}, "setup.cfg is not valid INI: see line 1; the file is ignored"),
+        ({"Pipfile__lock": "{"}, "Pipfile.lock does not have the form that its tool writes"),
         (
             {"pyproject__toml": '[project]\nname="a"\nrequires-python="<3.12"'},
-            "pyproject.toml:3 asks for Python <3.12, and python3 of trixie is 3.13: use",
+            "pyproject.toml [project] requires-python requires Python <3.12, but python3 in trixie"
+            " is 3.13: use",
         ),
         ({"manage__py": ""}, "COMMAND='gunicorn --bind 0.0.0.0:8081 PROJECT.wsgi'"),
         ({"Dockerfile": "FROM x\nCMD python app.py\n"}, "Dockerfile:2 starts a file"),
         ({"requirements__txt": "flask\n"}, "its lock is requirements.lock"),
         (
             {"uv__lock": '[[package]]\nname = "six"\nversion = "1"\n'},
-            "uv.lock has 1 pins: make lock begins with them",
+            "uv.lock has 1 pins: make lock starts from them",
         ),
     ],
 )
-def test_what_hinders_is_said(project: Project, files: dict[str, str], says: str) -> None:
-    """In one line; the other files are read all the same."""
+def test_problems_are_reported(project: Project, files: dict[str, str], says: str) -> None:
+    """Each in one line; the other files are read all the same."""
     put(project, **files, Procfile="web: serve --port 9000\n")
     if "Dockerfile" in files or "manage__py" in files:
         (project.path / "Procfile").unlink()
     said = adopt(project)
     assert says in said
     assert "PROJECT" in said
-
-
-@pytest.mark.parametrize(
-    ("specifier", "good", "bad"),
-    [
-        (">=3.9", (3, 9), (3, 8)),
-        (">=3.9,<3.12", (3, 11), (3, 12)),
-        ("^3.10", (3, 13), (3, 9)),
-        ("~=3.11", (3, 13), (3, 10)),
-        ("~3.11", (3, 11), (3, 12)),
-        ("==3.11.*", (3, 11), (3, 12)),
-        (">3.9,!=3.12.1", (3, 12), (3, 9)),
-        ("<3.12.5", (3, 12), (3, 13)),
-        (">=3.9, <4", (3, 13), (3, 8)),
-    ],
-)
-def test_versions_of_python_are_compared(
-    specifier: str, good: tuple[int, int], bad: tuple[int, int]
-) -> None:
-    """By their minor versions, of which any release will do."""
-    assert findings.allows(specifier, good)
-    assert not findings.allows(specifier, bad)
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("A := 1\nB := 2 # why\n", "B := x # why"),
-        ("B ?= 2\n", "B := x"),
-        ("B := 1 \\\n  2\nA := 3\n", "B := x"),
-        ("A := 1\n", "B := x"),
-    ],
-)
-def test_one_setting_is_changed_in_its_place(text: str, line: str) -> None:
-    """Its comment stays, continued lines go with it, and what is not there is added."""
-    lines = edit.with_value(text, "B", "x").splitlines()
-    assert line in lines
-    assert [each for each in lines if each.startswith("A")] == [
-        each for each in text.splitlines() if each.startswith("A")
-    ]
-    assert not any("2" in each for each in lines)
-
-
-def test_toml_is_read_as_its_parser_does() -> None:
-    """Every form of text, arrays over several lines, dotted keys and inline tables."""
-    tomllib = importlib.import_module("tomllib")
-    text = (
-        'a.b = "x\\u0041\\n\\"" # no\n[ "t x" . y ]\nc = [\n "1", # one\n \'2\',\n]\n'
-        "d = {e = 'f', g.h = [\"i\"]}\nlong = \"\"\"\nlines\n\"\"\"\nraw = '''\n\\n'''\n"
-    )
-    read = tables.toml(text)
-    known = tomllib.loads(text)
-    assert read["a", "b"].value == known["a"]["b"]
-    for name in ("c", "long", "raw"):
-        assert read["t x", "y", name].value == known["t x"]["y"][name]
-    assert read["t x", "y", "d", "g", "h"].value == ["i"]
-    assert read["t x", "y", "raw"].line == 11

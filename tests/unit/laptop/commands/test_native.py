@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from slipway.laptop.commands import native as words
 from slipway.laptop.settings import make_syntax
 from slipway.shared.native import pyproject_external as external
-
 from tests.conftest import Project
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.build import pipeline, record
 from slipway.laptop.commands import push
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import SETTINGS, Program, closed_port
 from tests.unit.laptop.docker.test_registry import DIGEST, Registry, Serve
 

@@ -1,4 +1,4 @@
-"""What the run image's megabytes are said to be."""
+"""make size: the tables, and messages about images that are missing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import sys
 import zipfile
 from pathlib import Path
 
-from slipway.laptop.commands import size
+import pytest
 
+from slipway.laptop.commands import size
 from tests.conftest import Project
 from tests.unit.conftest import make_wheel, shell_script
 
 HISTORY = """\
-{"Size":"0","CreatedBy":"ENTRYPOINT"}
-{"Size":"2000000","CreatedBy":"RUN |1 COMMAND=go /bin/sh -c python /opt/builder/install.py"}
-{"Size":"30000000","CreatedBy":"RUN /bin/sh -c python /opt/builder/install.py /wheelhouse"}
-{"Size":"70000000","CreatedBy":"COPY / / # buildkit"}
+{{"Size":"0","CreatedBy":"ENTRYPOINT"}}
+{{"Size":"2000000","CreatedBy":"RUN |1 COMMAND=go /bin/sh -c python {installer}"}}
+{{"Size":"30000000","CreatedBy":"RUN /bin/sh -c python {installer} /wheelhouse"}}
+{{"Size":"70000000","CreatedBy":"COPY / / # buildkit"}}
 """
+INSTALLERS = ("-m slipway.image.run.install_wheelhouse", "/opt/builder/install.py")
 PACKAGES = '{"zlib1g": 100000, "libc6": 13000000, "a": 1, "b": 2}'
 
 
-def test_wheels_count_as_they_are_unpacked_with_the_largest_first(tmp_path: Path) -> None:
-    """A packed wheel says little about the space that it takes."""
+def test_wheels_are_counted_unpacked_and_the_largest_comes_first(tmp_path: Path) -> None:
+    """The size of a packed wheel differs from the space that it takes in the image."""
     for part, name, seen in (("deps", "small", ""), ("app", "large", "x" * 10_000)):
         (tmp_path / part).mkdir()
         make_wheel(tmp_path / part, name, "1.0", seen=seen)
@@ -34,19 +36,22 @@ def test_wheels_count_as_they_are_unpacked_with_the_largest_first(tmp_path: Path
         assert found[0][0] == sum(len(archive.read(name)) for name in archive.namelist()) > 10_000
 
 
-def test_layers_are_named_by_what_they_are(project: Project, tmp_path: Path) -> None:
-    """Each layer and package that takes space has a line, and the sum is above them."""
+@pytest.mark.parametrize("installer", INSTALLERS)
+def test_layers_are_named_by_their_content(
+    project: Project, tmp_path: Path, installer: str
+) -> None:
+    """Each layer and large package has a line, with the sum above them; so in older images."""
     script = f"""
 if [ "$1" = history ]; then
     cat <<'END'
-{HISTORY}END
+{HISTORY.format(installer=installer)}END
 else
     for word; do last=$word; done
     [ "$1 $last" = 'run sizes' ] && echo '{PACKAGES}'
 fi
 """
     docker = shell_script(tmp_path / "bin" / "docker", script)
-    done = project.run(sys.executable, "deploy/size.py", DOCKER=str(docker))
+    done = project.run(sys.executable, "deploy/slipway", "size", DOCKER=str(docker))
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines() == [
         "   102.0 MB  shop-run, in layers",
@@ -61,10 +66,10 @@ fi
     ]
 
 
-def test_image_that_is_not_there_is_said(project: Project, tmp_path: Path) -> None:
-    """The command that makes it is named."""
+def test_an_image_that_is_missing_is_named(project: Project, tmp_path: Path) -> None:
+    """So is the command that builds it."""
     script = "echo 'Error response from daemon: No such image: shop-run' >&2; exit 1"
     docker = shell_script(tmp_path / "bin" / "docker", script)
-    done = project.run(sys.executable, "deploy/size.py", DOCKER=str(docker))
+    done = project.run(sys.executable, "deploy/slipway", "size", DOCKER=str(docker))
     assert done.returncode != 0
-    assert done.stdout == "size.py: there is no image shop-run yet: run make image\n"
+    assert done.stdout == "slipway: there is no image shop-run yet: run make image\n"

@@ -1,24 +1,28 @@
-"""Building again and comparing: what the second build is told, and what is said of a difference."""
+"""make verify: the variables of the second build, and the report about differences."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import shlex
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from slipway.laptop import console
+from slipway.laptop.build import pipeline
+from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.build.images import Images
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
-
+from slipway.laptop.settings import load as settings
+from slipway.shared import dpkg_status
 from tests.conftest import Project
-from tests.unit.conftest import copy_of_deploy, shell_script
-from tests.unit.laptop.build.test_steps import PINNED, pinned, start
+from tests.unit.conftest import SETTINGS, shell_script
 
 CREATED = "org.opencontainers.image.created"
 REVISION = "org.opencontainers.image.revision"
@@ -37,8 +41,8 @@ Status: install ok installed
 Version: 3.13.5-1
 """
 
-# An image is a file with what the engine says of it and, beside it, its files. A container has the
-# name of its image. The engine itself is the container tests' part.
+# An image is a file that `docker image inspect` prints, with an archive of its files next to it. A
+# container has its image's name. The container tests use a real engine.
 DOCKER = """\
 cd '{engine}' || exit 1
 echo "$*" >>asked
@@ -62,16 +66,16 @@ esac
 
 
 class Engine:
-    """A docker command with images of which each file is known."""
+    """A docker command and images whose files a test chooses."""
 
     def __init__(self, folder: Path) -> None:
-        """Take a folder for the images."""
+        """Write the command; the images are files in a folder."""
         self.folder = folder
         folder.mkdir()
         self.docker = str(shell_script(folder.parent / "docker", DOCKER.format(engine=folder)))
 
     def image(self, name: str, identity: str, layers: str = "", **files: str) -> None:
-        """Let an image be there, with files by their names; a date may stand before a content."""
+        """Make an image from the content of its files, each after a date and `|` if it has one."""
         labels = {CREATED: "2026-01-02T03:04:05Z", REVISION: "abc"}
         said: dict[str, Any] = {"Id": identity, "RootFS": {"Layers": [layers or identity]}}
         said["Config"] = {"Labels": labels}
@@ -84,15 +88,14 @@ class Engine:
                 archive.addfile(member, io.BytesIO(content.encode()))
 
     def asked(self, word: str) -> list[str]:
-        """Give what it was asked that begins with a word."""
+        """Return the command lines that begin with a word."""
         path = self.folder / "asked"
         lines = path.read_text().splitlines() if path.exists() else []
         return [line for line in lines if line.startswith(f"{word} ")]
 
     def compare(self) -> list[str]:
-        """Compare two images."""
-        found: list[str] = verify.compare_images(self.docker, "one", "again")
-        return found
+        """Return the differences between two images."""
+        return verify.compare_images(self.docker, "one", "again")
 
 
 @pytest.fixture
@@ -109,10 +112,10 @@ def images(tmp_path: Path) -> Engine:
         ("", "1970-01-01T00:01:00Z", "- 60 1970-01-01T00:01:00Z"),
     ],
 )
-def test_the_second_build_gets_what_the_labels_say(
+def test_the_second_build_gets_the_commit_and_time_of_the_labels(
     revision: str, created: str, commit: str
 ) -> None:
-    """In the time zone of the commit; the second build is not asked what git says."""
+    """In the time zone of the commit; the second build does not ask git."""
     image = {"Config": {"Labels": {REVISION: revision, CREATED: created, "other": "x"}}}
     assert verify.stamps(image) == {"DEPLOY_COMMIT": commit}
 
@@ -127,36 +130,37 @@ def committed(project: Project) -> None:
 
 
 @pytest.mark.parametrize("by", ["no git", "a commit", "an edit"])
-def test_a_second_build_is_told_what_the_first_one_was(tmp_path: Path, by: str) -> None:
-    """The image of an application without a commit is dated as its base is."""
-    build = start(tmp_path)
-    build.image(PINNED, "from")
-    pinned(build)
+def test_the_second_image_gets_the_labels_of_the_first(
+    project: Project, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Commit and times; without a commit the base image's date counts."""
+    (project.path / "app.py").touch()
     if by != "no git":
-        committed(build.project)
+        committed(project)
     if by == "an edit":
-        build.write("src/shop/__init__.py", "X = 1\n")
-    build.finish()
+        (project.path / "app.py").write_text("X = 1\n")
+    monkeypatch.setattr(pipeline, "ROOT", project.path)
+    pin = Pin("debian:trixie-slim", "any", f"debian@sha256:{'a' * 64}", "2026-01-02T03:04:05Z")
 
-    def told(**environment: str) -> dict[str, str]:
-        (build.images / "shop-run").unlink()
-        done = build.project.run("deploy/build.sh", **environment)
-        assert done.returncode == 0, done.stdout
-        words = (tmp_path / "built").read_text().splitlines()
+    def built() -> dict[str, str]:
+        words = Images(settings.resolve(SETTINGS, {})).run_image(pipeline.commit(pin), pin)
         values = dict(word.split("=", 1) for word in words if "=" in word)
         return {name: values[name] for name in (REVISION, CREATED, "SOURCE_DATE_EPOCH")}
 
-    first = told()
+    first = built()
     assert first[REVISION].endswith("-dirty") is (by == "an edit")
     assert bool(first[REVISION]) is (by != "no git")
     labels = {name: first[name] for name in (REVISION, CREATED)}
-    assert told(**verify.stamps({"Config": {"Labels": labels}})) == first
+    for name, value in verify.stamps({"Config": {"Labels": labels}}).items():
+        monkeypatch.setenv(name, value)
+    shutil.rmtree(project.path / ".git", ignore_errors=True)
+    assert built() == first
 
 
 def test_a_copy_is_what_a_clone_would_be(
     tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The application's files and deploy/, the certificates and the pin among them."""
+    """The application's files and deploy/, including the certificates and the base image's pin."""
     for name in (
         *("requirements.txt", "src/shop/__init__.py", "deploy/base.lock", "deploy/ca/proxy.crt"),
         *("wheelhouse/python3/app/x.whl", ".deploy/state.json", ".git/HEAD", "appenv/x"),
@@ -178,8 +182,8 @@ def test_a_copy_is_what_a_clone_would_be(
     assert copy.has("deploy/base.lock")
 
 
-def test_wheels_are_their_sums_by_part_and_name(tmp_path: Path) -> None:
-    """Comments say for which lock and system they are, not what they are."""
+def test_wheels_are_compared_by_their_checksums(tmp_path: Path) -> None:
+    """Comments are about the lock and the system, which do not matter here."""
     for part, lines in (
         ("deps", "# x\none==1 --hash=sha256:1\ntwo==2 --hash=sha256:2\n"),
         ("app", "#\n"),
@@ -190,21 +194,21 @@ def test_wheels_are_their_sums_by_part_and_name(tmp_path: Path) -> None:
 
 
 def test_versions_are_read_from_the_list_of_debian_packages() -> None:
-    """Whatever else stands in it."""
-    found = verify.versions(STATUS.format(libc="2.41-12"))
+    """Other fields are ignored."""
+    found = dpkg_status.versions(STATUS.format(libc="2.41-12"))
     assert found == {"libc6": "2.41-12", "python3": "3.13.5-1"}
-    assert verify.versions("") == {}
+    assert dpkg_status.versions("") == {}
 
 
-def test_a_package_without_a_version_has_not_that_of_the_next() -> None:
-    """dpkg remembers some that are not installed, and the one after it is not lost."""
+def test_a_package_without_a_version_does_not_get_that_of_the_next() -> None:
+    """dpkg lists some packages that are not installed; the next entry is read all the same."""
     status = f"Package: gone\nStatus: unknown ok not-installed\n\n{STATUS.format(libc='2.41-12')}"
-    found = verify.versions(status)
+    found = dpkg_status.versions(status)
     assert (found.get("gone"), found["libc6"]) == (None, "2.41-12")
 
 
-def test_changes_are_what_differs_by_name() -> None:
-    """What is on one side only is said as well."""
+def test_changes_are_listed_by_name() -> None:
+    """Entries of one side only are differences as well."""
     assert verify.changes("wheel", {"a": "1", "b": "1"}, {"a": "1", "b": "1"}) == []
     assert verify.changes(
         "wheel", {"b": "1", "c": "1", "a": "1"}, {"b": "2", "d": "1", "a": "1"}
@@ -216,37 +220,37 @@ def test_changes_are_what_differs_by_name() -> None:
 
 
 def test_images_of_one_id_are_the_same(images: Engine) -> None:
-    """Nothing else is looked at."""
+    """Their files are not compared."""
     images.image("one", "sha256:1")
     images.image("again", "sha256:1")
     assert images.compare() == []
     assert images.asked("create") == []
 
 
-def test_images_that_differ_in_their_configuration_alone_are_told_so(images: Engine) -> None:
-    """A label, or the date: no file is to be found then."""
+def test_a_difference_in_the_configuration_alone_is_reported(images: Engine) -> None:
+    """A label or the date, for example: no file differs then."""
     images.image("one", "sha256:1", "layers")
     images.image("again", "sha256:2", "layers")
     assert images.compare() == [
-        "all layers are the same, the image's configuration is not",
+        "all layers are equal, but the image's configuration differs",
     ]
     assert images.asked("create") == []
 
 
-def test_packages_that_moved_are_named_and_not_their_files(images: Engine) -> None:
-    """They explain all the rest."""
+def test_packages_with_newer_versions_are_listed_and_their_files_are_not(images: Engine) -> None:
+    """They explain all other differences."""
     files = {"bin/sh": "x", "var/lib/dpkg/status": STATUS.format(libc="2.41-12")}
     images.image("one", "sha256:1", **files)
     files = {"bin/sh": "y", "var/lib/dpkg/status": STATUS.format(libc="2.41-13")}
     images.image("again", "sha256:2", **files)
     assert images.compare() == [
         "package libc6: 2.41-12 here, 2.41-13 again",
-        "Debian's packages moved since: make upgrade takes the base along",
+        "Debian has newer packages by now: make upgrade moves the base image as well",
     ]
 
 
-def test_files_that_differ_are_named(images: Engine) -> None:
-    """By content, date or being there, and no more than a screen of them."""
+def test_files_that_differ_are_listed(images: Engine) -> None:
+    """A content, a date or a missing file is a difference; the list ends after a screen."""
     same = {"same": "x", "var/lib/dpkg/status": STATUS.format(libc="1")}
     images.image("one", "sha256:1", **same, **{"content": "x", "date": "x", "here": ""})
     images.image("again", "sha256:2", **same, **{"content": "y", "date": "9|x", "there": ""})
@@ -258,23 +262,23 @@ def test_files_that_differ_are_named(images: Engine) -> None:
     assert found[verify.SHOWN :] == ["and 3 more files"]
 
 
-def test_images_of_the_same_files_differ_in_their_layers(images: Engine) -> None:
-    """Something was written and removed again."""
+def test_equal_files_in_different_layers_are_reported(images: Engine) -> None:
+    """A layer may contain a file that a later layer removes."""
     images.image("one", "sha256:1", same="x")
     images.image("again", "sha256:2", same="x")
-    assert images.compare() == ["the same files are in layers with other traces"]
+    assert images.compare() == ["all files are equal, but the layers differ"]
 
 
-def test_what_the_engine_puts_into_a_container_is_no_difference(images: Engine) -> None:
-    """It makes these for every container, dated when that was."""
+def test_files_that_the_engine_adds_to_a_container_are_no_difference(images: Engine) -> None:
+    """It makes these for every container, with the present time."""
     engines = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
     images.image("one", "sha256:1", same="x", **dict.fromkeys(engines, "1|"))
     images.image("again", "sha256:2", same="x", **dict.fromkeys(engines, "2|"))
-    assert images.compare() == ["the same files are in layers with other traces"]
+    assert images.compare() == ["all files are equal, but the layers differ"]
 
 
 def test_the_files_of_an_image_are_described(images: Engine) -> None:
-    """Mode, owner and a link's target are as much of it as its content."""
+    """Mode, owner and a link's target are compared like the content."""
     images.image("one", "sha256:1")
     members: dict[str, dict[str, Any]] = {
         "program": {"mode": 0o755},
@@ -297,8 +301,8 @@ def test_the_files_of_an_image_are_described(images: Engine) -> None:
     assert all(word in found[name] for name, word in says.items())
 
 
-def test_a_container_that_was_made_to_look_is_removed(images: Engine) -> None:
-    """Also when its files cannot be had, which is said in a line."""
+def test_the_container_that_was_made_for_the_export_is_removed(images: Engine) -> None:
+    """Even if its files cannot be exported, which is one message."""
     images.image("one", "sha256:1", same="x")
     verify.contents(images.docker, "one")
     assert images.asked("rm") == ["rm --volumes one"]
@@ -308,21 +312,18 @@ def test_a_container_that_was_made_to_look_is_removed(images: Engine) -> None:
     assert images.asked("rm") == ["rm --volumes one"] * 2
 
 
-def test_an_image_that_is_gone_meanwhile_is_named(images: Engine) -> None:
-    """One line, and no traceback."""
+def test_an_image_that_was_removed_meanwhile_is_named(images: Engine) -> None:
+    """One message that says what to do."""
     images.image("one", "sha256:1")
-    with pytest.raises(engine.EngineError, match="again is gone: run this again"):
+    with pytest.raises(
+        engine.EngineError, match="again was removed meanwhile: run make verify again"
+    ):
         images.compare()
 
 
-# What stands for both builds: the first has nothing to do, the second leaves wheels, and an image
-# that the test keeps ready.
+# The second build leaves wheels, and an image that the test keeps ready.
 BUILD = """\
-cd "$(dirname "$0")/.."
-if [ -z "${{DEPLOY_IMAGES:-}}" ]; then
-    [ ! -e '{engine}/broken here' ]
-    exit
-fi
+cd '{project}'
 env >'{engine}/environment'
 ls -A >'{engine}/listing'
 [ ! -e '{engine}/broken' ] || exit 1
@@ -331,98 +332,115 @@ cp -R '{engine}/wheels' wheelhouse/python3
 cp '{engine}/second' "{engine}/$DEPLOY_IMAGES-run"
 cp '{engine}/second.tar' "{engine}/$DEPLOY_IMAGES-run.tar"
 """
+# Stands for the command line of the copy.
+MAIN = """\
+import pathlib, subprocess, sys
+project = pathlib.Path(__file__).resolve().parents[2]
+assert sys.argv[1:] == ["image"]
+sys.exit(subprocess.call(["sh", "-ec", {script!r}.replace("{{project}}", str(project))]))
+"""
 
 
 class Verification:
-    """A project whose image is there, and a second build that comes out as a test wants."""
+    """A project whose image is up to date, and a second build whose result a test chooses."""
 
-    def __init__(self, folder: Path, images: Engine) -> None:
-        """Take a folder for the project."""
+    def __init__(self, folder: Path, images: Engine, patch: pytest.MonkeyPatch) -> None:
+        """Write the project, and replace its first build."""
         self.images = images
-        self.project = copy_of_deploy(folder / "a place")
-        settings = self.project.path / "deploy" / "settings.mk"
-        settings.write_text(f"{settings.read_text()}DOCKER := {images.docker}\n")
-        shell_script(self.project.path / "deploy/build.sh", BUILD.format(engine=images.folder))
+        self.patch = patch
+        self.project = folder / "a place"
+        self.built: list[list[str]] = []
+        main = self.project / "deploy/slipway/__main__.py"
+        main.parent.mkdir(parents=True)
+        script = BUILD.replace("{engine}", str(images.folder))
+        main.write_text(MAIN.format(script=script))
         for part in ("deps", "app"):
             listing = images.folder / "wheels" / part / "requirements.txt"
             listing.parent.mkdir(parents=True)
             listing.write_text(f"# made\n{part}==1 --hash=sha256:1\n")
-        shutil.copytree(images.folder / "wheels", self.project.path / "wheelhouse/python3")
+        shutil.copytree(images.folder / "wheels", self.project / "wheelhouse/python3")
         images.image("shop-run", "sha256:1", same="x")
         images.image("second", "sha256:1", same="x")
+        patch.setattr(verify, "ROOT", self.project)
+        patch.setattr(verify, "DEPLOY", self.project / "deploy")
+        patch.setattr(pipeline, "make", lambda _, goals: self.built.append(goals))
 
-    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run verify.py."""
-        return subprocess.run(
-            [sys.executable, "deploy/verify.py"],
-            cwd=self.project.path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-        )
+    def run(self, **variables: str) -> int:
+        """Run the command, with variables as on make's command line; return its exit status."""
+        typed = {"DOCKER": self.images.docker, **variables}
+        found = settings.resolve(SETTINGS, typed)
+        self.patch.setattr(verify, "load", lambda: found)
+        return verify.run("verify", [])
 
-    def told(self) -> dict[str, str]:
-        """Give the environment of the second build."""
+    def variables(self) -> dict[str, str]:
+        """Return the environment of the second build."""
         lines = (self.images.folder / "environment").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 @pytest.fixture
-def verification(tmp_path: Path, images: Engine) -> Verification:
-    """A project whose second build comes out the same."""
-    return Verification(tmp_path, images)
+def verification(tmp_path: Path, images: Engine, monkeypatch: pytest.MonkeyPatch) -> Verification:
+    """A project whose second build is equal to the first."""
+    return Verification(tmp_path, images, monkeypatch)
 
 
-def test_an_image_that_comes_out_the_same_is_said_to(verification: Verification) -> None:
-    """With how much that was."""
-    done = verification.run()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
-        "verify: building again from nothing\n"
-        "verify: 2 wheels and sha256:1 came out the same again\n"
+def test_an_equal_image_is_reported(
+    verification: Verification, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With what was compared."""
+    assert verification.run() == 0
+    assert verification.built == [["image"]]
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert said.out == (
+        "slipway: verify: building again from nothing\n"
+        "slipway: verify: 2 wheels and sha256:1 came out the same again\n"
     )
 
 
-def test_the_second_build_is_made_from_nothing_beside_what_is_there(
+def test_the_second_build_is_made_from_nothing_next_to_the_first(
     verification: Verification,
 ) -> None:
     """Under names of its own, without caches, in a copy without the wheels and the record."""
     verification.run()
-    told = verification.told()
-    name = told["DEPLOY_IMAGES"]
+    variables = verification.variables()
+    name = variables["DEPLOY_IMAGES"]
     assert name.startswith("shop-verify-")
-    assert (told["DEPLOY_CACHE"], told["DEPLOY_NO_CACHE"]) == (name, "1")
-    assert told["DEPLOY_COMMIT"] == "abc 1767323045 2026-01-02T03:04:05Z"
+    assert (variables["DEPLOY_CACHE"], variables["DEPLOY_NO_CACHE"]) == (name, "1")
+    assert variables["DEPLOY_COMMIT"] == "abc 1767323045 2026-01-02T03:04:05Z"
     assert (verification.images.folder / "listing").read_text().split() == ["deploy"]
 
 
-def test_what_differs_is_said_and_is_a_failure(verification: Verification) -> None:
-    """Wheels first, which explain the image's files."""
+def test_differences_are_listed_and_are_a_failure(
+    verification: Verification, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wheels come first, since they explain the files of the image."""
     listing = verification.images.folder / "wheels/app/requirements.txt"
     listing.write_text("app==1 --hash=sha256:2\n")
     verification.images.image("second", "sha256:2", same="y")
-    done = verification.run()
-    assert done.returncode == 1
-    assert done.stderr == (
-        "verify: wheel app/app==1: sha256:1 here, sha256:2 again\nverify: file /same\n"
+    assert verification.run() == 1
+    assert capfd.readouterr().err == (
+        "slipway: verify: wheel app/app==1: sha256:1 here, sha256:2 again\n"
+        "slipway: verify: file /same\n"
     )
 
 
 def removed(verification: Verification) -> list[str]:
-    """Give what was asked to be removed."""
+    """Return docker's command lines that remove something."""
     asked = verification.images.asked("image") + verification.images.asked("volume")
     return [line for line in asked if line.split()[1] == "rm"]
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_what_was_built_to_compare_is_removed(verification: Verification, broken: bool) -> None:
-    """Also when it could not be built; what was here stays."""
+def test_the_second_build_is_removed(verification: Verification, broken: bool) -> None:
+    """Even if it failed; the first build stays."""
     if broken:
         (verification.images.folder / "broken").touch()
-    done = verification.run()
-    assert ("it could not be built again; see above" in done.stderr) is broken
-    assert "Traceback" not in done.stderr
-    name = verification.told()["DEPLOY_IMAGES"]
+        with pytest.raises(console.Failed, match="could not be built again; see above"):
+            verification.run()
+    else:
+        verification.run()
+    name = verification.variables()["DEPLOY_IMAGES"]
     parts = ("-run", "-builder", "-builder:tools", "-base")
     assert removed(verification) == [
         f"image rm {' '.join(name + part for part in parts)}",
@@ -430,33 +448,64 @@ def test_what_was_built_to_compare_is_removed(verification: Verification, broken
     ]
 
 
-def test_what_cannot_be_built_here_is_not_built_again(verification: Verification) -> None:
-    """The first build says why."""
-    (verification.images.folder / "broken here").touch()
-    done = verification.run()
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+def test_an_image_that_cannot_be_built_is_not_built_again(
+    verification: Verification, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first build reports why."""
+
+    def make(*_: object) -> None:
+        raise console.Failed("no base")
+
+    verification.patch.setattr(pipeline, "make", make)
+    with pytest.raises(console.Failed, match="no base"):
+        verification.run()
+    assert capfd.readouterr().out == ""
     assert not (verification.images.folder / "environment").exists()
 
 
-def test_the_tag_of_what_was_built_to_compare_is_removed(verification: Verification) -> None:
+def test_the_tag_of_the_second_build_is_removed(verification: Verification) -> None:
     """`make verify TAG=1.4.0` gives the second image that tag as well."""
     verification.run(TAG="1.4.0")
     names = removed(verification)[0].split()
-    assert f"{verification.told()['DEPLOY_IMAGES']}-run:1.4.0" in names
+    assert f"{verification.variables()['DEPLOY_IMAGES']}-run:1.4.0" in names
 
 
 def test_without_an_image_there_is_nothing_to_compare(verification: Verification) -> None:
     """One line that says what to run."""
     (verification.images.folder / "shop-run").unlink()
-    done = verification.run()
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "verify.py: there is no image shop-run yet: run make image\n"
+    with pytest.raises(console.Failed, match=r"^there is no image shop-run yet: run make image$"):
+        verification.run()
 
 
-def test_an_engine_that_does_not_answer_is_said_in_a_line(verification: Verification) -> None:
-    """And nothing is built."""
+def test_an_engine_that_does_not_answer_is_reported(verification: Verification) -> None:
+    """Nothing is built."""
     stopped = "Cannot connect to the Docker daemon. Is the docker daemon running?"
     stub = shell_script(verification.images.folder / "stopped", f"echo '{stopped}' >&2; exit 1")
-    done = verification.run(DOCKER=str(stub))
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "the Docker engine does not answer: start it" in done.stderr
+    with pytest.raises(engine.EngineError, match="the Docker engine does not answer: start it"):
+        verification.run(DOCKER=str(stub))
+    assert not (verification.images.folder / "environment").exists()
+
+
+def test_a_dry_run_prints_the_command_lines_and_runs_none(
+    verification: Verification, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first build prints its own; then come the copy, its build, and their removal."""
+    verification.run(DRY_RUN="1", SCM_VERSION="1.2")
+    assert verification.built == [["image"]]
+    said = capfd.readouterr().out.replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in said if not line.startswith("#")]
+    docker = verification.images.docker
+    assert [words[:2] for words in commands if words[0] == docker] == [
+        [docker, "image"],
+        [docker, "image"],
+        [docker, "volume"],
+    ]
+    copy, clean, build, *_, end = commands
+    folder = copy[-1]
+    assert copy == ["cp", "-R", str(verification.project), folder]
+    assert f"{folder}/wheelhouse" in clean
+    assert build[-3:] == ["python3", f"{folder}/deploy/slipway", "image"]
+    assert {"DEPLOY_NO_CACHE=1", "SCM_VERSION=1.2"} <= {*build}
+    assert end == ["rm", "-rf", folder]
+    assert verification.images.asked("image") == []
+    assert not Path(folder).exists()

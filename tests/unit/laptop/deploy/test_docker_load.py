@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy import docker_load, plan
 from slipway.laptop.servers import ssh
-
 from tests.unit.conftest import Program
 from tests.unit.laptop.deploy.test_plan import WANTED
 from tests.unit.laptop.deploy.test_survey import surveyed

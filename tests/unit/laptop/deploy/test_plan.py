@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy import plan
 from slipway.laptop.servers import ssh
-
 from tests.unit.laptop.deploy.test_survey import RELEASE, container, surveyed
 
 WANTED = plan.Wanted(

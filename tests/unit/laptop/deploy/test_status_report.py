@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from slipway.laptop.deploy import status_report
 
+from slipway.laptop.deploy import status_report
 from tests.unit.laptop.deploy.test_plan import said
 from tests.unit.laptop.deploy.test_survey import surveyed
 

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy import survey as server
 from slipway.laptop.servers import remote_job, ssh
 from slipway.laptop.servers import survey as basic
-
 from tests.unit.conftest import Program
 
 RELEASE = {

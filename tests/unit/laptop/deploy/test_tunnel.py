@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy import tunnel
 from slipway.laptop.servers import ssh
-
 from tests.unit.conftest import Program, closed_port
 from tests.unit.laptop.deploy.test_plan import made
 from tests.unit.laptop.docker.test_registry import DIGEST, Registry, WebServer

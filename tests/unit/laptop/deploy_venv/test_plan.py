@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.deploy_venv import bundle, plan, status_report, survey
 from slipway.laptop.servers import ssh
 from slipway.laptop.settings import load as settings
 from slipway.shared import lockfile
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 import pytest
+
 from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import SETTINGS
 
 

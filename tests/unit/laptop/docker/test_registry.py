@@ -9,9 +9,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from slipway.laptop.docker import engine, registry
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]

@@ -6,9 +6,9 @@ import shlex
 import sys
 
 import pytest
+
 from slipway.laptop.docker import run_options as container
 from slipway.laptop.settings import load as settings
-
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway.laptop.servers import remote_job, ssh
 
+from slipway.laptop.servers import remote_job, ssh
 from tests.unit.conftest import Program, closed_port
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.commands import deploy as command
 from slipway.laptop.deploy import docker_commands, survey
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import SETTINGS, Program
 from tests.unit.laptop.deploy.test_plan import WANTED
 

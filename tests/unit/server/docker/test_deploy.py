@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.commands import deploy
 from slipway.laptop.deploy import survey as server
 from slipway.laptop.paths import SLIPWAY
 from slipway.laptop.servers import remote_job
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.settings import load as settings
-
 from tests.unit.conftest import SETTINGS, Program, closed_port
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from slipway.laptop.commands import deploy_venv
 from slipway.laptop.deploy_venv import bundle, commands, survey
 from slipway.laptop.servers import remote_job
 from slipway.laptop.settings import load as settings
 from slipway.server.systemd import deploy as service
 from slipway.server.systemd.systemctl import Failed
-
 from tests.unit.conftest import SETTINGS, Program
 
 # It runs the current release; a release named `bad` ends at once.

@@ -1,1 +1,1 @@
-"""Code that runs in more than one place; standard library only."""
+"""Code that runs in more than one place. It may use the standard library and `vendor`."""

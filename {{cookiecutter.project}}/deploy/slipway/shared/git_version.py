@@ -1,8 +1,8 @@
-"""What version control says of an application: its files, and its version.
+"""The files and the version of an application according to git.
 
-Some back ends take the version from there, and the builder has no repository: they are told what
-git says here. Tag v1.2 is 1.2, three commits after it is 1.2.post3, and without a tag or git it is
-0.
+Some back ends read the version from git. The laptop passes the version to the builder, which has
+no access to `.git`. Tag v1.2 gives 1.2, and three commits later the version is 1.2.post3. Without
+a tag or without git it is 0.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ import re
 import subprocess
 from pathlib import Path
 
-ASKS = re.compile(
-    r"setuptools[-_]scm|hatch-vcs|hatch_vcs|source\s*=\s*[\"'](?:scm|vcs)[\"']|versioningit"
-    r"|flit[-_]scm|poetry-dynamic-versioning|setuptools-git-versioning"
+from slipway.shared import lockfile, toml
+
+# The build requirements and tools that read the version from git.
+READERS = frozenset(
+    "setuptools-scm hatch-vcs versioningit flit-scm poetry-dynamic-versioning"
+    " setuptools-git-versioning".split()
 )
+# The same in a setup.py or setup.cfg, where a requirement may be anywhere.
+MENTIONED = re.compile("|".join(READERS).replace("-", "[-_]").encode())
+# A pyproject.toml without these words is not parsed: every command of the laptop comes here.
+HINT = re.compile(rb"scm|vcs|versioning")
+NAME = re.compile(r"[\w.-]+")
 VARIABLES = (
     "SETUPTOOLS_SCM_PRETEND_VERSION",
     "PDM_BUILD_SCM_VERSION",
@@ -24,13 +32,29 @@ VARIABLES = (
 DESCRIBED = re.compile(r"(?:.*?[^0-9.])?(\d+(?:\.\d+)*((?:a|b|rc)\d+)?)-(\d+)-g[0-9a-f]+")
 
 
-def version(application: Path) -> str:
-    """Give the version by git; empty when no file of the application asks for it."""
-    texts = (application / name for name in ("pyproject.toml", "setup.cfg", "setup.py"))
-    said = "".join(
-        path.read_text(encoding="utf-8", errors="replace") for path in texts if path.is_file()
+def takes_it_from_git(application: Path) -> bool:
+    """Return whether an application's back end reads the version from git."""
+    setup = (application / name for name in ("setup.cfg", "setup.py"))
+    if any(MENTIONED.search(path.read_bytes()) for path in setup if path.is_file()):
+        return True
+    pyproject = application / "pyproject.toml"
+    if not (pyproject.is_file() and HINT.search(pyproject.read_bytes())):
+        return False
+    content = toml.read(pyproject)
+    requires = toml.texts(toml.table(content, "build-system"), "requires")
+    names = [name[0] for name in map(NAME.match, requires) if name]
+    tools = toml.table(content, "tool")
+    if READERS.intersection(map(lockfile.normalize, (*names, *tools))):
+        return True
+    return any(
+        toml.table(tools, name, "version").get("source") in ("scm", "vcs")
+        for name in ("pdm", "hatch")
     )
-    if not ASKS.search(said):
+
+
+def version(application: Path) -> str:
+    """Return the version according to git; empty if the back end does not read it from git."""
+    if not takes_it_from_git(application):
         return ""
     command = ["git", "-C", str(application), "describe", "--tags", "--long", "--match", "*[0-9]*"]
     try:
@@ -44,7 +68,7 @@ def version(application: Path) -> str:
 
 
 def files(application: Path) -> set[str] | None:
-    """Name the files that git has, or would have after `git add .`; None where there is no git."""
+    """Return the files that git has, or would have after `git add .`; None without git."""
     command = ["git", "-C", str(application), "ls-files", "-z", "-co", "--exclude-standard"]
     try:
         done = subprocess.run(command, capture_output=True, check=True)
@@ -54,5 +78,5 @@ def files(application: Path) -> set[str] | None:
 
 
 def variables(found: str) -> dict[str, str]:
-    """Give the variables by which back ends take a version; none for an empty one."""
+    """Return the variables that pass a version to back ends; none for an empty version."""
     return dict.fromkeys(VARIABLES, found) if found else {}

@@ -1,7 +1,8 @@
-"""Read what other tools have locked, so that our lock begins with the same versions.
+"""Read the lock files of other tools, so that a new lock starts with the same versions.
 
-pylock.toml and those of uv, Poetry, PDM and Pipenv; a requirements.txt without hashes is asked for
-as it is (lockfile.py). Their pins are preferences: pip-compile keeps those that are still allowed.
+They are pylock.toml and the lock files of uv, Poetry, PDM and Pipenv. A requirements.txt without
+hashes is an input instead (lockfile.py). The pins are preferences: pip-compile keeps the versions
+that are still allowed.
 """
 
 from __future__ import annotations
@@ -11,34 +12,30 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from slipway.shared import lockfile
+from slipway.shared import lockfile, toml
 
-# In the order in which they count: the first that is there is the one.
+# In order of preference: the first file that exists is used.
 NAMES = ("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
-NAME = re.compile(r'^name\s*=\s*"([^"\n]+)"', re.M)
-VERSION = re.compile(r'^version\s*=\s*"([^"\n]+)"', re.M)
-# A package that is not an index's: a folder, a repository, an address.
-ELSEWHERE = re.compile(
-    r"^source\s*=\s*\{\s*(?:virtual|editable|directory|path|git|url)\b|^(?:path|git|url)\s*="
-    r'|^\[package\.source\]\s*\ntype\s*=\s*"(?:git|directory|file|url)"'
-    r"|^\[?packages\.(?:vcs|directory|archive)\b|^(?:vcs|directory|archive)\s*=",
-    re.M,
-)
-# The comment of our lock that says which state of another lock it has taken up.
+# Keys of a package, or of its `source`, that does not come from a package index: a folder, a
+# repository or an address.
+ELSEWHERE = {"path", "git", "url", "vcs", "directory", "archive"}
+SOURCES = {"virtual", "editable", "directory", "path", "git", "url"}
+TYPES = {"git", "directory", "file", "url"}  # of Poetry
+# The comment in a lock that names the lock file whose pins it started with.
 TAKEN = "# Took up the pins of {name}, sha256:{sum}"
 TAKEN_PATTERN = re.compile(r"^# Took up the pins of (\S+), sha256:([0-9a-f]+)\n?", re.M)
 
 
 class OtherLock(NamedTuple):
-    """Another tool's lock.
+    """The lock file of another tool.
 
     Attributes:
-        name: of its file.
-        sum: SHA-256 of its text.
+        name: the file's name.
+        sum: the SHA-256 of its text.
         pins: versions by normalized name.
-        ambiguous: names that it has several versions of, for different systems.
+        ambiguous: names with several versions, for different systems.
     """
 
     name: str
@@ -48,9 +45,9 @@ class OtherLock(NamedTuple):
 
 
 def find(application: Path) -> OtherLock | None:
-    """Read the lock of another tool that stands beside an application; None when there is none.
+    """Read the lock file of another tool in an application's folder; None if there is none.
 
-    ValueError says in words that it cannot be read.
+    ValueError states why the file cannot be read.
     """
     for name in NAMES:
         path = application / name
@@ -60,11 +57,15 @@ def find(application: Path) -> OtherLock | None:
 
 
 def read(name: str, text: str) -> OtherLock:
-    """Read one such lock's text."""
+    """Read the text of a lock file; its name states the form."""
     try:
-        pairs = list(_of_pipfile(text) if name == "Pipfile.lock" else _of_tables(text))
+        pairs = list(_of_pipfile(text) if name == "Pipfile.lock" else _of_tables(name, text))
+    except toml.NotToml as problem:
+        raise ValueError(f"{problem}: create it again with its tool") from None
     except (ValueError, AttributeError, TypeError):
-        raise ValueError(f"{name} is not what its tool writes: make it again with that") from None
+        raise ValueError(
+            f"{name} does not have the form that its tool writes: create it again with that tool"
+        ) from None
     versions: dict[str, set[str]] = {}
     for package, version in pairs:
         versions.setdefault(lockfile.normalize(package), set()).add(version)
@@ -73,11 +74,20 @@ def read(name: str, text: str) -> OtherLock:
     return OtherLock(name, hashlib.sha256(text.encode()).hexdigest(), pins, ambiguous)
 
 
-def _of_tables(text: str) -> Iterator[tuple[str, str]]:
-    for block in re.split(r"^\[\[(?:package|packages)\]\]\s*$", text, flags=re.M)[1:]:
-        name, version = NAME.search(block), VERSION.search(block)
-        if name and version and not ELSEWHERE.search(block):
-            yield name.group(1), version.group(1)
+def _of_tables(file: str, text: str) -> Iterator[tuple[str, str]]:
+    content = toml.loads(text, file)
+    for package in (*content.get("package", ()), *content.get("packages", ())):
+        name, version = package.get("name"), package.get("version")
+        if isinstance(name, str) and isinstance(version, str) and _is_of_an_index(package):
+            yield name, version
+
+
+def _is_of_an_index(package: dict[str, Any]) -> bool:
+    source = toml.table(package, "source")
+    # Poetry states the address of a package index as well, and its type is "legacy"
+    if "type" in source:
+        return source["type"] not in TYPES
+    return not (source.keys() & SOURCES or package.keys() & ELSEWHERE)
 
 
 def _of_pipfile(text: str) -> Iterator[tuple[str, str]]:
@@ -88,9 +98,10 @@ def _of_pipfile(text: str) -> Iterator[tuple[str, str]]:
 
 
 def start(present: str, other: OtherLock | None) -> str:
-    """Give the lock that a new one begins with: the present one, or the other's pins in its form.
+    """Return the text that a new lock starts with: the present lock, or the pins of another tool.
 
-    Another lock that has changed since its pins were taken up counts before the present one.
+    A lock file of another tool that changed since its pins were used is preferred to the present
+    lock.
     """
     if other is None or not other.pins:
         return present
@@ -103,6 +114,6 @@ def start(present: str, other: OtherLock | None) -> str:
 
 
 def noted(text: str, other: OtherLock | None) -> str:
-    """Give a lock's text with the note of which other lock it has taken up."""
+    """Return a lock's text with a comment that names the lock file whose pins it started with."""
     text = TAKEN_PATTERN.sub("", text)
     return f"{TAKEN.format(name=other.name, sum=other.sum)}\n{text}" if other else text

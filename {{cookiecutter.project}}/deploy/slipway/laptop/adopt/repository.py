@@ -1,7 +1,7 @@
-"""What a repository says about its application: name, command, port, interpreter, Python version.
+"""What a repository's files say about its application: name, command, port and interpreter.
 
-Each finding names the file and the line that it stands on. A file that cannot be read is said, and
-the others are read all the same.
+Each finding names the file, and the line or the TOML key. A file that cannot be read is reported,
+and the others are read all the same.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, TypeVar
 
-from slipway.laptop.adopt import toml_with_lines as tables
+from slipway.laptop.adopt import setup_cfg
 from slipway.laptop.settings import rules
-from slipway.shared import git_version as scm
-from slipway.shared import lockfile
-from slipway.shared import other_lockfiles as otherlocks
+from slipway.shared import files, git_version, lockfile, other_lockfiles, toml
+
+T = TypeVar("T")
 
 SCRIPTS = (("project", "scripts"), ("project", "gui-scripts"), ("tool", "poetry", "scripts"))
 DOCKERFILES = ("Dockerfile", "Containerfile", "docker/Dockerfile")
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-# What lies at the top of a repository, and is no part of the application that it holds.
+# Files and folders at the top of a repository that are not part of its application.
 BESIDE = re.compile(
     r"\..*|(GNU)?[Mm]akefile|(Docker|Container|Proc|Pip|Vagrant)file.*|[\w.-]*compose[\w.-]*\.ya?ml"
     r"|.*\.(md|rst|lock|sh|bat)|(README|LICEN[CS]E|COPYING|NOTICE|AUTHORS|CHANGELOG|CHANGES)(\..*)?"
@@ -31,7 +31,7 @@ BESIDE = re.compile(
     r"|tests?|docs?|examples?|dist|build|htmlcov"
 )
 PORT = r"[1-9][0-9]{0,4}"
-# What says a port on a command line.
+# A port on a command line.
 PORT_OPTION = re.compile(
     rf"(?:--port[= ]|-p |--bind[= ]\S*:|-b \S*:|--listen[= ]\S*:|0\.0\.0\.0:)({PORT})\b"
 )
@@ -50,61 +50,57 @@ class Repository:
     """An application's folder, and what its files say.
 
     Attributes:
-        said: what there is to say to its owner beside the findings, each in a sentence.
+        notes: sentences for the owner, beside the findings.
     """
 
-    def __init__(self, folder: Path, name: str = "") -> None:
-        """Read the files that say anything; name is the folder's, if it is to be another."""
+    def __init__(self, folder: Path) -> None:
+        """Read pyproject.toml and setup.cfg."""
         self.folder = folder
-        self.name = name or folder.name
-        self.said: list[str] = []
-        self.pyproject = self._tables("pyproject.toml", tables.toml)
-        self.setup = self._tables("setup.cfg", tables.ini)
+        self.notes: list[str] = []
+        self.pyproject = self._read("pyproject.toml", toml.read) or {}
+        self.setup = self._read("setup.cfg", setup_cfg.read) or {}
         self.docker = next((each for each in DOCKERFILES if (folder / each).is_file()), "")
 
     def text(self, name: str) -> str:
-        """Read a file; empty when there is none or it cannot be read, which is said."""
+        """Return a file's text; empty if there is no such file, or none that can be read."""
+        return self._read(name, files.read_text) or ""
+
+    def _read(self, name: str, read: Callable[[Path], T]) -> T | None:
         path = self.folder / name
         try:
-            return lockfile.read(path) if path.is_file() else ""
+            return read(path) if path.is_file() else None
         except (OSError, ValueError) as problem:
-            self._say(f"{name} is left out: {problem}")
-            return ""
+            self._note(f"{problem}; the file is ignored")
+            return None
 
-    def _say(self, sentence: str) -> None:
-        if sentence not in self.said:
-            self.said.append(sentence)
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
-    def _tables(self, name: str, read: Any) -> Mapping[tuple[str, ...], tables.Entry]:
-        try:
-            found: Mapping[tuple[str, ...], tables.Entry] = read(self.text(name))
-            return found
-        except ValueError as problem:
-            self._say(f"{name} is left out: {problem}")
-            return {}
+    def _stated(self, *keys: str) -> Any:
+        """Return a value of pyproject.toml by its keys; None if it is not there."""
+        return toml.table(self.pyproject, *keys[:-1]).get(keys[-1])
 
     def names(self) -> Iterator[Finding]:
-        """Give the names that the project has, the best first, each fit for an image."""
-        for key in (("project", "name"), ("tool", "poetry", "name")):
-            if key in self.pyproject:
-                yield self._name(self.pyproject[key], "pyproject.toml")
-        if ("metadata", "name") in self.setup:
-            yield self._name(self.setup["metadata", "name"], "setup.cfg")
-        yield Finding("PROJECT", image_name(self.name), "the folder's name")
-
-    def _name(self, entry: tables.Entry, file: str) -> Finding:
-        return Finding("PROJECT", image_name(str(entry.value)), f"{file}:{entry.line}")
+        """Return the project's names, made fit for an image, the most reliable first."""
+        for table in (("project",), ("tool", "poetry")):
+            name = self._stated(*table, "name")
+            if name is not None:
+                yield Finding("PROJECT", image_name(str(name)), in_pyproject(*table, "name"))
+        if entry := self.setup.get(("metadata", "name")):
+            yield Finding("PROJECT", image_name(entry.value), f"setup.cfg:{entry.line}")
+        yield Finding("PROJECT", image_name(self.folder.name), "the folder's name")
 
     def scripts(self) -> list[Finding]:
-        """List the console scripts that the project installs."""
+        """Return the console scripts that the project installs."""
         found = []
         for table in SCRIPTS:
-            for key, entry in self.pyproject.items():
-                if key[:-1] == table:
-                    where = f"pyproject.toml:{entry.line}"
-                    found.append(Finding("COMMAND", key[-1], where))
-        listed = self.setup.get(("options.entry_points", "console_scripts"), tables.Entry("", 0))
-        for number, line in enumerate(str(listed.value).splitlines()):
+            where = f"pyproject.toml [{'.'.join(table)}]"
+            for name in toml.table(self.pyproject, *table):
+                found.append(Finding("COMMAND", name, where))
+        nothing = setup_cfg.Entry("", 0)
+        listed = self.setup.get(("options.entry_points", "console_scripts"), nothing)
+        for number, line in enumerate(listed.value.splitlines()):
             if "=" in line:
                 where = f"setup.cfg:{listed.line + number}"
                 found.append(Finding("COMMAND", line.partition("=")[0].strip(), where))
@@ -115,7 +111,7 @@ class Repository:
         return [each for each in found if unique[each.value] is each]
 
     def started(self) -> Iterator[Finding]:
-        """Give the commands that start the application elsewhere: Procfile's, the Dockerfile's."""
+        """Return the commands of Procfile and Dockerfile, which start the application elsewhere."""
         for number, line in enumerate(self.text("Procfile").splitlines(), 1):
             if line.startswith("web:"):
                 yield Finding("COMMAND", shlex.join(by_shell(line[4:])), f"Procfile:{number}")
@@ -133,7 +129,7 @@ class Repository:
             yield Finding("COMMAND", shlex.join([*entry, *command]), where)
 
     def _instructions(self) -> Iterator[tuple[int, str, str]]:
-        """Give each instruction of the Dockerfile's last stage with its line."""
+        """Return (line, instruction, arguments) for the last stage of the Dockerfile."""
         if not self.docker:
             return
         found: list[tuple[int, str, str]] = []
@@ -155,7 +151,7 @@ class Repository:
         yield from found
 
     def ports(self) -> Iterator[Finding]:
-        """Give the ports that it listens on, as files say."""
+        """Return the ports that the application listens on."""
         for each in self.started():
             for port in PORT_OPTION.findall(each.value):
                 yield Finding("PORT", port, each.where)
@@ -171,7 +167,7 @@ class Repository:
                     yield Finding("PORT", match.group(1), f"{name}:{number}")
 
     def interpreters(self) -> Iterator[Finding]:
-        """Give what the application is known to run on: pypy3 or python3."""
+        """Return the interpreters that the application is known to run on."""
         version = self.text(".python-version").split()
         if version:
             value = "pypy3" if version[0].startswith("pypy") else "python3"
@@ -187,30 +183,33 @@ class Repository:
                 yield Finding("PYTHON", "python3", f"{other.name} has {name}")
 
     def libraries(self, present: str) -> Iterator[Finding]:
-        """Give NATIVE with what the back end itself takes to compile: Rust."""
+        """Return NATIVE with the compiler that the build back end requires: Rust."""
         key = ("build-system", "requires")
-        asked = self.pyproject.get(key, tables.Entry([], 0))
-        words = present.split()
-        if re.search(r"maturin|setuptools[-_]rust", str(asked.value)) and "rust" not in words:
-            yield Finding("NATIVE", " ".join([*words, "rust"]), f"pyproject.toml:{asked.line}")
+        names = present.split()
+        required = str(self._stated(*key))
+        if re.search(r"maturin|setuptools[-_]rust", required) and "rust" not in names:
+            yield Finding("NATIVE", " ".join([*names, "rust"]), in_pyproject(*key))
 
-    def other_lock(self) -> otherlocks.OtherLock | None:
-        """Read another tool's lock; None when there is none, or none that can be read."""
+    def other_lock(self) -> other_lockfiles.OtherLock | None:
+        """Return another tool's lock; None if there is none, or none that can be read."""
         try:
-            return otherlocks.find(self.folder)
+            return other_lockfiles.find(self.folder)
         except (OSError, ValueError) as problem:
-            self._say(f"{problem}; it is left out")
+            self._note(f"{problem}; the file is ignored")
             return None
 
     def files(self) -> Finding | None:
-        """Give FILES of an application that no back end installs: what is at the top.
+        """Return FILES of an application that no build back end installs.
 
-        What is not of the application is left out. None where a back end installs it, or
-        where there is no Python.
+        These are the entries at the top of the repository that belong to the application. None if
+        a back end installs it, or if there is no Python file.
         """
-        if lockfile.is_distribution(self.folder):
+        try:
+            if lockfile.is_distribution(self.folder):
+                return None
+        except ValueError:  # a broken pyproject.toml, which was reported
             return None
-        tracked = scm.files(self.folder)
+        tracked = git_version.files(self.folder)
         names = [name for name, _ in lockfile.files_of(self.folder)]
         tops: dict[str, list[str]] = {}
         for name in names if tracked is None else filter(tracked.__contains__, names):
@@ -222,20 +221,25 @@ class Repository:
         return Finding("FILES", " ".join(sorted(tops)), "no pyproject.toml installs them")
 
     def requires_python(self) -> Finding | None:
-        """Give what the project says of Python's version."""
-        places = (
-            (("project", "requires-python"), self.pyproject, "pyproject.toml"),
-            (("tool", "poetry", "dependencies", "python"), self.pyproject, "pyproject.toml"),
-            (("options", "python_requires"), self.setup, "setup.cfg"),
-        )
-        for key, found, file in places:
-            if key in found:
-                return Finding("", str(found[key].value), f"{file}:{found[key].line}")
-        return None
+        """Return the Python versions that the project supports."""
+        for key in (
+            ("project", "requires-python"),
+            ("tool", "poetry", "dependencies", "python"),
+        ):
+            stated = self._stated(*key)
+            if stated is not None:
+                return Finding("", str(stated), in_pyproject(*key))
+        entry = self.setup.get(("options", "python_requires"))
+        return Finding("", entry.value, f"setup.cfg:{entry.line}") if entry else None
+
+
+def in_pyproject(*keys: str) -> str:
+    """Return a place in pyproject.toml as people write it."""
+    return f"pyproject.toml [{'.'.join(keys[:-1])}] {keys[-1]}"
 
 
 def image_name(name: str) -> str:
-    """Make a name fit for an image; as few changes as that takes."""
+    """Return a name that an image can have, with as few changes as possible."""
     fit = re.sub(r"[^a-z0-9._-]+", "-", name.lower())
     fit = re.sub(
         r"[._-]*-[._-]*|[.]+|_{3,}", lambda match: "-" if "-" in match[0] else match[0][0], fit
@@ -244,12 +248,12 @@ def image_name(name: str) -> str:
 
 
 def by_shell(text: str) -> list[str]:
-    """Give the words of a command that has a shell read a text."""
+    """Return the command that runs a text with a shell."""
     return ["sh", "-c", text.strip()]
 
 
 def exec_form(text: str) -> list[str]:
-    """Read the words of a Dockerfile's CMD, in either form."""
+    """Return the words of a Dockerfile's CMD, in either of its forms."""
     try:
         words = json.loads(text)
     except ValueError:
@@ -261,18 +265,21 @@ def exec_form(text: str) -> list[str]:
 
 
 def as_command(text: str, port: str) -> str:
-    """Give a command line as COMMAND takes it: with the port put in, and no shell without need."""
+    """Return a command line as COMMAND: with its port, and without a shell if it needs none."""
     words = shlex.split(PORT_VARIABLE.sub(port, text))
     if words[:2] != ["sh", "-c"] or len(words) != 3:
         return shlex.join(words)
     plain = re.sub(r"^exec ", "", words[2])
-    if re.fullmatch(rules.RULES["COMMAND"][0], plain):
+    if rules.accepts("COMMAND", plain):
         return plain
     return shlex.join(words)
 
 
 def allows(specifier: str, version: tuple[int, int]) -> bool:
-    """Say whether a requires-python allows some release of a minor version of Python."""
+    """Return whether a requires-python allows any release of a minor version of Python.
+
+    Hand-written, since the laptop has no library for version specifiers.
+    """
     for clause in re.split(r"[,\s]+(?=[<>=!~^])|,", specifier):
         match = re.fullmatch(
             r"(\^|~=|~|[<>=!]=?=?)?\s*v?(\d+)(?:\.(\d+))?(\.[\w*]+)*(\.\*)?", clause.strip()
@@ -299,5 +306,5 @@ def allows(specifier: str, version: tuple[int, int]) -> bool:
 
 
 def first(findings: Iterable[Finding]) -> Finding | None:
-    """Give the first finding; None when there is none."""
+    """Return the first finding, or None."""
     return next(iter(findings), None)

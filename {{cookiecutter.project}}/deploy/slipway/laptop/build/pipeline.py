@@ -28,6 +28,7 @@ from slipway.laptop.build.record import Record
 from slipway.laptop.build.steps import Steps
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
+from slipway.laptop.settings import load
 from slipway.shared import files, lockfile, network
 from slipway.shared.native import catalogue
 
@@ -93,15 +94,6 @@ def make(settings: dict[str, str], goals: Sequence[str], quiet: bool = False) ->
         pipeline.show(goals)
         return Advice()
     return pipeline.make(goals)
-
-
-def require(settings: dict[str, str], *names: str) -> None:
-    """Raise SettingsError when one of some settings has no value."""
-    for name in names:
-        if not settings[name]:
-            raise console.SettingsError(
-                f"{name} is not set: run make adopt, or set {name} in deploy/settings.mk"
-            )
 
 
 def check_now(settings: dict[str, str]) -> int:
@@ -170,7 +162,7 @@ class Pipeline:
 
     def _do(self, step: str, steps: Steps, goals: Sequence[str]) -> None:
         """Do a step and record it, with the inputs that were there before it."""
-        require(self.settings, "PYTHON", *(["COMMAND"] if step == "image" else []))
+        load.require(self.settings, "PYTHON", *(["COMMAND"] if step == "image" else []))
         console.say(self.title(step))
         inputs = steps.inputs(step)
         done: dict[str, Callable[[Steps, Sequence[str]], dict[str, Any] | None]] = {
@@ -490,7 +482,7 @@ class Pipeline:
         if not needed:
             print(f"# {' '.join(goals)}: nothing to do")
             return
-        require(self.settings, "PYTHON", *(["COMMAND"] if "image" in needed else []))
+        load.require(self.settings, "PYTHON", *(["COMMAND"] if "image" in needed else []))
         variables = images.environment(self.settings["DOCKER"])
         print("export " + shlex.join(f"{name}={value}" for name, value in variables.items()))
         for step in needed:

@@ -23,7 +23,7 @@ from slipway.laptop.servers import each_server, remote_job
 from slipway.laptop.servers.each_server import Work, report
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
-from slipway.laptop.settings.load import load
+from slipway.laptop.settings.load import load, require
 
 NAMES = ("PROJECT", "PYTHON", "RELEASE", "HEALTH_TIMEOUT", "STEADY", "KEEP", "LOCK_WAIT")
 
@@ -162,6 +162,8 @@ def run(command: str, arguments: Sequence[str]) -> int:
     """Do one command on every server; return the exit status."""
     job = command.partition("-venv")[0]
     settings = load()
+    if job == "deploy":
+        require(settings, "PYTHON", "COMMAND")
     if settings["PROGRAM"] or settings["ENDS"]:
         raise Failed(
             f"{command} supports neither one-off jobs (HEALTH := ends) nor other programs"

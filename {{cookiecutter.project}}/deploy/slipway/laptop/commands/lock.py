@@ -15,7 +15,7 @@ from slipway.shared import lockfile
 def run(command: str, arguments: Sequence[str]) -> int:
     """Make a lock in the builder, for its interpreter; `upgrade` moves the pins, `lock` keeps them."""
     settings = load.load()
-    pipeline.require(settings, "PYTHON")
+    load.require(settings, "PYTHON")
     if settings["DRY_RUN"]:
         pipeline.make(settings, ["tools"], quiet=True)
         words = Images(settings).in_builder("builder:tools", command)

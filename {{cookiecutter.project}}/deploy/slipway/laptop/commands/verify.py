@@ -1,9 +1,9 @@
-#!/usr/bin/env python3
-"""Build everything again from nothing, in another folder, and compare it with what is here.
+"""Build the image again from nothing, in another folder, and compare the two: make verify.
 
-Equal are the wheels' sums, the layers and, with them, the image's ID. What is not equal is named:
-wheels, Debian packages that moved since (`make upgrade` moves the base with them), files. Nothing
-here is replaced; what was built to compare is removed. Status 1 when anything differs.
+The wheels' checksums, the layers and therefore the image's ID should be equal. Differences are
+listed: wheels, Debian packages that have newer versions by now (`make upgrade` moves the base image
+as well), files. Nothing here is replaced, and the second build is removed. The exit status is 1 if
+anything differs.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slipway.laptop.console import die
+from slipway.laptop import console
+from slipway.laptop.build import pipeline
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
-from slipway.laptop.settings import load as settings_module
-from slipway.shared import lockfile
+from slipway.laptop.settings.load import load
+from slipway.shared import dpkg_status, lockfile
 
 SHOWN = 20  # differing files
-# what the engine puts into a container and is in no image
+# The engine puts these into every container; they are not in the image.
 ENGINES = (
     "dev",
     "proc",
@@ -43,8 +44,90 @@ ENGINES = (
 STATUS = "var/lib/dpkg/status"
 
 
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Build the image, build it again, and compare the two; return the exit status."""
+    settings = load()
+    pipeline.make(settings, ["image"])
+    image_name = f"{settings['IMAGES']}-run"
+    # Images, cache and checksums of the second build have names of their own.
+    again = f"{settings['PROJECT']}-verify-{secrets.token_hex(3)}"
+    if settings["DRY_RUN"]:
+        show(settings, again)
+        return 0
+    (image,) = engine.inspect_images(settings["DOCKER"], [image_name])
+    if image is None:
+        raise console.Failed(f"there is no image {image_name} yet: run make image")
+    console.say("verify: building again from nothing")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch).resolve() / "again"
+        copy_to(folder)
+        try:
+            build_again(folder, {**second_build(settings, again), **stamps(image)})
+            here, there = (wheels(top / settings["WHEELHOUSE"]) for top in (ROOT, folder))
+            problems = changes("wheel", here, there)
+            problems += compare_images(settings["DOCKER"], image_name, f"{again}-run")
+        finally:
+            for words in removals(settings, again):
+                subprocess.run(words, capture_output=True, check=False)
+    for line in problems:
+        console.warn(f"verify: {line}")
+    if problems:
+        return 1
+    console.say(f"verify: {len(here)} wheels and {image['Id']} came out the same again")
+    return 0
+
+
+def second_build(settings: Mapping[str, str], again: str) -> dict[str, str]:
+    """Return the variables of the second build, without those that come from the first image."""
+    return {
+        "DEPLOY_IMAGES": again,
+        "DEPLOY_CACHE": again,
+        "DEPLOY_NO_CACHE": "1",
+        "SCM_VERSION": settings["SCM_VERSION"],
+    }
+
+
+def build_again(folder: Path, variables: Mapping[str, str]) -> None:
+    """Build the image of a copy of the application."""
+    words = [sys.executable, str(folder / DEPLOY.name / "slipway"), "image"]
+    if subprocess.run(words, env={**os.environ, **variables}, check=False).returncode:
+        raise console.Failed("the image could not be built again; see above")
+
+
+def removals(settings: Mapping[str, str], again: str) -> list[list[str]]:
+    """Return the command lines that remove the second build."""
+    names = ["-run", "-builder", "-builder:tools", "-base"]
+    names += [f"-run:{settings['TAG']}"] if settings["TAG"] else []
+    return [
+        engine.command(settings["DOCKER"], "image", "rm", *(again + each for each in names)),
+        engine.command(settings["DOCKER"], "volume", "rm", again),
+    ]
+
+
+def show(settings: Mapping[str, str], again: str) -> None:
+    """Print the command lines that build again and compare."""
+    folder = Path(tempfile.gettempdir(), again)
+    made_here = [str(folder / name) for name in (".git", ".deploy", "appenv", "wheelhouse")]
+    console.show_command(["cp", "-R", str(ROOT), str(folder)], "a copy, as a new clone would be")
+    console.show_command(["rm", "-rf", *made_here])
+    given = second_build(settings, again).items()
+    console.show_command(
+        ["python3", str(folder / DEPLOY.name / "slipway"), "image"],
+        "build again from nothing, with the first image's commit and time",
+        [f"{name}={shlex.quote(value)}" for name, value in given],
+    )
+    images = (f"{settings['IMAGES']}-run", f"{again}-run")
+    console.show_command(
+        engine.command(settings["DOCKER"], "image", "inspect", *images),
+        "compare the two images; if they differ, their files are compared",
+    )
+    for words in removals(settings, again):
+        console.show_command(words)
+    console.show_command(["rm", "-rf", str(folder)])
+
+
 def copy_to(folder: Path) -> None:
-    """Copy the application and deploy/, as a new clone would have them."""
+    """Copy the application and deploy/ as a new clone would contain them."""
     for name, path in lockfile.files_of(ROOT):
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +137,7 @@ def copy_to(folder: Path) -> None:
 
 
 def stamps(image: Mapping[str, Any]) -> dict[str, str]:
-    """Give what the first build took from its commit, for the second one to take as well."""
+    """Return the variable that passes the first build's commit and time on to the second build."""
     labels = image["Config"]["Labels"]
     created = labels["org.opencontainers.image.created"]
     moment = datetime.datetime.fromisoformat(created.replace("Z", "+00:00"))
@@ -70,18 +153,18 @@ def stamps(image: Mapping[str, Any]) -> dict[str, str]:
 
 
 def wheels(wheelhouse: Path) -> dict[str, str]:
-    """Give the sum of each wheel by its part and requirement."""
+    """Return the checksum of each wheel, by its part and requirement."""
     found = {}
     for part in ("deps", "app"):
         for line in (wheelhouse / part / "requirements.txt").read_text("utf-8").splitlines():
             if not line.startswith("#"):
-                requirement, _, sum_ = line.partition(" --hash=")
-                found[f"{part}/{requirement}"] = sum_
+                requirement, _, checksum = line.partition(" --hash=")
+                found[f"{part}/{requirement}"] = checksum
     return found
 
 
 def contents(docker: str, image: str) -> tuple[dict[str, str], str]:
-    """Give a description of each file of an image, and its list of Debian packages."""
+    """Return a description of each file of an image, and the image's list of Debian packages."""
     container = engine.ask(docker, "create", image).strip()
     found, packages = {}, ""
     try:
@@ -99,8 +182,8 @@ def contents(docker: str, image: str) -> tuple[dict[str, str], str]:
                 if member.name == STATUS:
                     packages = data.decode("utf-8", "replace")
                 words = (oct(member.mode), member.uid, member.gid, int(member.mtime))
-                sum_ = hashlib.sha256(data).hexdigest()
-                found[member.name] = f"{member.type!r} {words} {member.linkname} {sum_}"
+                checksum = hashlib.sha256(data).hexdigest()
+                found[member.name] = f"{member.type!r} {words} {member.linkname} {checksum}"
     except tarfile.ReadError as problem:
         raise engine.EngineError(f"{image} cannot be exported: {problem}") from None
     finally:
@@ -108,18 +191,8 @@ def contents(docker: str, image: str) -> tuple[dict[str, str], str]:
     return found, packages
 
 
-def versions(status: str) -> dict[str, str]:
-    """Read the versions in dpkg's status file."""
-    found = {}
-    for stanza in status.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Version): (\S+)$", stanza, re.M))
-        if len(fields) == 2:
-            found[fields["Package"]] = fields["Version"]
-    return found
-
-
 def changes(title: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Say which entries differ, one line each."""
+    """Return one line about each entry that differs."""
     return [
         f"{title} {name}: {before.get(name, 'none')} here, {after.get(name, 'none')} again"
         for name in sorted({*before, *after})
@@ -128,75 +201,25 @@ def changes(title: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 
 def compare_images(docker: str, name: str, again: str) -> list[str]:
-    """Say in what two images differ; empty when they are the same."""
+    """Return the differences between two images, one line each."""
     one, other = engine.inspect_images(docker, [name, again])
     if one is None or other is None:
-        raise engine.EngineError(f"{name if one is None else again} is gone: run this again")
+        missing = name if one is None else again
+        raise engine.EngineError(f"{missing} was removed meanwhile: run make verify again")
     if one["Id"] == other["Id"]:
         return []
     if one["RootFS"] == other["RootFS"]:
-        return ["all layers are the same, the image's configuration is not"]
+        return ["all layers are equal, but the image's configuration differs"]
     (files, status), (files_again, status_again) = contents(docker, name), contents(docker, again)
-    packages = changes("package", versions(status), versions(status_again))
+    packages = changes("package", dpkg_status.versions(status), dpkg_status.versions(status_again))
     if packages:
-        return [*packages, "Debian's packages moved since: make upgrade takes the base along"]
+        return [
+            *packages,
+            "Debian has newer packages by now: make upgrade moves the base image as well",
+        ]
     differing = [
         path for path in {*files, *files_again} if files.get(path) != files_again.get(path)
     ]
     named = [f"file /{path}" for path in sorted(differing)]
     more = [f"and {len(named) - SHOWN} more files"] if len(named) > SHOWN else []
-    return [*named[:SHOWN], *more] or ["the same files are in layers with other traces"]
-
-
-def main() -> int:
-    """Do what the module's docstring says; gives the exit status."""
-    settings = settings_module.load()
-    docker, run = settings["DOCKER"], f"{settings['IMAGES']}-run"
-    try:
-        if subprocess.run([str(DEPLOY / "build.sh"), "image"], check=False).returncode:
-            return 1
-        (image,) = engine.inspect_images(docker, [run])
-        if image is None:
-            die(f"there is no image {run} yet: run make image")
-        again = f"{settings['PROJECT']}-verify-{secrets.token_hex(3)}"
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch).resolve() / "again"
-            copy_to(folder)
-            environment = {
-                **os.environ,
-                "DEPLOY_IMAGES": again,
-                "DEPLOY_CACHE": again,
-                "DEPLOY_NO_CACHE": "1",
-                "SCM_VERSION": settings["SCM_VERSION"],
-            }
-            environment.update(stamps(image))
-            print("verify: building again from nothing", flush=True)
-            try:
-                done = subprocess.run(
-                    [str(folder / DEPLOY.name / "build.sh"), "image"], env=environment, check=False
-                )
-                if done.returncode:
-                    die("it could not be built again; see above")
-                here, there = (wheels(top / settings["WHEELHOUSE"]) for top in (ROOT, folder))
-                problems = changes("wheel", here, there)
-                problems += compare_images(docker, run, f"{again}-run")
-            finally:
-                names = ["-run", "-builder", "-builder:tools", "-base"]
-                names += [f"-run:{settings['TAG']}"] if settings["TAG"] else []
-                for words in (
-                    ["image", "rm", *(again + each for each in names)],
-                    ["volume", "rm", again],
-                ):
-                    subprocess.run(engine.command(docker, *words), capture_output=True, check=False)
-    except engine.EngineError as problem:
-        die(str(problem))
-    for line in problems:
-        print(f"verify: {line}", file=sys.stderr)
-    if problems:
-        return 1
-    print(f"verify: {len(here)} wheels and {image['Id']} came out the same again")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return [*named[:SHOWN], *more] or ["all files are equal, but the layers differ"]

@@ -18,7 +18,7 @@ import os
 from slipway.laptop.console import SettingsError
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.laptop.settings.make_syntax import parse
-from slipway.laptop.settings.rules import PROGRAM, SETTINGS, check
+from slipway.laptop.settings.rules import BY_NAME, PROGRAM, SETTINGS, check
 from slipway.shared import git_version
 from slipway.shared.native import catalogue, pyproject_external
 
@@ -46,7 +46,8 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
         if not setting.is_command_line:  # a path in it may have two blanks in a row
             value = " ".join(value.split())
         values[name] = value = value.strip()
-        check(name, value, where)
+        if value or not setting.later:
+            check(name, value, where)
     take_native(values, in_file, overrides)
     take_programs(values, environment, in_file, overrides)
     # The port that the application listens on is part of the image; `make run PORT=…` only publishes
@@ -134,3 +135,13 @@ def load() -> dict[str, str]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     return resolve(text, dict(os.environ))
+
+
+def require(settings: dict[str, str], *names: str) -> None:
+    """Raise SettingsError when a setting that a command needs is still empty."""
+    for name in names:
+        if not settings[name]:
+            raise SettingsError(
+                f"{name} is not set: run make adopt, or set {name} := {BY_NAME[name].later} in"
+                " deploy/settings.mk"
+            )

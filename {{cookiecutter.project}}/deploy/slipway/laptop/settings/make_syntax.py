@@ -43,6 +43,11 @@ def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
     late: set[str] = set()  # names that make would look up again, after the last line
     for first, line in logical_lines(text):
         match = ASSIGNMENT.fullmatch(line)
+        if not match and re.match(r"<{7} |={7}$|>{7} ", line):
+            raise SettingsError(
+                f"deploy/settings.mk, line {first}: resolve the merge conflict here: keep your value"
+                " and remove the lines <<<<<<<, ======= and >>>>>>>"
+            )
         if not match:
             raise SettingsError(
                 f"deploy/settings.mk, line {first}: write `NAME := value` instead of"

@@ -32,6 +32,8 @@ class Setting:
         hint: what to write instead of a value that is not accepted.
         from_environment: whether a variable of that name in the environment counts where
             settings.mk does not set it. Words that may mean something else there do not.
+        later: what to write where it is still empty, as it may be until `make adopt` or the owner
+            sets it; other settings without a default cannot be empty.
         zero: whether 0 is a number for it.
         is_command_line: whether it is split as a shell would, so that blanks in quotes count.
     """
@@ -43,6 +45,7 @@ class Setting:
     accepts: str = ""
     hint: str = ""
     from_environment: bool = True
+    later: str = ""
     zero: bool = False
     is_command_line: bool = False
 
@@ -59,8 +62,9 @@ SETTINGS = (
         "PYTHON",
         "application",
         "interpreter: pypy3 or python3, also with a version such as python3.13",
-        accepts=r"(?:(?:pypy|python)3(?:\.\d+)?)?",
+        accepts=r"(?:pypy|python)3(?:\.\d+)?",
         hint="`pypy3` or `python3`",
+        later="pypy3 or python3",
     ),
     Setting(
         "NATIVE",
@@ -80,9 +84,10 @@ SETTINGS = (
         "COMMAND",
         "application",
         "console script and arguments that the container runs; COMMAND_NAME adds another program",
-        accepts=rf"(?:[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:[ \t]+{WORD})*)?",
+        accepts=rf"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:[ \t]+{WORD})*",
         hint="a console script and its arguments, as in `run-the-app` or"
         " `gunicorn -w 2 'shop:app()'`; and what only a shell can read as `sh -c '…'`",
+        later="the command that starts the application",
         is_command_line=True,
     ),
     Setting(
@@ -325,6 +330,11 @@ PROGRAM = re.compile(
 OWN_OPTIONS = re.compile(
     r"(?:--(?:name|rm|detach|restart|publish|publish-all|env-file|cidfile)(?:=.*)?|-[dpP].*)"
 )
+
+
+def accepts(name: str, value: str) -> bool:
+    """Return whether a setting can have a value, as far as its form goes."""
+    return bool(re.fullmatch(BY_NAME[name].accepts, value))
 
 
 def check(name: str, value: str, where: str) -> None:

@@ -1,24 +1,19 @@
-#!/usr/bin/env python3
-"""The environment that the application runs with: deploy/run.env, secrets included.
+"""The environment variables of the application, secrets included: deploy/run.env.
 
-`environment.py` prints the file's path when there is one that docker can carry, and ends with a
-line that says what to change when there is one that it cannot. `environment.py exec PROGRAM…`
-becomes a program that has it, where there is no Docker.
-
-One NAME=value a line. The value is all that comes after the first `=`, byte for byte: no quotes are
-taken off, nothing is expanded, nothing is cut off at a `#`. Empty lines and lines that begin with
-`#` are left out. That is the format of `docker run --env-file`, and what docker would quietly read
-in another way than it is written is refused here.
+One NAME=value a line. The value is everything after the first `=`, byte for byte: quotes stay,
+nothing is expanded, and a `#` in it is part of it. Empty lines and lines that begin with `#` are
+ignored. That is the format of `docker run --env-file`. What docker would quietly read in another
+way than it is written is refused.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
+from collections.abc import Mapping
 from typing import NoReturn
 
-from slipway.laptop.console import die
+from slipway.laptop.console import Failed
 from slipway.laptop.paths import DEPLOY
 
 PATH = DEPLOY / "run.env"
@@ -26,18 +21,18 @@ ASSIGNMENT = re.compile(rb"([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.S)
 LONGEST = 65_000  # bytes; docker reads lines of at most 64 KiB
 
 
-class EnvironmentFileError(Exception):
-    """An environment that docker cannot carry; the message names the line and what to write."""
+class EnvironmentFileError(Failed):
+    """A deploy/run.env that docker would misread; the message names the line and the fix."""
 
 
 def parse(data: bytes) -> dict[str, bytes]:
-    """Read the file's content into {name: value}; EnvironmentFileError names a line."""
+    """Return the variables in the file's content; EnvironmentFileError names the first bad line."""
     values: dict[str, bytes] = {}
-    unclosed = (0, "")  # the line whose value began with a quote, and its name
+    unclosed = (0, "")  # the line and the name of a value with an opening quote only
     for number, line in enumerate(data.split(b"\n"), 1):
         where = f"deploy/run.env, line {number}"
         if line.endswith(b"\r"):
-            raise EnvironmentFileError(f"{where}: ends as in Windows: save it with Unix line ends")
+            raise EnvironmentFileError(f"{where}: ends as on Windows: save it with Unix line ends")
         if not line.strip() or line.startswith(b"#"):
             continue
         match = ASSIGNMENT.fullmatch(line)
@@ -46,10 +41,10 @@ def parse(data: bytes) -> dict[str, bytes]:
         name, value = match[1].decode(), match[2]
         if name == "PORT":
             raise EnvironmentFileError(
-                f"{where}: set PORT in deploy/settings.mk, and remove it here"
+                f"{where}: remove PORT here, and set PORT in deploy/settings.mk"
             )
         if name in values:
-            raise EnvironmentFileError(f"{where}: {name} is set above already: remove one of them")
+            raise EnvironmentFileError(f"{where}: {name} is already set above: remove one of them")
         if b"\0" in value or len(line) > LONGEST or not _is_text(value):
             raise EnvironmentFileError(
                 f"{where}: the value of {name} is binary or too long for docker: write it as text,"
@@ -65,15 +60,15 @@ def _malformed(line: bytes, number: int, unclosed: tuple[int, str]) -> str:
     first, name = unclosed
     if first:
         return (
-            f"deploy/run.env, line {first}: the value of {name} goes on in line {number}, and"
-            " docker cannot carry newlines: write it in one line, as base64 for example, or mount a"
+            f"deploy/run.env, line {first}: the value of {name} continues in line {number}, and"
+            " docker cannot pass newlines: write it on one line, as base64 for example, or mount a"
             " file (VOLUMES)"
         )
     where = f"deploy/run.env, line {number}"
-    # the line itself may be a secret's second half
+    # The line is not shown: it may be the second half of a secret.
     if re.match(rb"\s*(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=", line):
-        return f"{where}: write NAME=value, without `export` and blanks before the ="
-    return f"{where}: write NAME=value on one line (docker cannot carry newlines)"
+        return f"{where}: write NAME=value, without `export` and without spaces before the ="
+    return f"{where}: write NAME=value on one line (docker cannot pass newlines)"
 
 
 def _is_text(value: bytes) -> bool:
@@ -85,31 +80,22 @@ def _is_text(value: bytes) -> bool:
 
 
 def text(values: dict[str, bytes]) -> bytes:
-    """Write an environment as docker reads it."""
+    """Return variables in the format that docker reads."""
     return b"".join(b"%s=%s\n" % (name.encode(), value) for name, value in values.items())
 
 
 def load() -> dict[str, bytes]:
-    """Read deploy/run.env; empty when there is none, and ends with one line when it is not good."""
+    """Read deploy/run.env; empty if there is no such file."""
     try:
         return parse(PATH.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as problem:
-        die(f"deploy/run.env cannot be read: {problem.strerror}")
-    except EnvironmentFileError as problem:
-        die(str(problem))
+        raise EnvironmentFileError(f"deploy/run.env cannot be read: {problem.strerror}") from None
 
 
-def become(command: list[str]) -> NoReturn:
-    """Go on as a program that has the environment beside this one's."""
+def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by a program with an environment and the variables of deploy/run.env."""
+    inherited = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
     values = {os.fsencode(name): value for name, value in load().items()}
-    os.execve(command[0], command, {**os.environb, **values})
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["exec"]:
-        become(sys.argv[2:])
-    load()
-    if PATH.exists():
-        sys.stdout.write(f"{PATH}\n")
+    os.execve(command[0], command, {**inherited, **values})

@@ -1,0 +1,107 @@
+"""Run the image on this machine as a server would, and stop it: make run and make stop."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from slipway.laptop import console
+from slipway.laptop.build import pipeline
+from slipway.laptop.docker import engine, local_container, run_options
+from slipway.laptop.settings import run_env
+from slipway.laptop.settings.load import load
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Start the container, in place of one that runs, or stop it; return the exit status."""
+    settings = load()
+    if command == "stop":
+        stop(settings)
+    else:
+        start(settings)
+    return 0
+
+
+def stop(settings: dict[str, str]) -> None:
+    """Stop and remove the container."""
+    if settings["DRY_RUN"]:
+        console.show_command(local_container.removal(settings))
+        return
+    local_container.remove(settings)
+    console.say(f"{local_container.name(settings)} is stopped")
+
+
+def start(settings: dict[str, str]) -> None:
+    """Start the container and wait until it is healthy; run a one-off job to its end."""
+    pipeline.make(settings, ["image"], quiet=True)
+    container = local_container.name(settings)
+    image = f"{settings['PROJECT']}-run"
+    words = docker_run(settings, container, image)
+    functions = local_container.ServerFunctions(settings)
+    if settings["DRY_RUN"]:
+        show(settings, functions, container, image, words)
+        return
+    local_container.remove(settings)
+    if not functions.call("make_volumes", image):
+        raise console.Failed(f"the volumes of {container} could not be created; see above")
+    if settings["ENDS"]:
+        status = wait_for(words)
+        if status:
+            raise console.Failed(f"{container} ended with status {status}")
+        console.say(f"{container} has finished")
+        return
+    if subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode:
+        local_container.remove(settings)
+        raise console.Failed(
+            "the container does not start; see above"
+            f" (is port {settings['PORT']} in use? Then run: make run PORT=…)"
+        )
+    if not functions.call("wait_healthy", container):
+        raise console.Failed(
+            f"{container} is not healthy; it was left for inspection: docker logs {container}"
+        )
+    if settings["PROGRAM"]:
+        console.say(
+            f"{container} is running. Show its log: docker logs {container}."
+            f" Stop it: make stop PROGRAM={settings['PROGRAM']}"
+        )
+    else:
+        console.say(f"http://127.0.0.1:{settings['PORT']} answers; stop it with: make stop")
+
+
+def docker_run(settings: dict[str, str], container: str, image: str) -> list[str]:
+    """Return the command line that starts the container."""
+    how = "--rm" if settings["ENDS"] else "--detach"
+    options = [*run_options.options(settings), *run_options.published(settings, "127.0.0.1")]
+    run_env.load()  # docker would misread some files without a message
+    if run_env.PATH.exists():
+        options += ["--env-file", str(run_env.PATH)]
+    return engine.command(settings["DOCKER"], "run", how, "--name", container, *options, image)
+
+
+def wait_for(words: Sequence[str]) -> int:
+    """Run a one-off job, whose output is shown; return its exit status."""
+    with subprocess.Popen(words) as job:
+        while True:
+            try:
+                return job.wait()
+            except KeyboardInterrupt:  # docker received it as well, and stops the job
+                continue
+
+
+def show(
+    settings: dict[str, str],
+    functions: local_container.ServerFunctions,
+    container: str,
+    image: str,
+    words: Sequence[str],
+) -> None:
+    """Print the command lines that start the container."""
+    console.show_command(local_container.removal(settings), "remove the present container")
+    if run_options.volumes(settings):
+        functions.show("make_volumes", image, "create the volumes that are missing")
+    if settings["ENDS"]:
+        console.show_command(words, "run the one-off job")
+        return
+    console.show_command(words, "start the container")
+    functions.show("wait_healthy", container, "wait until the container is healthy")

@@ -1,0 +1,68 @@
+"""Keeps files in its database, and serves them over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+
+def main() -> None:
+    """Serve until a signal says stop; or do the job that is named, `backup` or `restore`."""
+    _tame_collector()
+    from .settings import Settings, SettingsError
+
+    port = os.environ.get("PORT", "8081")
+    try:
+        settings = Settings.load({**os.environ, "PORT": port})
+    except SettingsError as problem:
+        sys.exit(str(problem))
+    if sys.argv[1:] == ["backup"]:
+        _backup(settings)
+    elif sys.argv[1:] == ["restore"]:
+        _restore(settings)
+    elif len(sys.argv) > 1:
+        sys.exit("there is no such job: use backup, restore, or nothing to serve")
+    else:
+        from .server import serve
+
+        serve(settings)
+
+
+def _backup(settings: Settings) -> None:
+    import blobfiles
+
+    from .files import TABLES
+    from .server import prepared, say
+
+    with prepared(settings) as connection:
+        say(f"backup: {blobfiles.dump(connection, sys.stdout.buffer, TABLES)} files")
+
+
+def _restore(settings: Settings) -> None:
+    import tarfile
+
+    import blobfiles
+
+    from .files import TABLES
+    from .server import prepared, say
+
+    with prepared(settings) as connection:
+        try:
+            say(f"restore: {blobfiles.restore(connection, sys.stdin.buffer, TABLES)} files")
+        except (blobfiles.BlobError, tarfile.TarError) as problem:
+            sys.exit(f"restore: nothing is restored: {problem}")
+
+
+def _tame_collector() -> None:
+    """Let PyPy look for garbage before there are 8 MiB more of it, or it takes 60 MiB more in all.
+
+    It reads that from its environment, when it starts.
+    """
+    name = "PYPY_GC_MAX_DELTA"
+    if sys.implementation.name == "pypy" and name not in os.environ:
+        os.environ[name] = "8MB"
+        os.execv(sys.executable, [sys.executable, *sys.argv])

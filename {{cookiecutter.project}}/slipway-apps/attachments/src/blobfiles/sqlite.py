@@ -1,0 +1,151 @@
+"""SQLite, by the standard library's driver."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from . import pacing
+from .databases import Database
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+# Large pages make short chains of them for a chunk. It counts only when the file is made.
+PAGE_SIZE = 32768
+# The write-ahead log is copied into the database file by whose commit makes it longer than this.
+# Batches do so before; of less it would be a part of everybody's commits.
+CHECKPOINT_BYTES = 24 << 20
+# What each connection keeps of the database in memory, in KiB.
+CACHE_KIB = 1024
+
+
+class SQLite(Database):
+    """One writer at a time, and readers that never wait for it."""
+
+    name = "sqlite"
+    now = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+    snapshot = "BEGIN"
+    read_together = 1
+
+    def cursor(self, connection: Any) -> Any:
+        """Make a cursor whose rows are tuples, also when the connection has a row factory."""
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        return cursor
+
+    def execute(self, connection: Any, statement: str, *parameters: object) -> int:
+        """Run a statement with SQLite's own sign for a parameter."""
+        return super().execute(connection, statement.replace("%s", "?"), *parameters)
+
+    def rows(self, connection: Any, statement: str, *parameters: object) -> Any:
+        """Run a query with SQLite's own sign for a parameter."""
+        return super().rows(connection, statement.replace("%s", "?"), *parameters)
+
+    def begin(self, connection: Any, then: str = "") -> None:
+        """Take the write lock at once, or wait for it as long as the connection is told to."""
+        # A transaction that begins by reading cannot write when another one wrote meanwhile.
+        self.execute(connection, "BEGIN IMMEDIATE")
+        if then:
+            self.execute(connection, then)
+
+    def add_chunk(
+        self, connection: Any, blob: str, number: int, crc: int, chunk: ReadableBuffer
+    ) -> None:
+        """Make a row for a chunk and write into it: a parameter would be copied three times."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(
+                "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
+                " VALUES (?, ?, ?, zeroblob(?))",
+                (blob, number, crc, memoryview(chunk).nbytes),
+            )
+            row = cursor.lastrowid
+        with connection.blobopen("blobfiles_chunk", "data", row) as data:
+            data.write(chunk)
+
+    def chunks(self, connection: Any, blob: str, first: int, last: int) -> Sequence[Any]:
+        """Read chunks where they are: as values they would be copied once more."""
+        if sys.implementation.name == "pypy":  # it copies twice what it reads so
+            return super().chunks(connection, blob, first, last)
+        alone = not connection.in_transaction
+        if alone:
+            connection.execute("BEGIN").close()  # rows are still the same when they are read
+        try:
+            rows = self.rows(
+                connection,
+                "SELECT number, rowid, crc32 FROM blobfiles_chunk"
+                " WHERE blob_id = ? AND number BETWEEN ? AND ? ORDER BY number",
+                *(blob, first, last),
+            )
+            return [(number, read(connection, row), crc) for number, row, crc in rows]
+        finally:
+            if alone:
+                connection.rollback()
+
+    @contextmanager
+    def batch(self, connection: Any) -> Iterator[None]:
+        """Make a transaction that does not wait for the disk: publishing does."""
+        # Nor is there one while the only write lock is held; a full commit makes all durable.
+        self.refuse_open(connection)
+        ((level,),) = self.rows(connection, "PRAGMA synchronous")
+        files = self.rows(connection, "PRAGMA database_list")
+        with pacing.of(files[0][2]).batch(connection):
+            self.execute(connection, "PRAGMA synchronous = NORMAL")
+            try:
+                with self.transaction(connection):
+                    yield
+            finally:
+                self.execute(connection, f"PRAGMA synchronous = {level:d}")
+
+    def in_transaction(self, connection: Any) -> bool:
+        """Say what SQLite says."""
+        return bool(connection.in_transaction)
+
+    @contextmanager
+    def migrating(self, connection: Any) -> Iterator[None]:
+        """Hold the one write lock."""
+        with self.transaction(connection):
+            yield
+
+    def run_script(self, connection: Any, script: str) -> None:
+        """Run statement by statement, in the transaction that there is."""
+        # executescript() would commit first.
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                connection.execute(statement)
+                statement = ""
+        if statement.strip():
+            connection.execute(statement)
+
+
+def read(connection: Any, row: int) -> bytes:
+    """Read the bytes of one row."""
+    with connection.blobopen("blobfiles_chunk", "data", row, readonly=True) as data:
+        found: bytes = data.read()
+        return found
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open or make a database file, in autocommit mode.
+
+    Any one thread at a time may use the connection.
+    """
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    for setting in (
+        f"page_size = {PAGE_SIZE}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"cache_size = -{CACHE_KIB}",
+        f"wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_SIZE}",
+        f"journal_size_limit = {CHECKPOINT_BYTES}",
+    ):
+        connection.execute(f"PRAGMA {setting}").close()
+    return connection
+
+
+DATABASE = SQLite()

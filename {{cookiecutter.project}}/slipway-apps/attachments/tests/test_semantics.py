@@ -1,0 +1,237 @@
+"""HTTP's own rules, apart from any server: conditions, ranges, fields, names."""
+
+from __future__ import annotations
+
+import unittest
+from datetime import datetime, timezone
+
+from attachments import fields
+from attachments.semantics import Unsatisfiable, Validators, precondition, same_site, selected_range
+
+MODIFIED = datetime(2026, 3, 4, 5, 6, 7, 800_000, tzinfo=timezone.utc)
+CURRENT = Validators('"a"', MODIFIED)
+SAME_SECOND = "Wed, 04 Mar 2026 05:06:07 GMT"
+BEFORE, AFTER = "Wed, 04 Mar 2026 05:06:06 GMT", "Wednesday, 04-Mar-26 05:06:08 GMT"
+
+
+class PreconditionTest(unittest.TestCase):
+    """RFC 9110, section 13."""
+
+    def check(
+        self, method: str, current: Validators | None, *cases: tuple[int | None, str]
+    ) -> None:
+        """Evaluate `field: value` lines."""
+        for expected, text in cases:
+            given = dict(line.split(": ", 1) for line in text.splitlines())
+            with self.subTest(method=method, fields=given):
+                self.assertEqual(precondition(method, given, current), expected)
+
+    def test_reading_what_is_there(self) -> None:
+        """304 for what the client has, 412 for what is not as it wants it."""
+        self.check(
+            *("GET", CURRENT),
+            *((None, 'if-match: "a"'), (None, 'if-match: "b", "a"'), (None, "if-match: *")),
+            *((412, 'if-match: "b"'), (412, 'if-match: W/"a"'), (412, "if-match: a")),
+            *(
+                (304, 'if-none-match: "a"'),
+                (304, 'if-none-match: W/"a"'),
+                (304, "if-none-match: *"),
+            ),
+            *((None, 'if-none-match: "b"'), (None, "if-none-match: a"), (None, "if-none-match: ")),
+            *((304, 'if-none-match: ,"b", , W/"a",'), (None, 'if-none-match: "a')),
+            *((304, f"if-modified-since: {SAME_SECOND}"), (304, f"if-modified-since: {AFTER}")),
+            *((None, f"if-modified-since: {BEFORE}"), (None, "if-modified-since: yesterday")),
+            *((412, f"if-unmodified-since: {BEFORE}"), (None, f"if-unmodified-since: {AFTER}")),
+            (None, f"if-unmodified-since: {SAME_SECOND}"),
+        )
+
+    def test_the_tag_counts_and_not_the_date(self) -> None:
+        """Where both are sent, the date is not looked at."""
+        self.check(
+            *("GET", CURRENT),
+            (None, f'if-none-match: "b"\nif-modified-since: {AFTER}'),
+            (None, f'if-match: "a"\nif-unmodified-since: {BEFORE}'),
+            (412, 'if-match: "b"\nif-none-match: "a"'),
+            (304, 'if-match: "a"\nif-none-match: "a"'),
+        )
+
+    def test_writing(self) -> None:
+        """Only over the state that the client knows, or only where nothing is."""
+        self.check(
+            *("PUT", CURRENT),
+            *((None, 'if-match: "a"'), (412, 'if-match: "b"'), (412, "if-none-match: *")),
+            *((412, 'if-none-match: "a"'), (None, 'if-none-match: "b"')),
+            (None, f"if-modified-since: {AFTER}"),
+        )
+        self.check(
+            *("PUT", None),
+            *((412, "if-match: *"), (412, 'if-match: "a"'), (None, "if-none-match: *")),
+            (None, f"if-unmodified-since: {BEFORE}"),
+        )
+
+    def test_a_list_of_tags_that_cannot_be_read_stops_a_write(self) -> None:
+        """What is meant to protect a file must not be passed over."""
+        for name in ("if-match", "if-none-match"):
+            with self.assertRaises(fields.Malformed):
+                precondition("PUT", {name: '"a'}, CURRENT)
+
+
+class RangeTest(unittest.TestCase):
+    """RFC 9110, section 14."""
+
+    def test_ranges(self) -> None:
+        """Of ten bytes."""
+        for text, expected in {
+            "bytes=0-0": (0, 1),
+            "bytes=2-5": (2, 6),
+            "BYTES = 2-5": (2, 6),
+            "bytes=9-": (9, 10),
+            "bytes=0-": (0, 10),
+            "bytes=-1": (9, 10),
+            "bytes=-99": (0, 10),
+            "bytes=5-99999999999999999999999": (5, 10),
+            "bytes=0-1,2-3": (0, 4),
+            "bytes= 4-5 , 1-4,": (1, 6),
+            "bytes=0-1,50-": (0, 2),
+            # what is answered by the whole
+            "bytes=0-1,5-6": None,
+            "bytes=5-2": None,
+            "bytes=-": None,
+            "bytes=": None,
+            "bytes=,": None,
+            "bytes=a-b": None,
+            "bytes=1-2-3": None,
+            "items=0-1": None,
+            "": None,
+        }.items():
+            with self.subTest(text):
+                self.assertEqual(selected_range({"range": text}, CURRENT, 10), expected)
+
+    def test_ranges_behind_the_end(self) -> None:
+        """There is nothing to send, and 416 says so."""
+        for text in ("bytes=10-", "bytes=-0", "bytes=99999999999999999999-", "bytes=10-,11-12"):
+            with self.subTest(text), self.assertRaises(Unsatisfiable):
+                selected_range({"range": text}, CURRENT, 10)
+
+    def test_an_empty_file(self) -> None:
+        """Its last bytes are all of it; its first one is not there."""
+        self.assertIsNone(selected_range({"range": "bytes=-5"}, CURRENT, 0))
+        with self.assertRaises(Unsatisfiable):
+            selected_range({"range": "bytes=0-"}, CURRENT, 0)
+
+    def test_if_range(self) -> None:
+        """A range of another state is no use: the whole is sent."""
+        for value, expected in {
+            '"a"': (0, 1),
+            '"b"': None,
+            'W/"a"': None,
+            "a": None,
+            SAME_SECOND: None,
+        }.items():
+            given = {"range": "bytes=0-0", "if-range": value}
+            with self.subTest(value):
+                self.assertEqual(selected_range(given, CURRENT, 10), expected)
+
+
+class FieldsTest(unittest.TestCase):
+    """Names, types and digests."""
+
+    def test_any_name_is_one_safe_field(self) -> None:
+        """Quotes, line ends and other alphabets end neither the field nor the name."""
+        for name, plain in {
+            "a.txt": "a.txt",
+            'a"b\\c.txt': "a_b_c.txt",
+            "naïve ☃.txt": "naive .txt",
+            "☃": "unnamed",
+            "a;b=c.txt": "a;b=c.txt",
+            "100%.txt": "100_.txt",
+        }.items():
+            with self.subTest(name):
+                text = fields.content_disposition("attachment", name)
+                self.assertTrue(text.isascii() and text.isprintable())
+                self.assertIn(f'filename="{plain}"', text)
+                self.assertEqual(fields.file_name(text), name)
+
+    def test_names_that_clients_send(self) -> None:
+        """Plain, quoted, in UTF-8 as it stands, and as RFC 8187 has it."""
+        for text, expected in {
+            "attachment; filename=a.txt": "a.txt",
+            r'attachment; filename="a\"b; c.txt"': 'a"b; c.txt',
+            "attachment; filename=\"x\"; filename*=UTF-8''%e2%98%83.txt": "☃.txt",
+            "attachment; filename*=iso-8859-1'en'%E4.txt": "ä.txt",
+            'attachment; filename="☃.txt"'.encode().decode("latin-1"): "☃.txt",
+            'attachment; filename="\xe4.txt"': "ä.txt",
+            "attachment; filename*=nonsense": None,
+            "attachment": None,
+            "": None,
+        }.items():
+            with self.subTest(text):
+                self.assertEqual(fields.file_name(text), expected)
+
+    def test_names_are_no_paths_and_no_tricks(self) -> None:
+        """Folders, control characters and what turns text around are gone; other names stay."""
+        for name, expected in {
+            "a b  c.tar.gz": "a b  c.tar.gz",
+            "../../etc/passwd": "passwd",
+            "C:\\fakepath\\x.png": "x.png",
+            "a\r\nSet-Cookie: x\0.txt": "aSet-Cookie: x.txt",
+            "gpj\u202eexe.txt": "gpjexe.txt",
+            "\ud800.txt": ".txt",
+            "👩‍👧.png": "👩‍👧.png",
+            "..": "unnamed",
+            " ": "unnamed",
+            "": "unnamed",
+        }.items():
+            with self.subTest(name):
+                self.assertEqual(fields.clean_name(name), expected)
+        long = fields.clean_name("☃" * 300 + ".txt")
+        self.assertTrue(long.endswith("☃.txt") and len(long.encode()) <= 255)
+        self.assertLessEqual(len(fields.clean_name("." + "x" * 999)), 255)
+
+    def test_media_types(self) -> None:
+        """What is none is unknown, and so is what clients say of anything."""
+        for value, expected in {
+            "image/PNG": "image/png",
+            " text/html; charset=utf-8": "text/html",
+            "application/x-www-form-urlencoded": fields.UNKNOWN,
+            "text/html, image/png": fields.UNKNOWN,
+            "image/png\r\nx: y": fields.UNKNOWN,
+            "x/" + "y" * 128: fields.UNKNOWN,
+            "image": fields.UNKNOWN,
+            "": fields.UNKNOWN,
+        }.items():
+            with self.subTest(value):
+                self.assertEqual(fields.media_type(value), expected)
+
+    def test_digests(self) -> None:
+        """Those of RFC 9530, in the notation of RFC 8941."""
+        self.assertEqual(
+            fields.digests("sha-256=:YQ==:, md5=:Yg==:;x=1"), {"sha-256": b"a", "md5": b"b"}
+        )
+        self.assertEqual(fields.digests(" "), {})
+        self.assertEqual(
+            fields.digests(fields.format_digest("sha-256", b"\xff")), {"sha-256": b"\xff"}
+        )
+        for text in ("sha-256=YQ==", "sha-256=:Y:", "sha-256", "=:YQ==:", "sha-256=:YQ==:,"):
+            with self.subTest(text), self.assertRaises(fields.Malformed):
+                fields.digests(text)
+
+    def test_other_sites_are_told_from_ours(self) -> None:
+        """By what browsers say; programs say nothing."""
+        for given, expected in [
+            ({}, True),
+            ({"origin": "http://here:1", "host": "here:1"}, True),
+            ({"origin": "https://here", "host": "here", "sec-fetch-site": "same-origin"}, True),
+            ({"origin": "http://there", "host": "here"}, False),
+            ({"origin": "null", "host": "here"}, False),
+            ({"sec-fetch-site": "cross-site", "host": "here"}, False),
+            ({"sec-fetch-site": "same-site", "host": "here"}, False),
+            ({"origin": "https://here", "host": "app:1", "sec-fetch-site": "same-origin"}, True),
+            ({"sec-fetch-site": "none", "host": "here"}, True),
+        ]:
+            with self.subTest(given):
+                self.assertEqual(same_site(given), expected)
+
+
+if __name__ == "__main__":
+    unittest.main()
