@@ -6,7 +6,6 @@ The same for deploys with Docker and without.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
-from slipway.laptop.console import Failed, say
+from slipway.laptop.console import Failed, warn
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
 
@@ -141,7 +140,7 @@ def at_once(work: Work, some: list[str]) -> list[tuple[int, str]]:
             raise
 
 
-def everywhere(work: Work, chosen: list[str], together: int) -> int:
+def everywhere(work: Work, chosen: list[str], together: int, *, summary: bool) -> int:
     """Work on all servers, some at a time; after a failure no other server is started."""
     results: dict[str, int] = {}
     for start in range(0, len(chosen), together):
@@ -152,7 +151,7 @@ def everywhere(work: Work, chosen: list[str], together: int) -> int:
                 print(problem, file=sys.stderr, flush=True)
         if any(results.values()):
             break
-    if len(chosen) > 1:
+    if summary and len(chosen) > 1:
         for host in chosen:
             words = {None: "not started", 0: "done"}.get(results.get(host), "failed; see above")
             report(host, words)
@@ -169,12 +168,13 @@ def carry_out(
 
     deploy prepares a deploy, and receives the number of servers that are worked on at a time.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # an exception closes the connections
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
     chosen = hosts(settings)
     together = min(int(settings["PARALLEL"]), len(chosen))
+    # What is to be pasted, or read by a program, has no other lines.
+    summary = not settings["DRY_RUN"] and settings["FORMAT"] != "json"
     try:
-        return everywhere(deploy(together) if job == "deploy" else others[job], chosen, together)
+        work = deploy(together) if job == "deploy" else others[job]
+        return everywhere(work, chosen, together, summary=summary)
     except KeyboardInterrupt:
-        say("interrupted. Run make status to see what runs.")
+        warn("interrupted. Run make status to see what runs.")
         raise
