@@ -29,7 +29,7 @@ class Outcome(enum.Enum):
     RECOVERED = "recovered"  # its process was killed, and the server is in order
     IMAGE_GONE = "image-gone"  # another deploy has removed what was sent for this one
     WHEELS_GONE = "wheels-gone"
-    LOST = ""  # the connection broke, or the shell at its other end was killed
+    LOST = "lost"  # the connection broke, or the shell at its other end was killed
 
     @property
     def is_gone(self) -> bool:
