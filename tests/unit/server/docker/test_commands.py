@@ -181,5 +181,5 @@ def test_the_lines_can_be_pasted(engine: Engine) -> None:
             assert "me@server" in shlex.split(line)
     pull = next(line for line in lines if " pull " in line)
     reference = f"127.0.0.1:5051/shop-run@{WANTED.digest}"
-    assert pull.endswith(f"-R 127.0.0.1:5051:127.0.0.1:5051 me@server 'docker pull {reference}'")
+    assert pull.endswith(f"-n -R 127.0.0.1:5051:127.0.0.1:5051 me@server 'docker pull {reference}'")
     assert "<deploy/run.env" in "\n".join(lines)

@@ -247,7 +247,7 @@ def test_a_dry_run_shows_the_systemctl_commands_of_a_switch(server: Any, unit: s
     facts.releases = {each: {"release": each} for each in ("two", "one")}
     found = {**settings.resolve(SETTINGS, {}), "RELEASE": "two"}
     shown = [shlex.split(line) for line in commands.rollback(found, "server", facts)]
-    dry = [words[-1] for words in shown if words[:2] == ["ssh", "server"]]
+    dry = [words[-1] for words in shown if words[:3] == ["ssh", "-n", "server"]]
     server.switch("two")
     begin = "systemctl "
     assert [line[len(begin) :] for line in dry if line.startswith(begin)] == systemctl_calls()

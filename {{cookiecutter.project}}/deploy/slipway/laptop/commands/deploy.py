@@ -140,7 +140,8 @@ def command_lines(
         if step.note:
             lines.append(f"# {step.note}")
         if step.words or step.other:
-            lines.append(shlex.join([*ssh, host, step.remote(facts.docker)]))
+            # -n: or else ssh would read the other lines that are pasted
+            lines.append(shlex.join([*ssh, "-n", host, step.remote(facts.docker)]))
     return lines
 
 
@@ -166,7 +167,7 @@ def deploy_commands(settings: dict[str, str], plan: Plan) -> list[str]:
         lines += [
             "# the image, through a tunnel to the registry on this machine;"
             " slipway lets the server choose a free port",
-            shlex.join([*ssh, *forward, host, f"{facts.docker} pull {reference}"]),
+            shlex.join([*ssh, "-n", *forward, host, f"{facts.docker} pull {reference}"]),
         ]
     steps = docker_commands.deploy(
         plan,
