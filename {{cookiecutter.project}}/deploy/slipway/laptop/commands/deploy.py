@@ -72,7 +72,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
     status = 0 if outcome is Outcome.DONE else 1
     if outcome.is_unknown:
         status = each_server.find_out(
-            settings, wanted.release, host, lambda again: recovered(settings, again)
+            settings, wanted.release, host, outcome, lambda again: recovered(settings, again)
         )
     if status == 0 and wanted.published:
         report(host, f"http://{address}:{settings['PORT']}")

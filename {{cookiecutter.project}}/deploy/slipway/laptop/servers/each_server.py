@@ -64,21 +64,23 @@ def find_out(
     settings: dict[str, str],
     release: str,
     host: str,
+    outcome: Outcome,
     ask: Callable[[Connection], tuple[Outcome, str]],
     kind: str = "",
 ) -> int:
     """Reconnect to a server, find out how the deploy ended, and recover if necessary.
 
-    ask returns the outcome of the recovery, and the healthy release that runs, if there is one. A
-    kind of deploy has its own make targets.
+    outcome is that of the deploy. ask returns the outcome of the recovery, and the healthy release
+    that runs, if there is one. A kind of deploy has its own make targets.
     """
-    report(host, "connection lost; the server goes on by itself. Reconnecting to see the result.")
+    cause = "connection lost" if outcome is Outcome.LOST else "the deploy was killed"
+    report(host, f"{cause}; the server finishes by itself. Reconnecting to see what runs.")
     deadline = time.monotonic() + RECONNECT
     while True:
         try:
             with connected(settings["SSH"], host) as connection:
-                outcome, runs = ask(connection)
-                if outcome is not Outcome.LOST:
+                recovery, runs = ask(connection)
+                if recovery is not Outcome.LOST:
                     break
         except ConnectionFailed as problem:
             if time.monotonic() > deadline or interrupted.is_set():
@@ -88,12 +90,12 @@ def find_out(
         time.sleep(1)
     if not runs:
         raise ConnectionFailed(
-            f"{host}: connection lost; no healthy release is running."
+            f"{host}: {cause}; no healthy release is running."
             f" Run make status{kind}, then make deploy{kind}."
         )
     if runs != release:
         raise ConnectionFailed(
-            f"{host}: connection lost; release {runs} is still running and healthy."
+            f"{host}: {cause}; release {runs} is still running and healthy."
             f" Run make deploy{kind} again."
         )
     report(host, f"{release} runs and is healthy")
