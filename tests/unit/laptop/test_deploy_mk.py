@@ -195,7 +195,10 @@ def test_no_exported_variable_of_theirs_reaches_a_command(project: Project) -> N
 
 def test_no_variable_of_ours_reaches_their_recipes(project: Project) -> None:
     """Neither in make nor in the environment of what they start."""
-    write(project, f"{INCLUDE}show: ; @env | grep -i '^[^=]*deploy.*=' || echo nothing; echo [$(PORT)]\n")
+    write(
+        project,
+        f"{INCLUDE}show: ; @env | grep -i '^[^=]*deploy.*=' || echo nothing; echo [$(PORT)]\n",
+    )
     assert said(project, "show") == ["nothing", "[]"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from slipway.laptop.console import SettingsError
 
@@ -19,8 +19,7 @@ SECONDS = "seconds"
 COUNT = "count"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting.
 
     Attributes:

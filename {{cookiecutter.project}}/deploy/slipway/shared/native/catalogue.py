@@ -11,13 +11,11 @@ are run with, of any other package itself. `build:PACKAGE` is built with and not
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
@@ -57,15 +55,13 @@ NOT_A_WORD = {
 }
 
 
-class UnknownName(Exception):
+class UnknownName(ValueError):
     """A name that the catalogue does not have; the message gives the nearest ones."""
 
 
-@dataclass
 class Library:
     """One section of the catalogue; native.ini says what its fields are."""
 
-    name: str
     aliases: Words = ()
     build: Words = ()
     run: Words = ()
@@ -75,6 +71,10 @@ class Library:
     libraries: Words = ()
     pypi: Words = ()
     loads: Words = ()
+
+    def __init__(self, name: str) -> None:
+        """Have a name, and no fields yet."""
+        self.name = name
 
     def names(self) -> Iterator[str]:
         """Give what it is called by name."""
@@ -87,18 +87,16 @@ class Library:
             yield from each.split("|")
 
 
-@dataclass
 class Catalogue:
     """The libraries, and every way to name one."""
 
-    libraries: list[Library] = field(default_factory=list)
-    _index: dict[str, dict[str, Library]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, libraries: list[Library]) -> None:
         """Index them; of two that share something the first one has it.
 
         A package is of the library that names it first: others only need it too.
         """
+        self.libraries = libraries
+        self._index: dict[str, dict[str, Library]] = {}
         for kind in ("names", "packages", *KINDS):
             self._index[kind] = {}
         for library in self.libraries:
@@ -158,6 +156,8 @@ class Catalogue:
 
     def nearest(self, word: str) -> list[str]:
         """Give the names that are spelled most like a word, by what remains of both."""
+        import difflib  # slow, and seldom asked for
+
         plain = self._plain
         names = self._index["names"]
         near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
