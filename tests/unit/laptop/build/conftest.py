@@ -33,7 +33,7 @@ LOCK = f"# Locked for CPython 3.11 by `make lock`;\none==1.0 --hash=sha256:{'0' 
 # The engine itself is the container tests' part: here images are files, each with what is said of
 # it, and a build makes those that it names, one argument a line in the log. While ../hold is there
 # nothing ends. A run reports as the builder does; ../meanwhile may say what happens then, and set
-# the outcome.
+# the outcome. ../building may say what happens in a build. ../log has all builds and runs.
 DOCKER = """\
 cd '{images}' || exit 1
 case "$1 $2" in
@@ -53,6 +53,7 @@ case "$1 $2" in
 "version "*) echo linux/amd64 ;;
 "run "*)
     echo "$*" >>../ran
+    echo "$*" >>../log
     while [ -e ../hold ]; do sleep 0.02; done
     outcome=done
     [ ! -e ../meanwhile ] || . ../meanwhile
@@ -61,12 +62,17 @@ case "$1 $2" in
     ;;
 "build "*)
     printf '%s\\n' "$@" >../built
+    echo "$*" >>../log
+    echo "$PIP_CONF" >>../pip.conf
+    [ ! -e ../building ] || . ../building
     while [ -e ../hold ]; do sleep 0.02; done
     while [ $# -gt 0 ]; do
+        [ "$1" != --iidfile ] || echo the-layer >"$2"
         [ "$1" != --tag ] || echo "{{\\"Id\\":\\"built by $$\\"}}" >"$2"
         shift
     done
     ;;
+"buildx version") [ ! -e ../no-buildx ] ;;
 *) echo "$@" >>../asked ;;
 esac
 """
@@ -100,9 +106,14 @@ class Build:
         said = {"Id": identity, "Os": "linux", "Architecture": "amd64", **said}
         path.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
+    def log(self) -> list[str]:
+        """Return all builds and runs of containers so far, a line each."""
+        path = self.images.parent / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
     @contextlib.contextmanager
     def inside(self, **environment: str) -> Iterator[None]:
-        """Let the modules here work in this project, without the start of a Python for each step."""
+        """Let the modules work in this project, without the start of a Python for each step."""
         with pytest.MonkeyPatch.context() as patch:
             stand_in(patch, self.project.path)
             for name, value in environment.items():

@@ -512,7 +512,7 @@ def test_tools_that_are_there_are_not_made_again_beside_the_base(done: Build) ->
 
 
 def test_a_pin_is_looked_after_where_the_image_is_not_the_one(build: Build) -> None:
-    """By base_image_pin.py, which pins, pulls or refuses; an image that is here as pinned needs no look."""
+    """By base_image_pin.py; an image that is here as pinned needs no look."""
 
     def is_pinned() -> bool:
         with build.inside(PLATFORM="linux/amd64"):

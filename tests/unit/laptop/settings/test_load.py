@@ -256,7 +256,7 @@ def test_interpreter_and_command_may_be_unknown() -> None:
     found = settings.resolve("PROJECT := a\nPYTHON :=\nCOMMAND :=\n", {})
     assert (found["PYTHON"], found["COMMAND"]) == ("", "")
     for name in ("PYTHON", "COMMAND"):
-        says = f"{name} is not set: run make adopt, or set {name} in deploy/settings.mk"
+        says = f"{name} is not set: run make adopt, or set {name} := "
         with pytest.raises(console.SettingsError, match=re.escape(says)):
             settings.require({**found, "PROJECT": "a"}, "PROJECT", name)
     settings.require(settings.resolve(SETTINGS, {}), "PYTHON", "COMMAND")

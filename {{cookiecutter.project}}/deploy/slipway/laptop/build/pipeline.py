@@ -539,7 +539,8 @@ class Pipeline:
         if any(os.environ.get(name) for name in network.PIP_SETTINGS):
             print("# PIP_CONF is a pip.conf with your PIP_* settings; it is not shown here.")
         else:
-            print(f"export PIP_CONF={shlex.quote(network.pip_conf({}))}")
+            text = network.pip_conf({}).replace("\n", "\\n")
+            print(f"export PIP_CONF=\"$(printf '{text}')\"")
 
     def _show_run_dockerfile(self, steps: Steps) -> None:
         source = shlex.quote(str(DEPLOY / "run.docker"))
@@ -551,7 +552,7 @@ class Pipeline:
         base = shlex.quote(f"{self.images.images}-base")
         inspect = f"{self.images.docker} image inspect --format {form} {base}"
         where = "; echo 'WORKDIR /appenv/app'" if self.settings["FILES"] else ""
-        quoted = r"sed 's/^ENV \"\([^=]*\)=/ENV \1=\"/'"
+        quoted = r"sed -e 's/\$/\\$/g' -e 's/^ENV \"\([^=]*\)=/ENV \1=\"/'"
         print(f"{{ cat {source}; {inspect} | {quoted}{where}; }} >{to}")
 
 
