@@ -53,8 +53,8 @@ def test_missing_library_is_named_with_its_wheel_package_and_word(
         "psycopg2": [
             Diagnosis(
                 f"{WHEELS[0]} needs libpq and gl (not in the image: libpq.so.5 of Debian's libpq5,"
-                " libGL.so.1 of Debian's libgl1): add libpq gl to NATIVE in deploy/settings.mk, or run:"
-                " make native ADD='libpq gl'",
+                " libGL.so.1 of Debian's libgl1): add libpq gl to NATIVE in deploy/settings.mk, or"
+                " run: make native ADD='libpq gl'",
                 add=("libpq", "gl"),
             )
         ]

@@ -110,7 +110,7 @@ def test_a_new_pin_is_one_of_the_inputs(build: Build) -> None:
 
 
 def test_the_layers_of_the_image_begin_early(ready: Build) -> None:
-    """When make goes on to the image: the base's files, and the dependencies while a wheel is built."""
+    """When make goes on to the image: the base's files, and the dependencies beside a wheel."""
     meanwhile(
         ready,
         """case "$*" in
@@ -221,7 +221,7 @@ def test_a_docker_without_buildx_is_named(ready: Build, capsys: pytest.CaptureFi
     """Its own message is about an unknown flag."""
     (ready.images.parent / "no-buildx").touch()
     building(ready, "echo unknown flag: --secret >&2; exit 125\n")
-    with pytest.raises(pipeline.BuildFailed, match="has no buildx: install it .Debian: docker-b"):
+    with pytest.raises(pipeline.BuildFailed, match=r"has no buildx: install it \(Debian: docker-b"):
         ready.build("base")
     assert "unknown flag" not in capsys.readouterr().err
 
@@ -366,7 +366,7 @@ def test_a_step_says_which_setting_it_needs(
 
 
 def test_the_settings_of_pip_reach_the_tools_and_no_command_line(ready: Build) -> None:
-    """An index's password is a secret of the build, and a variable that the builder gets by name."""
+    """An index's password is a secret of a build; the builder gets the variable by name."""
     ready.build(PIP_INDEX_URL=INDEX, HTTPS_PROXY="http://me:secret@proxy.example")
     assert "me:secret" not in "\n".join(ready.log())
     assert INDEX in (ready.images.parent / "pip.conf").read_text()

@@ -197,7 +197,7 @@ def read(project: Project, **environment: str) -> dict[str, str]:
 
 
 def make(project: Project, *typed: str, **environment: str) -> dict[str, str]:
-    """Return the settings that a command sees below `make`, with these words and this environment."""
+    """Return the settings that a command sees below `make` with these words."""
     done = project.run("make", "-s", "stop", *typed, **environment)
     assert done.returncode == 0, done.stdout
     found: dict[str, str] = json.loads(done.stdout)
