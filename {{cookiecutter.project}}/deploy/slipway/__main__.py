@@ -35,7 +35,9 @@ def point_out_own_targets() -> None:
     if own:
         theirs = " ".join(f"{name} ({where})" for name, _, where in (o.partition("@") for o in own))
         ours = " ".join(f"slipway-{name}" for name in names)
-        console.warn(f"your Makefile's own targets keep their names: {theirs}; slipway's are: {ours}")
+        console.warn(
+            f"your Makefile's own targets keep their names: {theirs}; slipway's are: {ours}"
+        )
     with contextlib.suppress(OSError):  # a folder that cannot be written to: it is printed again
         make_own_folder(record.parent)
         record.write_text(" ".join(names) + "\n", encoding="utf-8")

@@ -271,7 +271,7 @@ def test_a_virtualenv_of_the_users_own_is_left_alone(machine: Machine) -> None:
     """The message says what to do with it."""
     (machine.project.path / "appenv").mkdir()
     machine.write("appenv/theirs", "")
-    assert machine.failure().endswith("did not make the appenv that is here: move it away")
+    assert machine.failure().endswith("an appenv here that make venv did not make: move it away")
     assert os.listdir(machine.project.path / "appenv") == ["theirs"]
 
 
@@ -293,7 +293,7 @@ def test_the_application_takes_the_place_of_the_command(made: Machine) -> None:
         said = served.communicate()[0].splitlines()
     assert made.asked() == []
     assert said[:4] == [
-        "slipway: http://127.0.0.1:9000 (press Ctrl-C to stop it)",
+        "slipway: http://127.0.0.1:9000 (Ctrl-C stops it)",
         f"process {served.pid}",
         "arguments --quiet a b",
         str(made.project.path),

@@ -43,7 +43,7 @@ OF_TOOLS = (
     *("slipway/image/__init__.py", "slipway/image/base", "slipway/image/run"),
     *("slipway/shared", "slipway/vendor"),
 )
-OF_IMAGE = ("run.docker", "slipway/image/run", "slipway/shared")
+OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
 OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
 # Processors whose name in an image is not the kernel's.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}

@@ -75,7 +75,9 @@ class Virtualenv:
         if not self.dry_run:
             recover()
         if APPENV.exists() and not MADE.exists():
-            raise console.Failed("make venv did not make the appenv that is here: move it away")
+            raise console.Failed(
+                "there is an appenv here that make venv did not make: move it away"
+            )
         self._make_lock()
         # FILES are not part of the application's own build.
         made_from = " ".join(filter(None, (steps.sources(), self.name, self.settings["FILES"])))
@@ -246,7 +248,7 @@ def serve(settings: dict[str, str]) -> None:
             f"no wheel provides the program {words[0]}: set COMMAND in deploy/settings.mk"
         )
     run_env.load()  # a mistake in it is reported first
-    console.say(f"http://127.0.0.1:{settings['PORT']} (press Ctrl-C to stop it)")
+    console.say(f"http://127.0.0.1:{settings['PORT']} (Ctrl-C stops it)")
     if has_files:
         os.chdir(folder)
     path = os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath)))
