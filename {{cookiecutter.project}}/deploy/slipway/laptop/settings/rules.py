@@ -308,6 +308,14 @@ SETTINGS = (
     ),
     Setting("FOLLOW", "command", "1 makes logs continue until Ctrl-C"),
 )
+# Titles of the groups, in the order in which they are listed.
+TITLES = {
+    "application": "The application and its image",
+    "container": "The container",
+    "deploy": "Deploys",
+    "laptop": "This machine",
+    "command": "Single commands",
+}
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
