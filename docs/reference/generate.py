@@ -14,14 +14,6 @@ sys.path.insert(0, str(HERE.parents[1] / "{{cookiecutter.project}}" / "deploy"))
 from slipway.laptop import command_table
 from slipway.laptop.settings import rules
 
-GROUPS = {
-    "application": "The application and its image",
-    "container": "The container",
-    "deploy": "Deploys",
-    "laptop": "This machine",
-    "command": "Single commands",
-}
-
 
 def cell(text: str) -> str:
     """Return a text that can stand in a cell of a table."""
@@ -37,7 +29,7 @@ def settings_page() -> str:
         " takes precedence: `make run PORT=9000`. The environment counts for a name that"
         " `settings.mk` does not set, except where the table says otherwise.",
     ]
-    for group, title in GROUPS.items():
+    for group, title in rules.TITLES.items():
         rows = ["| setting | meaning | default |", "|---|---|---|"]
         for each in rules.SETTINGS:
             if each.group == group:

@@ -1,4 +1,4 @@
-"""The table of all commands, from which the command line, its help and the reference page are made."""
+"""The table of all commands: the command line, its help and the reference page are made of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """One command: its group, name, module in laptop/commands, summary, and variables of its own."""
+    """One command: group, name, module in laptop/commands, summary, and its own variables."""
 
     group: str
     name: str
@@ -69,14 +69,20 @@ COMMANDS = (
         DEPLOYING,
     ),
     Command(
-        "registry", "registry-up", "registry", "start the registry on 127.0.0.1", "REGISTRY_PORT"
+        "registry",
+        "registry-up",
+        "registry",
+        "start the registry on 127.0.0.1",
+        "REGISTRY_PORT DOCKER DRY_RUN",
     ),
-    Command("registry", "registry-down", "registry", "stop it; its images stay", "REGISTRY_PORT"),
+    Command(
+        "registry", "registry-down", "registry", "stop it; its images stay", "REGISTRY_PORT DRY_RUN"
+    ),
     Command(
         *("registry", "registry-gc", "registry", "remove old images of this project"),
-        "REGISTRY_PORT",
+        "REGISTRY_PORT DOCKER DRY_RUN",
     ),
-    Command("other", "adopt", "adopt", "read settings from this repository (YES=1 writes)", "YES"),
+    Command("other", "adopt", "adopt", "read settings from this repository", "YES DRY_RUN"),
     Command("other", "clean", "clean", "remove everything that make built here", "DRY_RUN"),
     Command("other", "help", "help", "this list"),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can store
@@ -35,6 +34,8 @@ def digest(*parts: object) -> str:
 
 def write(place: Path, text: str, mode: int = 0o644) -> None:
     """Write a text file completely or not at all, so that a killed program leaves the old one."""
+    import tempfile  # slow, and most commands write no file
+
     place.parent.mkdir(parents=True, exist_ok=True)
     descriptor, new = tempfile.mkstemp(dir=place.parent, prefix=".new-")
     with open(descriptor, "w", encoding="utf-8") as file:

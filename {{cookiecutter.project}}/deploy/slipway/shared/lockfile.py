@@ -23,7 +23,6 @@ import os
 import platform
 import re
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -142,6 +141,8 @@ def system() -> str:
         text = Path("/etc/os-release").read_text(encoding="utf-8")
         found = dict(re.findall(r'^(ID|VERSION_CODENAME|VERSION_ID)="?([^"\n]*)', text, re.M))
         release = " " + "-".join(found[key] for key in ("ID", "VERSION_CODENAME") if key in found)
+    import sysconfig  # slow, and the laptop does not ask
+
     abi = sysconfig.get_config_var("SOABI") or ""
     return f"{interpreter()} {abi} {sysconfig.get_platform()}{release}".replace("  ", " ")
 

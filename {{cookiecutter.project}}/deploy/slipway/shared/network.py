@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -93,6 +92,7 @@ def trusting(folder: Path, scratch: Path) -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Run a command as described at the top, and return its exit status."""
     import subprocess
+    import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         try:

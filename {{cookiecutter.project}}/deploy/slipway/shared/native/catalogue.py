@@ -10,13 +10,11 @@ a package that is installed for the build only.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
@@ -56,15 +54,13 @@ NOT_A_WORD = {
 }
 
 
-class UnknownName(Exception):
+class UnknownName(ValueError):
     """A name that the catalogue does not have; the message lists similar names."""
 
 
-@dataclass
 class Library:
     """One section of the catalogue; catalogue.ini describes the fields."""
 
-    name: str
     aliases: Words = ()
     build: Words = ()
     run: Words = ()
@@ -74,6 +70,10 @@ class Library:
     libraries: Words = ()
     pypi: Words = ()
     loads: Words = ()
+
+    def __init__(self, name: str) -> None:
+        """Keep the name; the reader sets the other fields."""
+        self.name = name
 
     def names(self) -> Iterator[str]:
         """Yield the library's name and aliases."""
@@ -86,18 +86,16 @@ class Library:
             yield from each.split("|")
 
 
-@dataclass
 class Catalogue:
     """The libraries, and an index of all their names."""
 
-    libraries: list[Library] = field(default_factory=list)
-    _index: dict[str, dict[str, Library]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, libraries: list[Library]) -> None:
         """Fill the index; a name that two libraries share leads to the first one.
 
         A package belongs to the library that lists it first; other libraries only need it too.
         """
+        self.libraries = libraries
+        self._index: dict[str, dict[str, Library]] = {}
         for kind in ("names", "packages", *KINDS):
             self._index[kind] = {}
         for library in self.libraries:
@@ -157,6 +155,8 @@ class Catalogue:
 
     def nearest(self, word: str) -> list[str]:
         """Return the names of libraries whose spelling is most similar to a word."""
+        import difflib  # slow, and seldom needed
+
         plain = self._plain
         names = self._index["names"]
         near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
