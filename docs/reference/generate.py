@@ -33,9 +33,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "<!-- Written by `make reference` from deploy/slipway/laptop/settings/rules.py. -->",
-        "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line takes"
-        " precedence: `make run PORT=9000`. The environment counts for a name that `settings.mk` does"
-        " not set, except where the table says otherwise.",
+        "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line"
+        " takes precedence: `make run PORT=9000`. The environment counts for a name that"
+        " `settings.mk` does not set, except where the table says otherwise.",
     ]
     for group, title in GROUPS.items():
         rows = ["| setting | meaning | default |", "|---|---|---|"]
@@ -64,10 +64,10 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         "<!-- Written by `make reference` from deploy/slipway/laptop/command_table.py. -->",
-        "`make NAME` and `python3 deploy/slipway NAME` do the same. `python3 deploy/slipway NAME --help`"
-        " explains a command's variables. A command that has the variable `DRY_RUN` prints the exact"
-        " docker, ssh and systemctl command lines with `DRY_RUN=1`, and changes nothing. All variables:"
-        " [settings.md](settings.md).",
+        "`make NAME` and `python3 deploy/slipway NAME` do the same."
+        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that has the"
+        " variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
+        " `DRY_RUN=1`, and changes nothing. All variables: [settings.md](settings.md).",
     ]
     for group, title in command_table.TITLES.items():
         rows = ["| command | what it does | variables |", "|---|---|---|"]

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import blobfiles
 import testbed
-from tests.apps import SOURCES, databases
+from testbed import databases
+from tests.apps import SOURCES
 from tests.apps.busy import Application
 
 # The longest time that the application is left alone, in seconds: some ten of its operations.

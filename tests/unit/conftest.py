@@ -1,10 +1,9 @@
-"""The template's deploy/ folder, importable by its modules' plain names and runnable as a copy."""
+"""The template's deploy/ folder as a copy that can be run, and programs that stand for others."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 import shutil
 import socket
 import sys
@@ -17,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from slipway.laptop.servers.ssh import connected
 from slipway.laptop.settings import rules
 from tests.conftest import ROOT, Project
 
 DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"
-sys.path.insert(0, str(DEPLOY))
 
 Program = Callable[[str, str], Path]
 
@@ -44,7 +43,9 @@ def no_settings_from_outside() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in (
             *rules.DEFAULTS,
+            *rules.VARIABLES,
             "DEPLOY_OVERRIDES",
+            "DEPLOY_GOALS",
             "MAKEFLAGS",
             "MAKEOVERRIDES",
             "MFLAGS",
@@ -59,6 +60,27 @@ def copy_of_deploy(place: Path) -> Project:
     shutil.copytree(DEPLOY, place / "deploy", ignore=ignored)
     (place / "deploy" / "settings.mk").write_text(SETTINGS, encoding="utf-8")
     return Project(place, "")
+
+
+def stand_in(patch: pytest.MonkeyPatch, place: Path) -> None:
+    """Let the laptop's modules work on the project at a place, without the start of a Python.
+
+    A test imports those that it uses before: one that is imported later would stay there.
+    """
+    modules = [each for name, each in sys.modules.items() if name.startswith("slipway.laptop.")]
+
+    def moved(value: Any) -> Any:
+        inside = isinstance(value, Path) and value.is_relative_to(DEPLOY.parent)
+        return place / value.relative_to(DEPLOY.parent) if inside else value
+
+    for module in modules:
+        for name, value in [*vars(module).items()]:
+            if moved(value) is not value:
+                patch.setattr(module, name, moved(value))
+            elif callable(value) and getattr(value, "__defaults__", None):
+                defaults = tuple(map(moved, value.__defaults__))
+                if defaults != value.__defaults__:
+                    patch.setattr(value, "__defaults__", defaults)
 
 
 def shell_script(path: Path, script: str) -> Path:
@@ -122,7 +144,7 @@ def here(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     ssh = program("ssh", f'printf "Dear me: "; exec {sys.executable} {tmp_path}/ssh.py "$@"')
     monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with importlib.import_module("ssh").connected(str(ssh), "server") as connection:
+    with connected(str(ssh), "server") as connection:
         connection.ssh[0] = str(program("quiet", f'exec {sys.executable} {tmp_path}/ssh.py "$@"'))
         yield connection
 

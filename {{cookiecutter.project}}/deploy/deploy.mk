@@ -31,7 +31,7 @@ DEPLOY_PLAIN := $(if $(filter slipway-,$(DEPLOY_PREFIX)),$(filter-out $(DEPLOY_T
 
 # The goals of this make, by their plain names. The steps of a build are done by one command, when the
 # first of them is due.
-DEPLOY_GOALS := $(foreach goal,$(MAKECMDGOALS),$(filter $(DEPLOY_PLAIN),$(goal)) $(patsubst $(DEPLOY_PREFIX)%,%,$(filter $(DEPLOY_RULES),$(goal))))
+DEPLOY_GOALS := $(strip $(foreach goal,$(MAKECMDGOALS),$(filter $(DEPLOY_PLAIN),$(goal)) $(patsubst $(DEPLOY_PREFIX)%,%,$(filter $(DEPLOY_RULES),$(goal)))))
 DEPLOY_STEPS := $(filter base builder wheels image,$(DEPLOY_GOALS))
 DEPLOY_COMMAND = $(patsubst $(DEPLOY_PREFIX)%,%,$@)
 DEPLOY_WORDS = $(if $(filter $(DEPLOY_COMMAND),$(DEPLOY_STEPS)),$(DEPLOY_STEPS),$(DEPLOY_COMMAND))

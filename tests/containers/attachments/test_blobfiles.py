@@ -11,10 +11,12 @@ import pytest
 
 import blobfiles
 import testbed
+from testbed import databases
 from tests import apps
-from tests.apps import databases, kills
+from tests.apps import kills
 
 HERE = Path(apps.__file__).parent
+MEMORY = Path(databases.__file__).with_name("memory.py")
 # Each kind of database is killed so often here; `make kills` does it 100 times.
 KILLS = {"sqlite": 8, "postgresql": 4, "mysql": 4}
 # A file of so many MiB, and by how many MiB the memory's peak may grow meanwhile.
@@ -51,7 +53,7 @@ def run_inside(engine: testbed.Engine, image: str, database: Database, *command:
         network, url = database.network, database.url_in_network
     return engine.run(
         *("docker", "run", "--rm", "--network", network, "--env", f"DATABASE_URL={url}"),
-        *("--volume", f"{apps.SOURCES}:/sources:ro", "--volume", f"{HERE}:/blobs:ro"),
+        *("--volume", f"{apps.SOURCES}:/sources:ro", "--volume", f"{MEMORY}:/memory.py:ro"),
         *("--volume", f"{apps.SUITE.parent}:/suite:ro"),
         *(image, *command),
     )
@@ -70,7 +72,7 @@ def test_memory_does_not_grow_with_the_file(
     engine: testbed.Engine, interpreters: str, database: Database, python: str
 ) -> None:
     """A large file is stored and read in the memory that a small one takes, or little more."""
-    command = (python, "/blobs/memory.py", str(LARGE))
+    command = (python, "/memory.py", str(LARGE))
     grown = int(run_inside(engine, interpreters, database, *command))
     assert grown <= GROWTH[python] << 10, f"{grown} KiB"
 

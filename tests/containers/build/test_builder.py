@@ -121,7 +121,7 @@ def test_command_that_no_wheel_brings_is_named(existing: Project, laptop: Laptop
     """The error lists the programs that there are."""
     put_in(existing, {"requirements.txt": "gunicorn\n"})
     said = laptop.make_fails(existing, "image", "COMMAND=gunicron")
-    assert "no wheel brings the program 'gunicron'" in said
+    assert "no wheel provides the program 'gunicron'" in said
     assert "gunicorn" in said.replace("gunicron", "")
     assert "COMMAND in deploy/settings.mk" in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -16,6 +17,30 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from slipway.laptop import console
 from slipway.laptop.command_table import COMMANDS, HIDDEN
+from slipway.laptop.paths import ROOT, make_own_folder
+
+
+def point_out_own_targets() -> None:
+    """Print once which plain names are targets of the Makefile; deploy.mk lists them in DEPLOY_OWN.
+
+    What was printed is kept in .deploy/own-targets, so that it is printed again when it changes.
+    """
+    own = os.environ.get("DEPLOY_OWN", "").split()
+    record = ROOT / ".deploy" / "own-targets"
+    before = record.read_text(encoding="utf-8") if record.is_file() else ""
+    # A target above another one moves its line: only the names are compared.
+    names = [each.partition("@")[0] for each in own]
+    if names == before.split():
+        return
+    if own:
+        theirs = " ".join(f"{name} ({where})" for name, _, where in (o.partition("@") for o in own))
+        ours = " ".join(f"slipway-{name}" for name in names)
+        console.warn(
+            f"your Makefile's own targets keep their names: {theirs}; slipway's are: {ours}"
+        )
+    with contextlib.suppress(OSError):  # a folder that cannot be written to: it is printed again
+        make_own_folder(record.parent)
+        record.write_text(" ".join(names) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
     try:
+        if "DEPLOY_OWN" in os.environ and not os.environ.get("DRY_RUN"):
+            point_out_own_targets()
         module = importlib.import_module(f"slipway.laptop.commands.{command.module}")
         status: int = module.run(name, rest)
         return status

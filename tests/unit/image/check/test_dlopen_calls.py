@@ -1,4 +1,4 @@
-"""What Python sources load by name, read from them."""
+"""The libraries that Python sources load by name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway.image.check import dlopen_calls as loads
+from slipway.image.check import dlopen_calls
 
-# As packages write it: ctypes and cffi, directly, through a loop, a helper or a name.
+# As in real packages: with ctypes and cffi, directly, in a loop, by a helper, by a variable.
 SOURCES = [
     ("from ctypes.util import find_library as f\nL = ctypes.util.find_library('magic')", ["magic"]),
     ("lib = ctypes.CDLL('libdmtx.so.0')", ["libdmtx.so.0"]),
@@ -23,9 +23,9 @@ SOURCES = [
 
 
 @pytest.mark.parametrize(("source", "names"), SOURCES)
-def test_what_a_call_loads_is_known_by_its_names(source: str, names: list[str] | None) -> None:
-    """Each call is one group: any of its names will do."""
-    groups = loads.in_source(source.encode())
+def test_a_call_that_loads_a_library_gives_its_names(source: str, names: list[str] | None) -> None:
+    """Each call gives one group of names, any of which satisfies it."""
+    groups = dlopen_calls.in_source(source.encode())
     words = source.split("'")[1::2]
     assert groups
     if names:
@@ -48,17 +48,17 @@ def test_what_a_call_loads_is_known_by_its_names(source: str, names: list[str] |
         "print('libfoo.so')",
     ],
 )
-def test_what_nobody_can_read_is_left_out(source: str) -> None:
-    """Names that are put together when it runs, and what is no call at all."""
-    assert loads.in_source(source.encode()) == []
+def test_names_that_are_not_in_the_source_are_ignored(source: str) -> None:
+    """Names that are put together at run time, and strings outside of calls."""
+    assert dlopen_calls.in_source(source.encode()) == []
 
 
-def test_what_few_users_of_a_large_package_need_is_left_out(tmp_path: Path) -> None:
-    """One file of hundreds that loads a library is for a part of it that most do without."""
+def test_a_library_of_one_file_among_hundreds_is_ignored(tmp_path: Path) -> None:
+    """It belongs to a feature that most users of the package do not need."""
     for number in range(150):
         (tmp_path / f"m{number}.py").write_text("pass\n", encoding="utf-8")
     (tmp_path / "geo.py").write_text("CDLL('libgdal.so')\n", encoding="utf-8")
     files = sorted(path.name for path in tmp_path.iterdir())
     few = ["geo.py", "m1.py", "gone.py", "other.txt"]
-    found = loads.report({"large": files, "small": few, "none": ["m1.py"]}, str(tmp_path))
+    found = dlopen_calls.report({"large": files, "small": few, "none": ["m1.py"]}, str(tmp_path))
     assert found == {"small": [["libgdal.so"]]}

@@ -22,7 +22,7 @@ Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 def check(port: int, health: str = "/") -> subprocess.CompletedProcess[str]:
     """Run the check as the HEALTHCHECK instruction does."""
     return subprocess.run(
-        [sys.executable, "-I", DEPLOY / "healthcheck.py"],
+        [sys.executable, "-I", DEPLOY / "slipway/image/run/healthcheck.py"],
         env={**os.environ, "PORT": str(port), "HEALTH": health},
         capture_output=True,
         text=True,
@@ -33,17 +33,17 @@ class Answers(BaseHTTPRequestHandler):
     """Answers /STATUS with that status."""
 
     def do_GET(self) -> None:
-        """Answer, and say in the reason what was asked."""
+        """Send the status, with the requested host as its reason."""
         self.send_response(int(self.path[1:4] or 200), f"for {self.headers['Host']}")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
-def says() -> Iterator[Callable[[bytes | None, str], int]]:
-    """Listen on a port, say a word to whoever connects and hang up; None stays silent."""
+def sends() -> Iterator[Callable[[bytes | None, str], int]]:
+    """Listen on a port, send a text to each connection and close it; None sends nothing."""
     servers: list[socket.socket] = []
 
     def start(word: bytes | None, address: str = "127.0.0.1") -> int:
@@ -69,14 +69,14 @@ def says() -> Iterator[Callable[[bytes | None, str], int]]:
 
     yield start
     for server in servers:
-        # closing alone leaves the thread waiting, for whoever gets that descriptor's number next
+        # After close() alone, the thread would wait for the next user of the descriptor's number.
         server.shutdown(socket.SHUT_RDWR)
         server.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/204", "/302", "/404", "/401?x=1"])
 def test_an_application_that_answers_is_healthy(serve: Serve, path: str) -> None:
-    """Whatever is not the server's own fault will do: there may be nothing at the path."""
+    """Every status below 500 is healthy: the path may not exist."""
     done = check(serve(Answers), path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"GET {path} answers HTTP/1.0 {path[1:4] or 200} for localhost\n"
@@ -92,7 +92,7 @@ def test_an_application_that_fails_is_unhealthy(serve: Serve, status: str) -> No
 
 @pytest.mark.parametrize("health", ["/", "tcp"])
 def test_a_closed_port_is_unhealthy(health: str) -> None:
-    """An application that does not listen, or not yet."""
+    """An application that does not listen, or not yet, is unhealthy."""
     done = check(closed_port(), health)
     assert done.returncode == 1
     assert "refused" in done.stderr
@@ -103,74 +103,76 @@ def test_a_closed_port_is_unhealthy(health: str) -> None:
     "word",
     [b"", b"\n", b"+OK ready\r\n", b"220 mail.example ESMTP\r\n", b"\xff" * 500, b"HTTP/1.0\r\n"],
 )
-def test_what_is_not_http_is_unhealthy(says: Callable[[bytes | None], int], word: bytes) -> None:
-    """A port that another protocol has is not the application."""
-    done = check(says(word))
+def test_an_answer_that_is_not_http_is_unhealthy(
+    sends: Callable[[bytes | None], int], word: bytes
+) -> None:
+    """A server of another protocol is not the application."""
+    done = check(sends(word))
     assert done.returncode == 1
     assert "unhealthy: port" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_tcp_asks_for_a_connection_and_no_more(says: Callable[[bytes | None], int]) -> None:
-    """HEALTH := tcp is for what does not speak HTTP."""
-    port = says(None)
+def test_tcp_requires_a_connection_only(sends: Callable[[bytes | None], int]) -> None:
+    """HEALTH := tcp is for applications that do not speak HTTP."""
+    port = sends(None)
     done = check(port, "tcp")
     assert (done.returncode, done.stdout) == (0, f"port {port} accepts connections\n")
 
 
 def test_an_application_that_only_listens_on_ipv6_is_healthy(
-    says: Callable[[bytes | None, str], int],
+    sends: Callable[[bytes | None, str], int],
 ) -> None:
-    """127.0.0.1 is tried first, ::1 after it."""
-    done = check(says(b"HTTP/1.1 200 OK\r\n\r\n", "::1"))
+    """The check tries 127.0.0.1 first, then ::1."""
+    done = check(sends(b"HTTP/1.1 200 OK\r\n\r\n", "::1"))
     assert (done.returncode, done.stdout) == (0, "GET / answers HTTP/1.1 200 OK\n")
 
 
 def test_a_silent_application_is_unhealthy(
-    says: Callable[[bytes | None], int],
+    sends: Callable[[bytes | None], int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A connection alone is no answer."""
+    """A connection without an answer times out."""
     monkeypatch.setattr(healthcheck, "TIMEOUT", 0.1)
-    monkeypatch.setenv("PORT", str(says(None)))
+    monkeypatch.setenv("PORT", str(sends(None)))
     monkeypatch.setenv("HEALTH", "/")
     assert healthcheck.main([]) == 1
     assert capsys.readouterr() == ("", "unhealthy: timed out\n")
 
 
-def test_the_check_says_what_is_wrong_before_docker_gives_up() -> None:
-    """Otherwise `docker inspect` shows nothing of it."""
+def test_the_check_reports_before_docker_stops_it() -> None:
+    """Otherwise `docker inspect` would not show the reason."""
     given_up = re.search(r"--timeout=([0-9]+)s", (DEPLOY / "run.docker").read_text("utf-8"))
     assert given_up
     assert int(given_up[1]) > healthcheck.TIMEOUT
 
 
 def test_health_none_is_never_unhealthy() -> None:
-    """Who turns the check off is not told of anything."""
+    """The check is turned off."""
     done = check(closed_port(), "none")
     assert (done.returncode, done.stdout) == (0, "not checked (HEALTH is none)\n")
 
 
-def test_a_published_port_is_asked_for_at_the_address_that_it_leads_to() -> None:
-    """An application on 127.0.0.1 or IPv6 alone is told what to do; on all addresses is fine."""
+def test_a_published_port_is_checked_at_the_containers_own_address() -> None:
+    """Listening only on 127.0.0.1 or only on IPv6 is a problem; on all addresses it is not."""
     families = {"127.0.0.1": socket.AF_INET, "::": socket.AF_INET6}
     for address, only in (("127.0.0.1", r"127\.0\.0\.1"), ("::", "IPv6")):
         with socket.create_server((address, 0), family=families[address]) as server:
             port = server.getsockname()[1]
-            told = rf"listens on {only} only: let it listen on 0\.0\.0\.0"
-            with pytest.raises(OSError, match=told):
+            advice = rf"listens on {only} only: let it listen on 0\.0\.0\.0"
+            with pytest.raises(OSError, match=advice):
                 healthcheck.check(port, "tcp", ("127.0.0.2",))
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         assert "accepts connections" in healthcheck.check(port, "tcp", ("127.0.0.2",))
 
 
-def test_ports_that_something_else_listens_on_are_named() -> None:
-    """An application that was told another port is told from one that does not start."""
+def test_ports_that_have_a_listener_are_named() -> None:
+    """The message distinguishes a wrong port from an application that does not start."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        said = healthcheck.elsewhere(closed_port())
-        assert re.search(rf"\b{port}\b", said)
-        assert said.endswith("set PORT, or the port that COMMAND names")
+        message = healthcheck.elsewhere(closed_port())
+        assert re.search(rf"\b{port}\b", message)
+        assert message.endswith("set PORT, or the port that COMMAND names")
         assert healthcheck.elsewhere(port) == ""

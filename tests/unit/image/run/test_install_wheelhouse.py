@@ -1,4 +1,4 @@
-"""Installing a wheelhouse into an empty virtualenv, checked against its own list."""
+"""Installing a wheelhouse into an empty virtualenv after comparing it with its own list."""
 
 from __future__ import annotations
 
@@ -10,36 +10,42 @@ from pathlib import Path
 
 import pytest
 
-from slipway.builder import wheelhouse as wheelhouse_
-from slipway.image.run import install_wheelhouse as install_
+from slipway.builder import wheelhouse as builder_wheelhouse
+from slipway.image.run import install_wheelhouse
 from slipway.shared import files
 from tests.unit.conftest import DEPLOY, make_wheel
 
+MODULE = "slipway.image.run.install_wheelhouse"
 ENTRY_POINT = "[console_scripts]\nrun-the-shop = shop:main\nstart-shop = shop:main\n"
 
 
 @pytest.fixture
 def appenv(tmp_path: Path) -> Path:
-    """A virtualenv without pip, as the base image has it."""
+    """A virtualenv without pip, as in the base image."""
     venv.create(tmp_path / "appenv", with_pip=False, symlinks=True)
     return tmp_path / "appenv"
 
 
 @pytest.fixture
 def wheelhouse(tmp_path: Path) -> Path:
-    """A wheelhouse folder with one wheel, which brings two programs."""
+    """A wheelhouse folder with one wheel that has two programs."""
     folder = tmp_path / "wheel house"
     folder.mkdir()
     make_wheel(folder, "shop", "1.0", entry_points=ENTRY_POINT)
-    wheelhouse_.list_in(folder, "# made for this\n")
+    builder_wheelhouse.list_in(folder, "# made for this\n")
     return folder
 
 
 def install(appenv: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run install.py as the run image's build does, with no index to fall back on."""
+    """Run the module as the build of the run image does, with an unreachable package index."""
     return subprocess.run(
-        [sys.executable, str(DEPLOY / "install.py"), *map(str, arguments)],
-        env={**os.environ, "APPENV": str(appenv), "PIP_INDEX_URL": "http://127.0.0.1:9/simple"},
+        [sys.executable, "-m", MODULE, *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(DEPLOY),
+            "APPENV": str(appenv),
+            "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -49,50 +55,54 @@ def install(appenv: Path, *arguments: object) -> subprocess.CompletedProcess[str
 def test_the_wheels_are_installed_and_the_command_becomes_the_start(
     appenv: Path, wheelhouse: Path
 ) -> None:
-    """What the container runs is one program with its arguments, and whatever is added to them."""
+    """The container runs one program with its arguments, and further arguments after them."""
     done = install(appenv, wheelhouse, "run-the-shop --workers 2")
     assert (done.returncode, done.stdout) == (0, "")
     said = subprocess.check_output([appenv / "start", "a  b"], text=True)
     assert said == "shop 1.0 ['--workers', '2', 'a  b']\n"
     assert not list(appenv.glob("bin/pip*"))
-    # the root file system is read-only later
+    # the root file system is read-only at run time
     assert list(appenv.glob("lib/*/site-packages/__pycache__/shop.*.pyc"))
 
 
-def test_tools_for_another_python_are_told_from_a_fault(tmp_path: Path) -> None:
-    """Their libraries are in a folder that this one does not look into."""
-    command = [sys.executable, "-S", str(DEPLOY / "install.py"), str(tmp_path)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+def test_tools_for_another_python_are_reported_as_such(tmp_path: Path) -> None:
+    """This Python does not search the folder of their libraries."""
+    command = [sys.executable, "-S", "-m", MODULE, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(DEPLOY)}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("install: the tools are for another Python than 3.")
     assert done.stderr.endswith("remove the base image, then run this again\n")
 
 
-def test_a_wheel_with_another_sum_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
-    """Somebody changed a wheel after it was built."""
+def test_a_wheel_with_another_checksum_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
+    """A wheel was changed after the build."""
     more = ENTRY_POINT + "more = shop:main\n"
     changed = make_wheel(wheelhouse, "shop", "1.0", entry_points=more)
     before = sorted(appenv.rglob("*"))
     done = install(appenv, wheelhouse, "run-the-shop")
     assert done.returncode == 1
     assert done.stdout == (
-        "install: shop-1.0-py3-none-any.whl in the wheelhouse is not what its requirements.txt"
-        f" names (its sum is sha256:{files.sha256(changed)}): remove it, then run make wheels\n"
+        "install: shop-1.0-py3-none-any.whl in the wheelhouse does not match its"
+        f" requirements.txt (the file has sha256:{files.sha256(changed)}): remove the file, then"
+        " run make wheels\n"
     )
     assert sorted(appenv.rglob("*")) == before
 
 
-def test_a_wheel_that_nobody_named_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
-    """Somebody put one of their own there; the others are not installed either."""
+def test_a_wheel_that_is_not_listed_is_not_installed(appenv: Path, wheelhouse: Path) -> None:
+    """A wheel was added by hand; the others are not installed either."""
     make_wheel(wheelhouse, "foreign", "1.0")
     done = install(appenv, wheelhouse, "run-the-shop")
     assert done.returncode == 1
-    assert done.stdout.startswith("install: foreign-1.0-py3-none-any.whl in the wheelhouse is not")
+    assert done.stdout.startswith(
+        "install: foreign-1.0-py3-none-any.whl in the wheelhouse does not match"
+    )
     assert not (appenv / "bin" / "run-the-shop").exists()
 
 
 def test_a_wheel_that_is_missing_is_not_fetched(appenv: Path, wheelhouse: Path) -> None:
-    """There is no index to ask; each one is named."""
+    """No package index is used; the message names each missing wheel."""
     listing = wheelhouse / "requirements.txt"
     kept = listing.read_text()
     for name, digit in (("attrs", "0"), ("two-b", "1")):
@@ -105,20 +115,20 @@ def test_a_wheel_that_is_missing_is_not_fetched(appenv: Path, wheelhouse: Path) 
     assert not list(appenv.rglob("shop.py"))
 
 
-def test_exactly_the_wheels_that_are_named_are_given(wheelhouse: Path) -> None:
-    """In the order of their names, and nothing else that lies there."""
+def test_exactly_the_listed_wheels_are_returned(wheelhouse: Path) -> None:
+    """In the order of their names, without other files in the folder."""
     for name in ("B", "a"):
         make_wheel(wheelhouse, name, "2.0")
-    wheelhouse_.list_in(wheelhouse, "")
+    builder_wheelhouse.list_in(wheelhouse, "")
     (wheelhouse / "README.txt").touch()
     (wheelhouse / "shop-1.0.tar.gz").touch()
-    found = install_.checked(wheelhouse)
+    found = install_wheelhouse.checked(wheelhouse)
     assert found == sorted(wheelhouse.glob("*.whl"))
     assert len(found) == 3
 
 
 def test_a_folder_without_a_list_is_refused(appenv: Path, wheelhouse: Path) -> None:
-    """In a line."""
+    """With one line."""
     (wheelhouse / "requirements.txt").unlink()
     done = install(appenv, wheelhouse)
     assert done.returncode == 1
@@ -127,8 +137,10 @@ def test_a_folder_without_a_list_is_refused(appenv: Path, wheelhouse: Path) -> N
     assert "requirements.txt" in done.stdout
 
 
-def test_the_health_check_comes_with_the_dependencies(appenv: Path, wheelhouse: Path) -> None:
-    """It is no part of what a changed line sends."""
+def test_the_health_check_is_installed_with_the_dependencies(
+    appenv: Path, wheelhouse: Path
+) -> None:
+    """A changed line of the application does not ship it again."""
     assert install(appenv, wheelhouse).returncode == 0
     assert (appenv / "healthcheck").stat().st_mtime == files.EPOCH
     (appenv / "healthcheck").unlink()
@@ -136,8 +148,8 @@ def test_the_health_check_comes_with_the_dependencies(appenv: Path, wheelhouse: 
     assert not (appenv / "healthcheck").exists()
 
 
-def test_what_is_installed_has_one_fixed_time(appenv: Path, wheelhouse: Path) -> None:
-    """Folders, links and bytecode too, so that the layer is the same each time; the rest keeps."""
+def test_installed_files_have_one_fixed_time(appenv: Path, wheelhouse: Path) -> None:
+    """Folders, links and bytecode too, so that layers are equal; other files keep their times."""
     old = appenv / "bin" / "old"
     old.write_text("")
     os.utime(old, (1_000_000_000, 1_000_000_000))
@@ -157,8 +169,8 @@ def test_what_is_installed_has_one_fixed_time(appenv: Path, wheelhouse: Path) ->
     assert times["bin/old"] == times["pyvenv.cfg"] == 1_000_000_000
 
 
-def test_only_what_is_new_is_dated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a link points to, somewhere else, is none of it."""
+def test_only_new_files_get_the_fixed_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target of a link to another folder keeps its time."""
     elsewhere, appenv = tmp_path / "elsewhere", tmp_path / "appenv"
     elsewhere.touch()
     (appenv / "bin").mkdir(parents=True)
@@ -167,25 +179,23 @@ def test_only_what_is_new_is_dated(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.utime(appenv / "bin", (1_500_000_000, 1_500_000_000))
     kept = elsewhere.stat().st_mtime
     monkeypatch.setenv("APPENV", str(appenv))
-    monkeypatch.setattr(install_, "APPENV", appenv)
-    install_.set_times(1_500_000_001)
+    monkeypatch.setattr(install_wheelhouse, "APPENV", appenv)
+    install_wheelhouse.set_times(1_500_000_001)
     assert elsewhere.stat().st_mtime == kept
     assert (appenv / "bin").stat().st_mtime == 1_500_000_000
     for path in (appenv, appenv / "link", appenv / "broken"):
         assert path.lstat().st_mtime == files.EPOCH
-    install_.set_times(1_500_000_000)
+    install_wheelhouse.set_times(1_500_000_000)
     assert (appenv / "bin").stat().st_mtime == files.EPOCH
 
 
-def test_a_command_that_no_wheel_brings_is_refused_with_those_that_are_there(
-    appenv: Path, wheelhouse: Path
-) -> None:
-    """The setting to change is named, and what it could be."""
+def test_a_command_that_no_wheel_provides_is_refused(appenv: Path, wheelhouse: Path) -> None:
+    """The message names the setting to change and the programs that exist."""
     done = install(appenv, wheelhouse, "run-the-sho --workers 2")
     assert done.returncode == 1
     assert done.stdout == (
-        "install: no wheel brings the program 'run-the-sho' (there are: run-the-shop, start-shop):"
-        " set COMMAND in deploy/settings.mk\n"
+        "install: no wheel provides the program 'run-the-sho' (there are: run-the-shop,"
+        " start-shop): set COMMAND in deploy/settings.mk\n"
     )
 
 
@@ -197,17 +207,17 @@ def test_a_command_that_no_wheel_brings_is_refused_with_those_that_are_there(
         ("sh -c 'exec run-the-shop $PORT'", "exec /bin/sh -c 'exec run-the-shop $PORT'"),
     ],
 )
-def test_what_the_container_runs_is_the_command_word_by_word(
+def test_the_container_runs_the_command_word_by_word(
     appenv: Path, wheelhouse: Path, command: str, line: str
 ) -> None:
-    """A shell reads of it what is in quotes only where the command is a shell."""
+    """A shell interprets quoted text only if the command is a shell."""
     assert install(appenv, wheelhouse, command).returncode == 0
     expected = f'#!/bin/sh\n{line.format(bin=appenv / "bin")} "$@"\n'
     assert (appenv / "start").read_text() == expected
 
 
 def test_other_commands_of_the_image_have_names(appenv: Path, wheelhouse: Path) -> None:
-    """Each is a program of its own; one that no wheel brings is named by its setting."""
+    """Each becomes a program; the message about a missing one names its setting."""
     done = install(appenv, wheelhouse, "run-the-shop", '{"worker": "start-shop --queue \'a b\'"}')
     assert done.returncode == 0
     expected = f"#!/bin/sh\nexec {appenv}/bin/start-shop --queue 'a b' \"$@\"\n"
@@ -218,7 +228,7 @@ def test_other_commands_of_the_image_have_names(appenv: Path, wheelhouse: Path) 
 
 
 def test_an_empty_folder_installs_nothing(appenv: Path, tmp_path: Path) -> None:
-    """An application without dependencies, or a list of requirements without an application."""
+    """For an application without dependencies, or requirements without an application."""
     folder = tmp_path / "empty"
     folder.mkdir()
     (folder / "requirements.txt").write_text("# made for this\n")

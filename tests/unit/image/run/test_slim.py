@@ -1,4 +1,4 @@
-"""What stays of a Debian system when only an application is to run on it."""
+"""Removing from a Debian system what an application does not need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.image.run import slim
+from slipway.image.run import slim, spare_files
+from slipway.shared import dpkg_status
 
 STATUS = """\
 Package: apt
@@ -115,53 +116,37 @@ MOMENT = 1_000_000
 
 @pytest.fixture
 def packages() -> dict[str, Mapping[str, str]]:
-    """A small Debian's packages without a vendor's."""
-    found: dict[str, Mapping[str, str]] = slim.installed(STATUS)
+    """The packages of a small Debian system, without a vendor's package."""
+    found: dict[str, Mapping[str, str]] = dpkg_status.installed(STATUS)
     for name in ("vendor-tool", "libstdc++6"):
         del found[name]
     return found
 
 
-def test_only_what_is_installed_counts() -> None:
-    """A package that left its configuration is none."""
-    found = slim.installed(STATUS)
-    assert "gone" not in found
-    assert found["libssl3"]["Depends"] == "libc6,\n debconf (>= 0.5) | debconf-2.0"
-
-
-def test_relations_are_read_without_versions_and_architectures() -> None:
-    """As Debian's policy has them, over several lines."""
-    assert slim.alternatives("libc6 (>= 2.38), a | b:any [amd64],\n c") == [
-        ["libc6"],
-        ["a", "b"],
-        ["c"],
-    ]
-
-
-def test_what_installs_goes_and_what_an_application_needs_stays(
+def test_package_managers_go_and_libraries_of_the_interpreter_stay(
     packages: dict[str, Mapping[str, str]],
 ) -> None:
-    """The interpreter's library stays though apt wants it too; apt's own goes with it."""
+    """A library of both apt and the interpreter stays; apt's own library goes with apt."""
     assert slim.kept(["python3"], packages) == {"python3", "libssl3", "libc6", "coreutils"}
 
 
-def test_what_is_asked_for_stays_with_what_it_depends_on(
+def test_packages_that_were_asked_for_stay_with_their_dependencies(
     packages: dict[str, Mapping[str, str]],
 ) -> None:
-    """Also when it belongs to the base system, or is there for installation alone."""
+    """Even if they belong to the base system, or only install other packages."""
     assert "perl-base" in slim.kept(["perl-base"], packages)
     assert {"debconf", "perl-base"} < slim.kept(["debconf"], packages)
     assert {"apt", "libapt-pkg", "sqv"} < slim.kept(["apt"], packages)
 
 
-def test_what_the_base_image_has_beside_the_base_system_stays() -> None:
-    """A vendor's image; what it needs by another name stays with it."""
-    assert {"vendor-tool", "perl-base"} < slim.kept(["python3"], slim.installed(STATUS))
+def test_packages_that_the_base_image_adds_to_the_base_system_stay() -> None:
+    """A vendor's package stays, with its dependency on a virtual package."""
+    assert {"vendor-tool", "perl-base"} < slim.kept(["python3"], dpkg_status.installed(STATUS))
 
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small Debian in a folder, where /bin leads to /usr/bin."""
+    """A small Debian in a folder, where /bin is a link to /usr/bin."""
     info = tmp_path / "var/lib/dpkg/info"
     info.mkdir(parents=True)
     (tmp_path / "usr/bin").mkdir(parents=True)
@@ -183,8 +168,10 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "usr/bin/tool").symlink_to(tmp_path / "etc/alternatives/tool")
     (tmp_path / "usr/bin/dangled").symlink_to("never there")
     (tmp_path / "home/mine").mkdir(parents=True)
-    for name in ("DPKG", "ASKED", "LIBRARIES", "DEBCONF", "ROOT"):
-        monkeypatch.setattr(slim, name, tmp_path / getattr(slim, name).relative_to("/"))
+    for module, words in ((slim, "DPKG ASKED DEBCONF"), (spare_files, "LIBRARIES ROOT")):
+        for name in words.split():
+            place = tmp_path / getattr(module, name).relative_to("/")
+            monkeypatch.setattr(module, name, place)
     for name in ("LINKED", "MOUNTED_IN"):
         monkeypatch.setattr(slim, name, [f"{tmp_path}{each}" for each in getattr(slim, name)])
     (tmp_path / "var/cache/debconf").mkdir(parents=True)
@@ -193,13 +180,13 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names_in(system: Path) -> set[str]:
-    """Name the files and links of a system."""
+    """Return the files and links of a system."""
     found = (path for path in system.rglob("*") if path.is_symlink() or path.is_file())
     return {str(path.relative_to(system)) for path in found}
 
 
-def test_files_of_what_goes_are_removed_with_the_links_to_them(system: Path) -> None:
-    """What two packages share stays, and so does what no package has."""
+def test_files_of_unused_packages_are_removed_with_links_to_them(system: Path) -> None:
+    """Files that another package has too stay, and so do files of no package."""
     before = names_in(system)
     slim.slim()
     gone = {name for name in before - names_in(system) if not name.startswith("var/lib/dpkg/")}
@@ -213,26 +200,26 @@ def test_files_of_what_goes_are_removed_with_the_links_to_them(system: Path) -> 
     assert (system / "home/mine").is_dir()
 
 
-def test_the_list_of_packages_says_what_is_left(system: Path) -> None:
-    """For scanners; the rest of what dpkg keeps goes."""
+def test_the_status_file_lists_the_packages_that_are_left(system: Path) -> None:
+    """For vulnerability scanners; dpkg's other files are removed."""
     slim.slim()
     status = (system / "var/lib/dpkg/status").read_text()
-    assert set(slim.installed(status)) == {
+    assert set(dpkg_status.installed(status)) == {
         *("coreutils", "libc6", "libssl3", "perl-base", "python3", "vendor-tool"),
     }
     assert set(os.listdir(system / "var/lib/dpkg")) == {"status", "dated"}
 
 
-def test_folders_that_shrank_have_the_date_of_the_base_image(system: Path) -> None:
-    """So that two builds have the same bytes; by a file the engine sees that it is another one."""
+def test_changed_folders_have_the_time_of_the_base_image(system: Path) -> None:
+    """So that two builds have the same bytes; a file tells the engine that the time is another."""
     slim.slim()
     assert (system / "var/lib/dpkg/dated").read_text() == f"{MOMENT}\n"
     for name in ("usr/bin", "etc", "etc/alternatives", "var/lib/dpkg", "var/lib/dpkg/status"):
         assert (system / name).stat().st_mtime == MOMENT, name
 
 
-def test_bytecode_that_nobody_needs_goes(system: Path) -> None:
-    """That of the interpreter's tests; their sources stay."""
+def test_bytecode_of_tests_is_removed(system: Path) -> None:
+    """The sources of the interpreter's tests stay."""
     library = system / "usr/lib/python3.13"
     for name in ("test/support/__pycache__/x.pyc", "test/x.py", "json/__pycache__/x.pyc"):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
@@ -250,42 +237,42 @@ def test_bytecode_that_nobody_needs_goes(system: Path) -> None:
         ("iconv_open", "gconv/KOI8-R.so"),
     ],
 )
-def test_what_a_program_here_wants_stays(system: Path, text: str, file: str) -> None:
-    """Alone; a program is an ELF file, whatever it is called."""
+def test_a_spare_part_that_a_program_uses_stays(system: Path, text: str, file: str) -> None:
+    """No other part stays; a program is any ELF file, whatever its name."""
     (system / "opt/vendor/tool").write_text(f"\x7fELF..\0{text}\0")
     slim.slim()
     left = {name for name in names_in(system) if name.startswith("usr/lib/x/")}
     assert left == {"usr/lib/x/gconv/UTF-16.so", f"usr/lib/x/{file}"}
 
 
-def test_what_a_text_or_the_base_system_says_keeps_nothing(system: Path) -> None:
-    """A shell can convert to character sets that nobody chose; the usual ones are there."""
+def test_scripts_and_base_programs_keep_no_spare_part(system: Path) -> None:
+    """A shell mentions conversions that nobody uses; the usual character sets stay."""
     (system / "opt/vendor/tool").write_text("#!/bin/sh\necho iconv_open")
     (system / "usr/bin/ls").write_text("\x7fELF..\0iconv_open\0")
     slim.slim()
     assert os.listdir(system / "usr/lib/x/gconv") == ["UTF-16.so"]
 
 
-def test_a_spare_part_that_is_asked_for_stays(system: Path) -> None:
-    """By its package; character sets also when a locale has another one than UTF-8."""
+def test_a_spare_part_that_was_asked_for_stays(system: Path) -> None:
+    """By its package; character sets also if there is a locale with another one than UTF-8."""
     (system / "usr/lib/locale/C.utf8").mkdir(parents=True)
     slim.ASKED.write_text("python3 libstdc++6")
     assert "libstdc++6" in slim.sizes()
     slim.ASKED.write_text("python3 libc6")
-    (_, going) = slim.chosen(slim.installed(STATUS))
+    (_, going) = slim.chosen(dpkg_status.installed(STATUS))
     assert not any("gconv" in path or "libmvec" in path for path in going)
     slim.ASKED.write_text("python3")
-    (_, going) = slim.chosen(slim.installed(STATUS))
+    (_, going) = slim.chosen(dpkg_status.installed(STATUS))
     assert any("gconv" in path for path in going)
     (system / "usr/lib/locale/de_DE").mkdir()
-    (_, going) = slim.chosen(slim.installed(STATUS))
+    (_, going) = slim.chosen(dpkg_status.installed(STATUS))
     assert not any("gconv" in path for path in going)
     assert any("libmvec" in path for path in going)
 
 
 @pytest.fixture
 def slimmed(system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole base image, when the system is without what nobody wants."""
+    """A whole base image; the system is slimmed afterwards."""
     base = tmp_path_factory.mktemp("base")
     for package, files in FILES.items():
         lists = base / "var/lib/dpkg/info" / f"{package}.list"
@@ -310,10 +297,10 @@ def slimmed(system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("nothing", set()),
     ],
 )
-def test_what_a_wheel_wants_comes_back(
+def test_spare_parts_that_a_wheel_uses_come_back(
     system: Path, slimmed: Path, text: str, files: set[str]
 ) -> None:
-    """With its dates, and no folder has another one for it; dpkg's list names it again."""
+    """With their times; folders keep theirs, and dpkg's status file lists the package again."""
     wheels_file = system / "appenv/module.so"
     wheels_file.parent.mkdir()
     wheels_file.write_text(text)
@@ -323,15 +310,15 @@ def test_what_a_wheel_wants_comes_back(
     slim.bring_back([wheels_file], slimmed)
     assert names_in(system) - before == files
     status = system / "var/lib/dpkg/status"
-    listed = set(slim.installed(status.read_text()))
+    listed = set(dpkg_status.installed(status.read_text()))
     assert ("libstdc++6" in listed) == ("stdc++" in text)
     assert {"libc6", "python3"} < listed
     for name in (*files, "usr/lib/x", "usr", "usr/lib", "var/lib/dpkg/status"):
         assert (system / name).stat().st_mtime == MOMENT, name
 
 
-def test_windows_stay_where_they_can_be_opened(system: Path) -> None:
-    """That is where the package with their C part is installed; they cannot be imported else."""
+def test_modules_for_windows_stay_if_they_can_be_imported(system: Path) -> None:
+    """This requires a package with their C part."""
     names = ("tkinter/__init__.py", "turtle.py", "__pycache__/turtle.x.pyc", "os.py")
     for library in ("python3.13", "pypy3.11"):
         for name in (*names, "lib-dynload/_testcapi.so", "lib-dynload/_ssl.so"):
@@ -347,8 +334,8 @@ def test_windows_stay_where_they_can_be_opened(system: Path) -> None:
     }
 
 
-def test_what_lies_in_a_package_is_summed(system: Path) -> None:
-    """Of those that stay, each file once however it is reached."""
+def test_sizes_of_packages_are_sums_of_their_files(system: Path) -> None:
+    """For packages that stay; each file counts once, even if links lead to it."""
     found = slim.sizes()
     assert set(found) == {*("coreutils", "libc6", "libssl3", "perl-base", "python3", "vendor-tool")}
     assert found["python3"] == len("python3" * 10)

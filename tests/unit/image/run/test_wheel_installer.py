@@ -1,4 +1,4 @@
-"""Installing wheels by the `installer` library, and their bytecode."""
+"""Installing wheels with the `installer` library, and compiling their bytecode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from slipway.image.run import wheel_installer as unpack
+from slipway.image.base import compile_bytecode
+from slipway.image.run import wheel_installer
 from tests.unit.conftest import make_wheel
 
 
 def pack(folder: Path, name: str, version: str, files: dict[str, str], entries: str = "") -> Path:
-    """Write a wheel of these files; what begins with #! may be run."""
+    """Write a wheel of these files; those that begin with #! are executable."""
     info = f"{name}-{version}.dist-info"
     files = {
         **files,
@@ -51,18 +52,18 @@ def place(tmp_path: Path) -> Path:
 
 
 def packages(place: Path) -> Path:
-    """Give the folder of a virtualenv's packages."""
-    found: Path = unpack.site_packages(place)
+    """Return the folder of a virtualenv's packages."""
+    found: Path = wheel_installer.site_packages(place)
     return found
 
 
-def said(place: Path, script: str) -> str:
-    """Run a line of Python in a virtualenv; gives what it prints."""
+def run_line(place: Path, script: str) -> str:
+    """Run a line of Python in a virtualenv; return its output."""
     return subprocess.check_output([place / "bin" / "python", "-c", script], text=True).strip()
 
 
 def content(place: Path) -> dict[str, bytes]:
-    """Give each file of a virtualenv by its name."""
+    """Return the content of each file of a virtualenv by its name."""
     return {
         path.relative_to(place).as_posix(): path.read_bytes()
         for path in sorted(place.rglob("*"))
@@ -71,21 +72,23 @@ def content(place: Path) -> dict[str, bytes]:
 
 
 def test_there_is_one_folder_of_packages(place: Path) -> None:
-    """The one that the virtualenv's own interpreter looks into."""
+    """It is the one that the virtualenv's own interpreter searches."""
     script = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    assert said(place, script) == str(packages(place))
+    assert run_line(place, script) == str(packages(place))
 
 
 def test_wheels_can_be_imported_and_are_known_by_their_metadata(
     place: Path, tmp_path: Path
 ) -> None:
-    """Who installed them is written down as well; no wheel at all is no wheel."""
+    """The metadata names the installer; installing no wheel changes nothing."""
     before = content(place)
-    unpack.into(place, [])
+    wheel_installer.into(place, [])
     assert content(place) == before
-    unpack.into(place, [make_wheel(tmp_path, name, "1.0", seen=name) for name in ("one", "two-b")])
+    wheel_installer.into(
+        place, [make_wheel(tmp_path, name, "1.0", seen=name) for name in ("one", "two-b")]
+    )
     script = "import one, two_b, importlib.metadata as m; print(one.SEEN, m.version('two-b'))"
-    assert said(place, script) == "one 1.0"
+    assert run_line(place, script) == "one 1.0"
     info = packages(place) / "two_b-1.0.dist-info"
     assert (info / "INSTALLER").read_text() == "installer\n"
     listed = {line.partition(",")[0] for line in (info / "RECORD").read_text().splitlines()}
@@ -94,7 +97,7 @@ def test_wheels_can_be_imported_and_are_known_by_their_metadata(
 
 
 def test_programs_run_by_the_virtualenvs_interpreter(place: Path, tmp_path: Path) -> None:
-    """Both kinds: entry points, and scripts whose first line asks for whatever Python there is."""
+    """Both kinds: entry points, and scripts whose first line requests any Python."""
     script = "one-1.0.data/scripts/as-script"
     shell = "one-1.0.data/scripts/as-shell"
     wheel = pack(
@@ -107,8 +110,8 @@ def test_programs_run_by_the_virtualenvs_interpreter(place: Path, tmp_path: Path
         },
         "[console_scripts]\nas-entry = one:main\n[gui_scripts]\nas-window = one:main\n",
     )
-    unpack.into(place, [wheel])
-    for program, says in (
+    wheel_installer.into(place, [wheel])
+    for program, output in (
         ("as-entry", f"{place}\n"),
         ("as-window", f"{place}\n"),
         ("as-script", f"{place}\n"),
@@ -116,27 +119,27 @@ def test_programs_run_by_the_virtualenvs_interpreter(place: Path, tmp_path: Path
     ):
         path = place / "bin" / program
         assert path.stat().st_mode & 0o111 == 0o111
-        assert subprocess.check_output([path], text=True) == says
+        assert subprocess.check_output([path], text=True) == output
     first = (place / "bin" / "as-script").read_text().splitlines()[0]
     assert first == f"#!{place}/bin/python"
     assert (place / "bin" / "as-shell").read_text().startswith("#!/bin/sh\n")
 
 
 def test_entry_points_run_wherever_the_virtualenv_is(tmp_path: Path) -> None:
-    """In a folder whose name no first line of a script can have."""
+    """Even in a folder whose name is too long for the first line of a script."""
     place = tmp_path / "a place" / ("long" * 40)
     venv.create(place, with_pip=False, symlinks=True)
     entry = "[console_scripts]\none = one:main\n"
-    unpack.into(place, [make_wheel(tmp_path, "one", "1.0", entry_points=entry)])
+    wheel_installer.into(place, [make_wheel(tmp_path, "one", "1.0", entry_points=entry)])
     assert subprocess.check_output([place / "bin" / "one", "a  b"], text=True) == (
         "one 1.0 ['a  b']\n"
     )
 
 
-def test_the_files_of_each_scheme_come_to_lie_where_they_belong(
+def test_the_files_of_each_scheme_are_installed_where_they_belong(
     place: Path, tmp_path: Path
 ) -> None:
-    """A wheel's .data folder has one folder for each kind."""
+    """A wheel's .data folder has a folder for each scheme."""
     data = "one-1.0.data"
     wheel = pack(
         tmp_path,
@@ -151,7 +154,7 @@ def test_the_files_of_each_scheme_come_to_lie_where_they_belong(
             f"{data}/scripts/one": "#!python\n",
         },
     )
-    unpack.into(place, [wheel])
+    wheel_installer.into(place, [wheel])
     inside = packages(place)
     for path in ("one/__init__.py", "one/table.txt", "pure.py", "plat/__init__.py"):
         assert (inside / path).is_file()
@@ -176,19 +179,19 @@ def test_the_files_of_each_scheme_come_to_lie_where_they_belong(
         ("one-1.0.data/data/app/one.py", "/app/one.py"),
     ],
 )
-def test_where_a_file_comes_to_lie_is_known_from_its_name(path: str, expected: str) -> None:
-    """In the .data folder, below the name of its kind."""
+def test_the_path_of_an_installed_file_follows_from_its_name(path: str, expected: str) -> None:
+    """Files in the .data folder are below the name of their scheme."""
     schemes = {"purelib": "/packages", "platlib": "/packages", "scripts": "/bin", "data": "/"}
-    assert unpack.place_of(path, schemes) == Path(expected)
+    assert wheel_installer.place_of(path, schemes) == Path(expected)
 
 
 @pytest.mark.parametrize("share", [1, 150])
 def test_a_later_wheels_file_replaces_an_earlier_ones(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    """As pip has it, bytecode included; what an earlier link points to is left alone."""
-    # with shares of one module the first one's is compiled while the second one is installed
-    monkeypatch.setattr(unpack.bytecode, "SHARE", share)
+    """As with pip, bytecode included; the target of an earlier link does not change."""
+    # with shares of one module, the first wheel is compiled while the second one is installed
+    monkeypatch.setattr(compile_bytecode, "SHARE", share)
     first = pack(tmp_path, "one", "1.0", {"shared.py": "WHO = 'one'\n", "own.py": ""})
     second = pack(
         tmp_path,
@@ -198,33 +201,33 @@ def test_a_later_wheels_file_replaces_an_earlier_ones(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("untouched")
     (place / "bin" / "run").symlink_to(elsewhere)
-    unpack.into(place, [first])
-    assert said(place, "import shared; print(shared.WHO)") == "one"
-    unpack.into(place, [second])
-    assert said(place, "import shared, own; print(shared.WHO)") == "two"
+    wheel_installer.into(place, [first])
+    assert run_line(place, "import shared; print(shared.WHO)") == "one"
+    wheel_installer.into(place, [second])
+    assert run_line(place, "import shared, own; print(shared.WHO)") == "two"
     assert elsewhere.read_text() == "untouched"
-    unpack.into(place, [second, first])
-    assert said(place, "import shared; print(shared.WHO)") == "one"
+    wheel_installer.into(place, [second, first])
+    assert run_line(place, "import shared; print(shared.WHO)") == "one"
 
 
 def test_a_wheel_writes_and_removes_nothing_outside(place: Path, tmp_path: Path) -> None:
-    """A name that leads out of the virtualenv is refused before anything happens to that file."""
+    """A file name that leads out of the virtualenv is rejected, and that file does not change."""
     victim = tmp_path / "victim.py"
     victim.write_text("untouched")
     outside = os.path.relpath(victim, packages(place))
     wheel = pack(tmp_path, "one", "1.0", {outside: "changed"})
     with pytest.raises(ValueError, match="outside"):
-        unpack.into(place, [wheel])
+        wheel_installer.into(place, [wheel])
     assert victim.is_file()
     assert victim.read_text() == "untouched"
 
 
-def test_what_does_not_compile_is_left_alone(
+def test_modules_that_do_not_compile_are_skipped(
     place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Some packages bring tests of wrong syntax, or of another version's."""
+    """Some packages contain tests with wrong syntax, or with the syntax of another version."""
     files = {"good.py": "x = 1\n", "bad.py": "x = = 1\n", "naïve name.py": "", "text.txt": "x = ="}
-    unpack.into(place, [pack(tmp_path, "one", "1.0", files)])
+    wheel_installer.into(place, [pack(tmp_path, "one", "1.0", files)])
     assert {path.name.split(".")[0] for path in packages(place).rglob("*.pyc")} == {
         *("good", "naïve name")
     }
@@ -232,10 +235,10 @@ def test_what_does_not_compile_is_left_alone(
 
 
 def test_modules_of_tests_are_installed_and_not_compiled(place: Path, tmp_path: Path) -> None:
-    """Nobody imports them in production; a package whose name only begins so is none."""
+    """Nobody imports them in production; names that only begin with `test` are compiled."""
     plain = {"one/__init__.py", "one/testing.py", "one/test.py", "tests_of_all/a.py"}
     tests = {"one/tests/a.py", "one/test/__init__.py", "one/tests/deep/b.py", "tests/c.py"}
-    unpack.into(place, [pack(tmp_path, "one", "1.0", dict.fromkeys(plain | tests, ""))])
+    wheel_installer.into(place, [pack(tmp_path, "one", "1.0", dict.fromkeys(plain | tests, ""))])
     inside = packages(place)
     assert all((inside / name).is_file() for name in plain | tests)
     compiled = {
@@ -246,7 +249,7 @@ def test_modules_of_tests_are_installed_and_not_compiled(place: Path, tmp_path: 
 
 
 def test_the_same_wheels_give_the_same_bytes(place: Path, tmp_path: Path) -> None:
-    """Bytecode included, at whatever time and in however many processes it is compiled."""
+    """Bytecode included, independent of the time and the number of processes."""
     modules = {f"pkg/m{n}.py": f"def f{n}(a, b=({n}, 'x')): return {{a, {n}}}\n" for n in range(20)}
     wheels = [
         make_wheel(tmp_path, "one", "1.0", entry_points="[console_scripts]\none = one:main\n"),
@@ -255,7 +258,7 @@ def test_the_same_wheels_give_the_same_bytes(place: Path, tmp_path: Path) -> Non
     fresh = content(place)
     found = []
     for time in (1_000_000_000, 1_500_000_000):
-        unpack.into(place, wheels)
+        wheel_installer.into(place, wheels)
         found.append(content(place))
         for path in packages(place).rglob("*.py"):
             os.utime(path, (time, time))
@@ -266,22 +269,22 @@ def test_the_same_wheels_give_the_same_bytes(place: Path, tmp_path: Path) -> Non
 
 
 def test_bytecode_is_not_compared_with_its_source(place: Path, tmp_path: Path) -> None:
-    """It is of the unchecked kind: what it holds is run, whatever time the source has."""
-    unpack.into(place, [make_wheel(tmp_path, "one", "1.0", seen="first")])
+    """It is of the unchecked kind: the interpreter runs it whatever the time of the source."""
+    wheel_installer.into(place, [make_wheel(tmp_path, "one", "1.0", seen="first")])
     (compiled,) = packages(place).rglob("*.pyc")
     flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
     assert flags == 0b01, "by its hash, unchecked (PEP 552)"
     source = packages(place) / "one.py"
     source.write_text(source.read_text().replace("first", "later"))
-    assert said(place, "import one; print(one.SEEN)") == "first"
+    assert run_line(place, "import one; print(one.SEEN)") == "first"
 
 
-def test_a_folder_that_was_moved_has_no_part_in_bytecode(tmp_path: Path) -> None:
-    """What the virtualenv was made by does not matter for the next one in the same place."""
+def test_a_new_virtualenv_in_the_same_place_gets_the_same_bytecode(tmp_path: Path) -> None:
+    """Nothing of the removed virtualenv influences the bytecode."""
     found = []
     for _ in range(2):
         venv.create(tmp_path / "env", with_pip=False, symlinks=True)
-        unpack.into(tmp_path / "env", [make_wheel(tmp_path, "one", "1.0")])
+        wheel_installer.into(tmp_path / "env", [make_wheel(tmp_path, "one", "1.0")])
         found.append(content(packages(tmp_path / "env")))
         shutil.rmtree(tmp_path / "env")
     assert found[0] == found[1]
@@ -289,9 +292,9 @@ def test_a_folder_that_was_moved_has_no_part_in_bytecode(tmp_path: Path) -> None
 
 
 def test_bytecode_is_of_the_virtualenvs_interpreter(place: Path, tmp_path: Path) -> None:
-    """Not of the one that installs, which may be another."""
-    unpack.into(place, [make_wheel(tmp_path, "one", "1.0")])
+    """The interpreter that installs may be another one."""
+    wheel_installer.into(place, [make_wheel(tmp_path, "one", "1.0")])
     (compiled,) = packages(place).rglob("*.pyc")
-    tag = said(place, "import sys; print(sys.implementation.cache_tag)")
+    tag = run_line(place, "import sys; print(sys.implementation.cache_tag)")
     assert compiled.name == f"one.{tag}.pyc"
     assert sys.implementation.cache_tag == tag

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from slipway.laptop.adopt import repository, setup_cfg
@@ -29,19 +31,23 @@ def test_versions_of_python_are_compared(
     assert not repository.allows(specifier, bad)
 
 
-def test_setup_cfg_is_read_with_the_lines_of_its_values() -> None:
+def test_setup_cfg_is_read_with_the_lines_of_its_values(tmp_path: Path) -> None:
     """A name that another section has as well is looked for in its own section."""
     text = (
         "[metadata]\nname = shop\n\n[options]\nName=x\npython_requires: >=3.9\nlist =\n  a\n  b\n"
     )
-    found = setup_cfg.parse(text)
+    path = tmp_path / "setup.cfg"
+    path.write_text(text)
+    found = setup_cfg.read(path)
     assert found["metadata", "name"] == ("shop", 2)
     assert found["options", "name"] == ("x", 5)
     assert found["options", "python_requires"] == (">=3.9", 6)
     assert found["options", "list"] == ("\na\nb", 7)
 
 
-def test_a_bad_line_of_setup_cfg_is_named() -> None:
+def test_a_bad_line_of_setup_cfg_is_named(tmp_path: Path) -> None:
     """By its number."""
-    with pytest.raises(ValueError, match="line 2 is not INI"):
-        setup_cfg.parse("[metadata]\nname\n")
+    path = tmp_path / "setup.cfg"
+    path.write_text("[metadata]\nname\n")
+    with pytest.raises(ValueError, match=r"setup\.cfg is not valid INI: see line 2"):
+        setup_cfg.read(path)

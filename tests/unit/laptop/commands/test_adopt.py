@@ -130,6 +130,18 @@ def test_a_second_run_has_nothing_to_change(project: Project) -> None:
     assert project.read("deploy/settings.mk").splitlines() == after
 
 
+def test_a_project_without_interpreter_and_command_gets_one_and_a_hint(project: Project) -> None:
+    """No file of the repository names them."""
+    settings = project.read("deploy/settings.mk")
+    for line in ("PYTHON := python3", "COMMAND := run-the-app"):
+        settings = settings.replace(line, line.split("=")[0] + "=")
+    (project.path / "deploy/settings.mk").write_text(settings)
+    assert found(project)["PYTHON"] == ("python3", "no file names another")
+    assert "no file names the command that starts the application: set COMMAND" in adopt(project)
+    put(project, **{"__python-version": "pypy3.11"})
+    assert found(project)["PYTHON"] == ("pypy3", ".python-version:1")
+
+
 def test_the_script_with_the_projects_name_is_the_command(project: Project) -> None:
     """Without one of that name all are listed, and the user chooses on the command line."""
     put(project, pyproject__toml=PYPROJECT.replace("My.Web Shop", "my-web-shop"))
@@ -219,11 +231,11 @@ def test_each_place_is_read(
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"pyproject__toml": "[project\n"}, "pyproject.toml is ignored: "),
+        ({"pyproject__toml": "[project\n"}, "pyproject.toml is not valid TOML: "),
         ({"pyproject__toml": "[project\n"}, "at line 1"),
         ({"pyproject__toml": "project = 1\n[tool]\npoetry = []\n"}, "PROJECT"),
-        ({"setup__cfg": "name\n"}, "setup.cfg is ignored: line 1 is not INI"),
-        ({"Pipfile__lock": "{"}, "Pipfile.lock is not what its tool writes"),
+        ({"setup__cfg": "name\n"}, "setup.cfg is not valid INI: see line 1; the file is ignored"),
+        ({"Pipfile__lock": "{"}, "Pipfile.lock does not have the form that its tool writes"),
         (
             {"pyproject__toml": '[project]\nname="a"\nrequires-python="<3.12"'},
             "pyproject.toml [project] requires-python requires Python <3.12, but python3 in trixie"

@@ -27,7 +27,7 @@ case "$*" in
     for place; do :; done
     mkdir -p "$place/bin" && cp "$0" "$place/bin/python"
     ;;
-"-m pip "*) [ ! -e "$here/broken pip" ] || exit 1 ;;
+"-m slipway.shared.network "*) [ ! -e "$here/broken pip" ] || exit 1 ;;
 "-m slipway.builder lock "*)
     [ ! -e "$here/broken lock" ] || exit 1
     printf '%s\\n' '{lock}'
@@ -129,6 +129,7 @@ def test_the_first_time_tools_lock_wheels_and_virtualenv_are_made(machine: Machi
     assert point_to.startswith("-c ")
     assert point_to.endswith(" ./deploy")
     assert "install -qq --disable-pip-version-check --require-hashes" in pip
+    assert pip.startswith(f"-m slipway.shared.network ./deploy/ca {tools}/bin/python -m pip ")
     assert pip.endswith("--requirement ./deploy/slipway/builder/requirements.txt")
     folders = f"--application . --wheelhouse {wheelhouse} --ca ./deploy/ca --cache "
     assert lock.startswith(f"-m slipway.builder lock {folders}")
@@ -270,7 +271,7 @@ def test_a_virtualenv_of_the_users_own_is_left_alone(machine: Machine) -> None:
     """The message says what to do with it."""
     (machine.project.path / "appenv").mkdir()
     machine.write("appenv/theirs", "")
-    assert machine.failure().endswith("did not make the appenv that is here: move it away")
+    assert machine.failure().endswith("an appenv here that make venv did not make: move it away")
     assert os.listdir(machine.project.path / "appenv") == ["theirs"]
 
 
@@ -292,7 +293,7 @@ def test_the_application_takes_the_place_of_the_command(made: Machine) -> None:
         said = served.communicate()[0].splitlines()
     assert made.asked() == []
     assert said[:4] == [
-        "slipway: http://127.0.0.1:9000 (press Ctrl-C to stop it)",
+        "slipway: http://127.0.0.1:9000 (Ctrl-C stops it)",
         f"process {served.pid}",
         "arguments --quiet a b",
         str(made.project.path),
@@ -354,16 +355,29 @@ def test_a_dry_run_prints_the_command_lines_and_changes_nothing(
     if command == "serve":
         *printed, application = printed
         assert application[-1] == str(machine.project.path / "appenv/bin/run-the-app")
+    printed = [words for words in printed if words[0] != "mkdir"]
     machine.output()
     for words, asked in zip(printed, machine.asked(), strict=True):
         line = " ".join(words).replace(str(machine.project.path), ".")
         assert line.endswith(asked)
 
 
+def test_the_printed_command_lines_can_be_pasted_into_a_shell(made: Machine) -> None:
+    """They make the virtualenv, in place of the one that is there, and start the application."""
+    made.write("setup.py", "")
+    made.write("appenv/mark", "")
+    script = "\n".join(made.output("serve", DRY_RUN="1"))
+    path = f"{made.bin}:/usr/bin:/bin"
+    words = ["sh", "-euc", script]
+    said = subprocess.check_output(words, cwd="/", env={"PATH": path}, text=True).splitlines()
+    assert "PORT=8081" in said
+    assert f"PATH={made.project.path}/appenv/bin:{path}" in said
+    assert not made.project.has("appenv/mark")
+
+
 def test_a_dry_run_with_nothing_to_do_prints_nothing(made: Machine) -> None:
     """And serve prints how the application is started."""
     assert made.output(DRY_RUN="1") == []
     (words,) = commands_in(made.output("serve", DRY_RUN="1"))
-    assert words[0] == "env"
-    assert "PORT=8081" in words
+    assert words[0] == "PORT=8081"
     assert words[-1] == str(made.project.path / "appenv/bin/run-the-app")

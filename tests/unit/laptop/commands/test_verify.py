@@ -15,12 +15,14 @@ import pytest
 
 from slipway.laptop import console
 from slipway.laptop.build import pipeline
+from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.build.images import Images
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings
+from slipway.shared import dpkg_status
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, shell_script
-from tests.unit.laptop.build.test_steps import PINNED, pinned, start
 
 CREATED = "org.opencontainers.image.created"
 REVISION = "org.opencontainers.image.revision"
@@ -128,30 +130,31 @@ def committed(project: Project) -> None:
 
 
 @pytest.mark.parametrize("by", ["no git", "a commit", "an edit"])
-def test_a_second_build_is_told_what_the_first_one_was(tmp_path: Path, by: str) -> None:
-    """The image of an application without a commit is dated as its base is."""
-    build = start(tmp_path)
-    build.image(PINNED, "from")
-    pinned(build)
+def test_the_second_image_gets_the_labels_of_the_first(
+    project: Project, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Commit and times; without a commit the base image's date counts."""
+    (project.path / "app.py").touch()
     if by != "no git":
-        committed(build.project)
+        committed(project)
     if by == "an edit":
-        build.write("src/shop/__init__.py", "X = 1\n")
-    build.finish()
+        (project.path / "app.py").write_text("X = 1\n")
+    monkeypatch.setattr(pipeline, "ROOT", project.path)
+    pin = Pin("debian:trixie-slim", "any", f"debian@sha256:{'a' * 64}", "2026-01-02T03:04:05Z")
 
-    def told(**environment: str) -> dict[str, str]:
-        (build.images / "shop-run").unlink()
-        done = build.project.run("deploy/build.sh", **environment)
-        assert done.returncode == 0, done.stdout
-        words = (tmp_path / "built").read_text().splitlines()
+    def built() -> dict[str, str]:
+        words = Images(settings.resolve(SETTINGS, {})).run_image(pipeline.commit(pin), pin)
         values = dict(word.split("=", 1) for word in words if "=" in word)
         return {name: values[name] for name in (REVISION, CREATED, "SOURCE_DATE_EPOCH")}
 
-    first = told()
+    first = built()
     assert first[REVISION].endswith("-dirty") is (by == "an edit")
     assert bool(first[REVISION]) is (by != "no git")
     labels = {name: first[name] for name in (REVISION, CREATED)}
-    assert told(**verify.stamps({"Config": {"Labels": labels}})) == first
+    for name, value in verify.stamps({"Config": {"Labels": labels}}).items():
+        monkeypatch.setenv(name, value)
+    shutil.rmtree(project.path / ".git", ignore_errors=True)
+    assert built() == first
 
 
 def test_a_copy_is_what_a_clone_would_be(
@@ -192,15 +195,15 @@ def test_wheels_are_compared_by_their_checksums(tmp_path: Path) -> None:
 
 def test_versions_are_read_from_the_list_of_debian_packages() -> None:
     """Other fields are ignored."""
-    found = verify.versions(STATUS.format(libc="2.41-12"))
+    found = dpkg_status.versions(STATUS.format(libc="2.41-12"))
     assert found == {"libc6": "2.41-12", "python3": "3.13.5-1"}
-    assert verify.versions("") == {}
+    assert dpkg_status.versions("") == {}
 
 
 def test_a_package_without_a_version_does_not_get_that_of_the_next() -> None:
     """dpkg lists some packages that are not installed; the next entry is read all the same."""
     status = f"Package: gone\nStatus: unknown ok not-installed\n\n{STATUS.format(libc='2.41-12')}"
-    found = verify.versions(status)
+    found = dpkg_status.versions(status)
     assert (found.get("gone"), found["libc6"]) == (None, "2.41-12")
 
 

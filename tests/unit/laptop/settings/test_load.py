@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from slipway.laptop import console
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import make_syntax, rules
-from slipway.shared import network
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 
@@ -162,31 +161,47 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, line: int, s
     assert says in str(refused.value)
 
 
+# In place of the command line: prints the settings that any command would see.
+PRINT = """\
+import json, os, sys
+from pathlib import Path
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+from slipway.laptop import console
+from slipway.laptop.settings import load
+try:
+    print(json.dumps(load.load()))
+except console.Failed as problem:
+    console.die(str(problem))
+"""
+
+
 @pytest.fixture
 def printing(project: Project) -> Project:
-    """A project whose `make stop` prints the settings that a script would see."""
+    """A project whose commands print the settings that they see."""
     (project.path / "Makefile").write_text("include deploy/deploy.mk\n", encoding="utf-8")
-    script = '#!/bin/sh\npython3 "$(dirname "$0")/settings.py"\n'
-    (project.path / "deploy" / "run.sh").write_text(script, encoding="utf-8")
+    (project.path / "deploy" / "slipway" / "__main__.py").write_text(PRINT, encoding="utf-8")
     return project
 
 
-def read_exports(text: str) -> dict[str, str]:
-    """Let a shell read `export NAME='value'` lines."""
-    said = subprocess.check_output(["sh", "-c", 'eval "$1"; env -0', "sh", text], text=True)
-    return dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
-
-
 def settings_of(project: Project, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run settings.py as the scripts do."""
-    return project.run(sys.executable, "deploy/settings.py", **environment)
+    """Run a command without make."""
+    return project.run(sys.executable, "-S", "deploy/slipway", "stop", **environment)
+
+
+def read(project: Project, **environment: str) -> dict[str, str]:
+    """Return the settings that a command sees without make."""
+    done = settings_of(project, **environment)
+    assert done.returncode == 0, done.stdout
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def make(project: Project, *typed: str, **environment: str) -> dict[str, str]:
-    """Give the settings that a script sees below `make`, with these words and this environment."""
+    """Return the settings that a command sees below `make`, with these words and this environment."""
     done = project.run("make", "-s", "stop", *typed, **environment)
     assert done.returncode == 0, done.stdout
-    return read_exports(done.stdout)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def test_the_settings_file_beats_the_environment_below_make(printing: Project) -> None:
@@ -206,10 +221,11 @@ def test_the_port_inside_the_image_stays_that_of_the_settings_file(printing: Pro
     assert make(printing, "PORT=9000")["IMAGE_PORT"] == "8081"
 
 
-def test_a_variable_in_front_of_a_script_beats_the_settings_file(project: Project) -> None:
+def test_a_variable_in_front_of_a_command_beats_the_settings_file(printing: Project) -> None:
     """Without make there is no command line to tell apart from the environment."""
-    seen = read_exports(settings_of(project, PORT="9000").stdout)
-    assert seen["PORT"] == "9000"
+    assert read(printing, PORT="9000")["PORT"] == "9000"
+    done = printing.run("deploy/run.sh", PORT="9000")
+    assert json.loads(done.stdout)["PORT"] == "9000"
 
 
 def test_the_environment_beats_only_a_question_mark(printing: Project) -> None:
@@ -223,10 +239,10 @@ def test_the_environment_counts_for_a_name_that_the_settings_file_lacks(printing
     assert make(printing, DOCKER="podman")["DOCKER"] == "podman"
 
 
-def test_a_name_that_nobody_sets_has_its_default(project: Project) -> None:
+def test_a_name_that_nobody_sets_has_its_default(printing: Project) -> None:
     """Old settings files work with a newer deploy/."""
-    (project.path / "deploy" / "settings.mk").write_text("PROJECT = a\nCOMMAND = b\n")
-    seen = read_exports(settings_of(project).stdout)
+    (printing.path / "deploy" / "settings.mk").write_text("PROJECT = a\nCOMMAND = b\n")
+    seen = read(printing)
     assert {name: seen[name] for name in rules.DEFAULTS} == {
         **rules.DEFAULTS,
         "PROJECT": "a",
@@ -235,11 +251,15 @@ def test_a_name_that_nobody_sets_has_its_default(project: Project) -> None:
     assert seen["IMAGE_PORT"] == rules.DEFAULTS["PORT"]
 
 
-def test_the_scripts_are_told_which_variables_of_pip_the_builder_gets(project: Project) -> None:
-    """By name alone: a password in an index's address is in no line that a shell evaluates."""
-    done = settings_of(project, PIP_INDEX_URL="https://me:word@index.example/simple")
-    assert read_exports(done.stdout)["PIP_NAMES"].split() == list(network.PIP_SETTINGS)
-    assert "word" not in done.stdout
+def test_interpreter_and_command_may_be_unknown() -> None:
+    """As in an adopted repository, until `make adopt` or the owner says them."""
+    found = settings.resolve("PROJECT := a\nPYTHON :=\nCOMMAND :=\n", {})
+    assert (found["PYTHON"], found["COMMAND"]) == ("", "")
+    for name in ("PYTHON", "COMMAND"):
+        says = f"{name} is not set: run make adopt, or set {name} in deploy/settings.mk"
+        with pytest.raises(console.SettingsError, match=re.escape(says)):
+            settings.require({**found, "PROJECT": "a"}, "PROJECT", name)
+    settings.require(settings.resolve(SETTINGS, {}), "PYTHON", "COMMAND")
 
 
 def test_other_commands_are_named_and_one_is_chosen() -> None:
@@ -333,21 +353,22 @@ def test_a_good_value_is_taken_as_it_is(name: str, value: str) -> None:
     assert settings.resolve(SETTINGS, {name: value})[name] == value
 
 
-def test_a_value_reaches_the_scripts_as_it_is(project: Project) -> None:
-    """What is written is what a shell gets; it is never a command."""
+def test_a_value_reaches_the_commands_as_it_is(printing: Project) -> None:
+    """What is written is what they get; it is never run by a shell or expanded by make."""
     path = "/$(id>made)/'`\";&x"
-    done = settings_of(project, HEALTH=path, SSH="ssh -F '/my  files/$HOME'")
-    seen = read_exports(done.stdout)
+    seen = read(printing, HEALTH=path, SSH="ssh -F '/my  files/$HOME'")
     assert (seen["HEALTH"], seen["SSH"]) == (path, "ssh -F '/my  files/$HOME'")
-    assert not project.has("made")
+    typed = path.replace("$", "$$")
+    assert make(printing, f"HEALTH={typed}")["HEALTH"] == path
+    assert not printing.has("made")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "instead"),
     [
         *[("PROJECT", value, "`deployme`") for value in ("", "My-App", "-a", "a..b", "a/b", "a b")],
-        *[("PYTHON", value, "`pypy3` or `python3`") for value in ("", "python", "python2", "ruby")],
-        *[("COMMAND", value, "`run-the-app`") for value in ("", "a; b", "$HOME", "/bin/sh", "-c")],
+        *[("PYTHON", value, "`pypy3` or `python3`") for value in ("python", "python2", "ruby")],
+        *[("COMMAND", value, "`run-the-app`") for value in ("a; b", "$HOME", "/bin/sh", "-c")],
         *[
             ("COMMAND", value, "`sh -c '…'`")
             for value in ("a 'b", "a &", "a (b)", "a *.py", "a ~", "a $PORT", 'a "$PORT"', "a `b`")
@@ -379,70 +400,15 @@ def test_a_bad_value_is_refused_with_what_to_write(name: str, value: str, instea
     assert str(refused.value).isprintable()
 
 
-OPEN = SETTINGS.replace("PYTHON := python3", "PYTHON :=").replace("run-the-app", "")
-
-
-def test_interpreter_and_command_may_be_left_open_in_the_file() -> None:
-    """`make adopt` or the owner sets them; on the command line they are as good as ever."""
-    found = settings.resolve(OPEN, {})
-    assert (found["PYTHON"], found["COMMAND"]) == ("", "")
-    assert settings.resolve(OPEN, {"PYTHON": "pypy3"})["PYTHON"] == "pypy3"
-    with pytest.raises(settings.SettingsError, match="write `pypy3` or `python3`"):
-        settings.resolve(OPEN, {"PYTHON": "ruby"})
-    # A script hands all settings down to the scripts that it calls.
-    handed_down = {"PYTHON": "", "COMMAND": "", "DEPLOY_OVERRIDES": "PYTHON COMMAND"}
-    assert settings.resolve(OPEN, handed_down)["PYTHON"] == ""
-
-
-@pytest.mark.parametrize("line", ["COMMAND_worker :=", "PORT :=", "PROJECT :="])
-def test_no_other_setting_may_be_left_open(line: str) -> None:
-    """Only an adopted application lacks a command, and never one that was named."""
-    with pytest.raises(settings.SettingsError, match="is '': write"):
-        settings.resolve(f"{OPEN}{line}\n", {})
-
-
-@pytest.mark.parametrize(
-    ("name", "words", "instead"),
-    [
-        *[("PYTHON", ("state.py", "plan", step), "pypy3 or python3") for step in ("base", "image")],
-        ("COMMAND", ("state.py", "plan", "image"), "the command that starts the application"),
-        ("COMMAND", ("state.py", "plan", "tools", "check"), "the command that starts"),
-        *[
-            ("PYTHON", (script,), "pypy3 or python3")
-            for script in ("build.sh", "run.sh", "lock.sh")
-        ],
-        *[("PYTHON", (script,), "pypy3 or python3") for script in ("venv.sh", "verify.py")],
-        ("COMMAND", ("venv.sh", "serve"), "the command that starts the application"),
-        ("PYTHON", ("appenv.py", "deploy"), "pypy3 or python3"),
-        ("COMMAND", ("appenv.py", "deploy"), "the command that starts the application"),
-    ],
-)
-def test_a_command_that_needs_an_open_setting_names_it(
-    project: Project, name: str, words: tuple[str, ...], instead: str
-) -> None:
-    """One line says which setting is missing and what to do."""
-    set_to = {"PYTHON": "python3", "COMMAND": "run-the-app"}[name]
-    text = SETTINGS.replace(f"{name} := {set_to}", f"{name} :=")
-    (project.path / "deploy/settings.mk").write_text(text, encoding="utf-8")
-    program, *arguments = words
-    starts = [sys.executable] if program.endswith(".py") else []
-    done = project.run(*starts, f"deploy/{program}", *arguments, DEPLOY_HOST="server")
-    assert done.returncode == 1
-    says = f"{name} is not set: run make adopt, or set {name} := {instead}"
-    assert says in done.stdout
-    assert done.stdout.rstrip().endswith(" in deploy/settings.mk")
-    assert len(done.stdout.splitlines()) == 1
-
-
-def test_a_bad_value_ends_a_script_in_one_line(project: Project) -> None:
-    """The line is on standard error, and standard output has nothing that a shell could run."""
-    command = [sys.executable, "deploy/settings.py"]
+def test_a_bad_value_ends_a_command_in_one_line(project: Project) -> None:
+    """The line is on standard error, and standard output is empty."""
+    command = [sys.executable, "-S", "deploy/slipway", "image"]
     environment = {**os.environ, "PORT": "http"}
     done = subprocess.run(
         command, cwd=project.path, env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (1, "")
-    says = "settings.py: PORT on the command line is 'http': write a port from 1 to 65535\n"
+    says = "slipway: PORT on the command line is 'http': write a port from 1 to 65535\n"
     assert done.stderr == says
 
 
@@ -458,45 +424,45 @@ def test_a_bad_value_ends_a_script_in_one_line(project: Project) -> None:
     ],
 )
 def test_a_bad_settings_file_is_refused_with_its_line(
-    project: Project, text: str, says: str
+    printing: Project, text: str, says: str
 ) -> None:
     """Whoever edits settings.mk is told where to look."""
-    (project.path / "deploy" / "settings.mk").write_text(text, encoding="utf-8")
-    done = settings_of(project)
+    (printing.path / "deploy" / "settings.mk").write_text(text, encoding="utf-8")
+    done = settings_of(printing)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1)
-    assert done.stdout.startswith(f"settings.py: {says}")
+    assert done.stdout.startswith(f"slipway: {says}")
 
 
-def test_a_bad_port_of_the_image_shows_behind_one_that_is_typed(project: Project) -> None:
+def test_a_bad_port_of_the_image_shows_behind_one_that_is_typed(printing: Project) -> None:
     """`make run PORT=9000` does not hide that the image would listen on nonsense."""
-    path = project.path / "deploy" / "settings.mk"
+    path = printing.path / "deploy" / "settings.mk"
     path.write_text(SETTINGS.replace("8081", "http"), encoding="utf-8")
-    done = settings_of(project, PORT="9000")
+    done = settings_of(printing, PORT="9000")
     assert done.returncode == 1
     assert "PORT in deploy/settings.mk, line 5, is 'http'" in done.stdout
 
 
-def test_settings_saved_by_an_editor_on_windows_are_read(project: Project) -> None:
+def test_settings_saved_by_an_editor_on_windows_are_read(printing: Project) -> None:
     """A byte order mark and carriage returns are no reason to stop."""
-    path = project.path / "deploy" / "settings.mk"
+    path = printing.path / "deploy" / "settings.mk"
     path.write_bytes(b"\xef\xbb\xbf" + SETTINGS.replace("\n", "\r\n").encode())
-    seen = read_exports(settings_of(project).stdout)
+    seen = read(printing)
     assert (seen["PROJECT"], seen["PORT"]) == ("shop", "8081")
 
 
-def test_settings_that_are_no_text_are_refused_in_words(project: Project) -> None:
+def test_settings_that_are_no_text_are_refused_in_words(printing: Project) -> None:
     """The file is named, and what to do with it."""
-    path = project.path / "deploy" / "settings.mk"
+    path = printing.path / "deploy" / "settings.mk"
     path.write_bytes(b"PROJECT := caf\xe9\n")
-    done = settings_of(project)
+    done = settings_of(printing)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1)
     assert "settings.mk is not UTF-8 text: save it as UTF-8" in done.stdout
 
 
-def test_missing_settings_are_said_in_words(project: Project) -> None:
+def test_missing_settings_are_said_in_words(printing: Project) -> None:
     """A folder that was copied in part is what happens when somebody copies deploy/ by hand."""
-    (project.path / "deploy" / "settings.mk").unlink()
-    done = settings_of(project)
+    (printing.path / "deploy" / "settings.mk").unlink()
+    done = settings_of(printing)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1)
     assert "copy the whole deploy/ folder" in done.stdout
 

@@ -10,7 +10,7 @@ In the container the application is mounted at /application, read-only. The whee
 
     /wheelhouse/deps/*.whl, requirements.txt    the packages of the lock, with the wheels' SHA-256
     /wheelhouse/app/*.whl, requirements.txt     the application itself, if it is a package
-    /wheelhouse/unread.json                     source files that do not affect the application's wheel
+    /wheelhouse/unread.json                     source files that do not affect the wheels
 
 If there is no lock for this interpreter, `wheels` makes one in the wheelhouse. With --locked it
 refuses instead. With --events, standard output consists of JSON lines (events.py). The exit status
@@ -94,7 +94,8 @@ def is_true(
 ) -> bool:
     """Check that a folder's wheels come from the package index or were built here.
 
-    The folder matches its own list of checksums, but that does not prove where the wheels came from.
+    The folder matches its own list of checksums, but this does not prove where the wheels came
+    from.
     """
     listed = lockfile.pins(lockfile.read(place / "requirements.txt"))
     checksums = {pin.name: checksum for pin in listed for checksum in pin.sums}

@@ -12,7 +12,7 @@ EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can store
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text without a byte order mark; raise ValueError for other encodings."""
+    """Return a UTF-8 file's text without a byte order mark; ValueError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""What base.docker copies: the installation of Debian packages, and bytecode."""
+"""Used by base.docker: the installation of Debian packages, and the bytecode compiler."""

@@ -1,18 +1,20 @@
 #!/bin/sh
-# apt.sh fetch FOLDER PACKAGE…: download what it takes to run packages, and what was mended since the
-# base image was made.
-# apt.sh install FOLDER: install what was fetched.
-# apt.sh build PACKAGE…: install packages to build with.
-# apt.sh download FOLDER PACKAGE…: download packages without what they depend on.
-# apt.sh unpack FOLDER…: unpack what was downloaded over the system, and set up nothing.
-# apt.sh find PATTERN: print the lines of the release's lists of contents whose path fits the pattern.
-# apt.sh date: date all that was written since to SOURCE_DATE_EPOCH, so that two builds are equal.
+# apt.sh fetch FOLDER PACKAGE…: download packages needed at run time, with their dependencies, and
+#     updates of the packages that the base image has.
+# apt.sh install FOLDER: install the downloads of `fetch`.
+# apt.sh build PACKAGE…: install packages needed for builds.
+# apt.sh download FOLDER PACKAGE…: download packages without their dependencies.
+# apt.sh unpack FOLDER…: unpack downloaded packages over the system, without configuring them.
+# apt.sh find PATTERN: search the files of all packages; print lines of path and package.
+# apt.sh date: set the times of all files written since the start to SOURCE_DATE_EPOCH, so that two
+#     builds are equal.
 #
-# `install` leaves out the headers that some runtime packages have (pypy3-lib); `build` brings them back.
-# Of alternatives the first that this release has is taken (libssl3t64|libssl3); for:PACKAGE is what
-# it takes to run what was built with PACKAGE, which may be nothing. Recommended
-# packages are left out: a virtualenv recommends a whole C toolchain. Lists and downloads are in
-# mounts, so that the image gets neither them nor the traces of their removal.
+# PACKAGE may list alternatives (libssl3t64|libssl3): the first one that the release has is used.
+# for:PACKAGE stands for the packages, possibly none, needed to run a program that was built with
+# PACKAGE.
+# `install` leaves out the headers that some runtime packages contain (pypy3-lib); `build` adds them.
+# Recommended packages are left out: a virtualenv recommends a whole C toolchain. Package lists and
+# downloads are in mounts, so that neither they nor traces of their removal get into the image.
 set -eu
 
 fail() {
@@ -23,17 +25,18 @@ fail() {
 role=$1
 shift
 
-# in a mount, which is no part of the image; some seconds early, since the engine was at work before
+# This file is in a mount, not in the image. Its time is a few seconds early, since the engine
+# starts to write before this script.
 began=/var/log/began
 
 if [ "$role" = date ]; then
-    # what the engine mounts is not writable, or no part of the image
+    # The engine's mounts are not writable, or not part of the image.
     find / -xdev -newer "$began" '(' -type l -o -writable ')' -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     exit
 fi
 
 if [ "$role" = unpack ]; then
-    # /lib and its like stay the links that they are
+    # /lib and similar folders stay links.
     # shellcheck disable=SC2016 # the inner shell expands it
     find "$@" -name '*.deb' -print0 | xargs -0 -n 1 -P 2 sh -c \
         'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory=/ --keep-directory-symlink \
@@ -45,18 +48,19 @@ fi
 
 touch --date='3 seconds ago' "$began"
 
-# What Debian's pypy3compile writes is different every time; base.docker runs compile_bytecode.py instead.
+# Debian's pypy3compile writes different bytes in each build; base.docker runs compile_bytecode.py
+# instead.
 mkdir -p /var/log/bin
 printf '#!/bin/sh\n' >/var/log/bin/pypy3compile
 chmod +x /var/log/bin/pypy3compile
 PATH=/var/log/bin:$PATH
 
-# The base image's own configuration would empty the download cache after every install.
+# The base image's own configuration of apt would empty the cache after every installation.
 export APT_CONFIG="${0%/*}/apt.conf"
 export DEBIAN_FRONTEND=noninteractive
 export PYTHONHASHSEED=0
 
-# get_packages OPTION… PACKAGE…: apt-get install
+# get_packages OPTION… PACKAGE…: run apt-get install
 options=
 get_packages() {
     # shellcheck disable=SC2086 # options are words without blanks
@@ -64,11 +68,11 @@ get_packages() {
 }
 
 if [ "$role" = install ]; then
-    # all that they depend on is among them, or installed: no lists are read, which takes a second
+    # All dependencies are in the folder or installed. Without package lists this is faster.
     if ls "$1"/*.deb >/dev/null 2>&1; then
         get_packages -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb
     fi
-    # what was asked for is no part of what slim.py removes, and is what a server without Docker needs
+    # slim.py keeps the packages that were asked for; servers without Docker install them.
     cp "$1/asked" /var/lib/dpkg
     exit
 fi
@@ -100,25 +104,26 @@ while [ "$1" != -- ]; do
 done
 shift
 
-# field NAME PACKAGE: a field of what is known of a package
+# field NAME PACKAGE: print a field of a package's description
 field() {
     apt-cache show --no-all-versions "$2" 2>/dev/null | sed -n "s/^$1: \([^ ]*\).*/\1/p"
 }
 
-# source_of PACKAGE: the source that it is made from
+# source_of PACKAGE: print the source package that a package is built from
 source_of() {
     set -- "$1" "$(field Source "$1")"
     echo "${2:-$1}"
 }
 
-# needs PACKAGE: what it depends on, of alternatives the first
+# needs PACKAGE: print a package's dependencies; of alternatives the first one
 needs() {
     apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" |
         awk '/Depends: / { if (!other && $2 !~ /^</) print $2; other = /\|/ }' | sed 's/:any$//'
 }
 
-# to_run PACKAGE: what to run with after building with it: of headers and tools the libraries of the
-# same source that they depend on, of anything else itself
+# to_run PACKAGE: print the packages needed to run a program that was built with PACKAGE: for
+# headers and tools, the libraries of the same source package that they depend on; for others,
+# PACKAGE itself
 to_run() (
     section=$(field Section "$1")
     case $1,${section##*/} in
@@ -138,7 +143,7 @@ to_run() (
         *,libs | *,oldlibs | lib*,*) found="$found $each" ;;
         esac
     done
-    # a package that only names another one, as default-libmysqlclient-dev does
+    # a package that only depends on another one, such as default-libmysqlclient-dev
     if [ -z "${found# }" ]; then
         for each in $(needs "$1"); do
             case $seen,$each in *" $each "*) ;; *-dev) found="$found $(to_run "$each")" ;; esac
@@ -148,8 +153,8 @@ to_run() (
     [ -z "${found# }" ] || printf '%s\n' $found | sort -u
 )
 
-# find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and missing
-# to one that it does not have
+# find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and
+# missing to a name that it does not have
 find_packages() {
     packages=
     missing=
@@ -170,17 +175,17 @@ find_packages() {
 }
 
 if [ "$role" = find ]; then
-    # kept with the builder's other downloads; they are some 13 MB
+    # They take about 13 MB, in the cache of the builder's other downloads.
     lists=/cache/contents-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
     if [ -z "$(find "$lists" -name 'Contents-*.gz' -mtime -7 2>/dev/null)" ]; then
         mkdir -p "$lists/partial"
         number=0
-        # One by one and not by `apt-get update`, which has none when a mirror is half way to a newer
-        # one. They only suggest a name: what is installed by it is verified as ever.
+        # They are downloaded one by one: `apt-get update` fails if a mirror is being updated. They
+        # only suggest a package's name; apt verifies the package when it is installed.
         # shellcheck disable=SC2086 # options are words
         for uri in $(apt-get $options update --print-uris | sed -n "s/^'\(.*\)InRelease'.*/\1/p"); do
             for arch in "$(dpkg --print-architecture)" all; do
-                for place in main/ ''; do # Debian has one for each component, Ubuntu one for all
+                for place in main/ ''; do # Debian has a list per component, Ubuntu a single one
                     new=$lists/partial/Contents-$number.gz
                     number=$((number + 1))
                     if /usr/lib/apt/apt-helper $options -o APT::Sandbox::User=root download-file \
@@ -192,13 +197,13 @@ if [ "$role" = find ]; then
             done
         done
     fi
-    ls "$lists"/Contents-*.gz >/dev/null 2>&1 || fail "the lists of contents cannot be fetched: is the network up? Then look at https://packages.debian.org, and name the package as apt:PACKAGE"
+    ls "$lists"/Contents-*.gz >/dev/null 2>&1 || fail "cannot download the lists of package contents. Check the network connection; or search on https://packages.debian.org and add the package as apt:PACKAGE"
     gzip -dc "$lists"/Contents-*.gz | grep -E "^($1)[[:space:]]" || true
     exit
 fi
 
-# The lists that were fetched just now do for what is made with them: asking again takes a second. The
-# folder is that of all releases, whose lists may push each other out.
+# Package lists that were downloaded minutes ago are used again, which saves a second. All releases
+# share the folder, and may remove each other's lists: then a package is missing.
 stamp=/var/cache/apt/updated-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")-$(dpkg --print-architecture)
 missing=unknown
 if [ "$role" != fetch ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
@@ -206,17 +211,17 @@ if [ "$role" != fetch ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
 fi
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # options are words without blanks
-    apt-get $options update -qq || fail "the package lists cannot be fetched: is the network up? (behind an inspecting proxy: put its certificate in deploy/ca/)"
+    apt-get $options update -qq || fail "cannot download the package lists. Check the network connection. Behind a proxy that inspects TLS, put its certificate into deploy/ca/"
     touch "$stamp"
     find_packages "$@"
     [ -z "$missing" ] || fail "this release has no package $missing: change NATIVE or BASE_IMAGE in deploy/settings.mk"
 fi
-# shellcheck disable=SC2086 # names of packages have no blanks
+# shellcheck disable=SC2086 # names of packages contain no blanks
 set -- $packages
 
 case $role in
 build)
-    # packages that are here already and should have headers
+    # installed packages that should contain headers
     hollow=$(grep -l '\.h$' /var/lib/dpkg/info/*.list | sed 's|.*/||; s|\.list$||')
     get_packages "$@"
     # shellcheck disable=SC2086 # names of packages and headers have no blanks
@@ -228,11 +233,11 @@ build)
     ;;
 fetch)
     echo "$@" >"$folder/asked"
-    # it names what it chose, and downloads of that what is not in the cache
+    # The output lists all chosen packages; apt downloads those that are not in the cache.
     # shellcheck disable=SC2086
     LC_ALL=C apt-get $options upgrade -q --yes --with-new-pkgs --no-install-recommends \
         --download-only --verbose-versions "$@" >/var/log/chosen
-    # as in `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in a file's name a colon is %3a
+    # The lines are `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in file names a colon is %3a.
     awk '
         /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
         taken && /^   / {
@@ -242,11 +247,11 @@ fetch)
             print name[1] "_" $NF, name[2]
         }
     ' /var/log/chosen | while read -r file architecture; do
-        # there may be those of other machines (PLATFORM) as well
+        # The cache may contain packages for other machines (PLATFORM) as well.
         for each in "${architecture:-$(dpkg --print-architecture)}" all; do
             [ ! -e "/var/cache/apt/archives/${file}_$each.deb" ] || cp "/var/cache/apt/archives/${file}_$each.deb" "$folder"
         done
-        ls "$folder/$file"_* >/dev/null || fail "apt did not download $file"
+        ls "$folder/$file"_* >/dev/null || fail "apt did not download $file: run this again"
     done
     ;;
 download)

@@ -1,13 +1,12 @@
-#!/usr/bin/env python3
-"""Compile modules so that the same sources give the same bytes, on all processors.
+"""Compile modules so that the same sources give the same bytes, with several processes at once.
 
-`bytecode.py PATH…` compiles modules and what is below folders, with the interpreter that runs it.
+`compile_bytecode.py PATH…` compiles modules, and all modules below folders, for its interpreter.
 
-The bytecode names no time and is not compared with its source at run time (PEP 552). What marshal
-writes depends on more than the source: on what the process compiled before, on the order of sets,
-and in PyPy on which strings the garbage collector has left. So each process gets a share that is
-the same on every machine, hashes are not random, and PyPy collects no garbage. Nor does it read
-what is installed (-S), which may be under way.
+The bytecode contains no time and is not compared with its source at run time (PEP 552). The output
+of marshal depends on more than the source: on what the process compiled before, on the order of
+sets, and in PyPy on the garbage collector. Therefore each process gets a share that is the same on
+every machine, hashes are not random, and PyPy collects no garbage. The processes do not look at
+installed packages (-S), which may be incomplete at that moment.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-# modules a process, which takes some 50 ms to start; PyPy takes some 250 MB for 50 of them
+# Modules per process. A process starts in about 50 ms. With PyPy, 50 modules take about 250 MB.
 SHARE = 50 if sys.implementation.name == "pypy" else 150
 PROCESSES = 4
 SAME = {"PYTHONHASHSEED": "0", "PYPY_GC_NURSERY": "1G"}
-# With no module at all it would compile what it can import, so that there is always a name.
+# Without any name compileall would compile everything on sys.path, so there is always one.
 OPTIONS = ("-qq", "--invalidation-mode", "unchecked-hash", "-i", "-", os.devnull)
 
 
 class Compiler:
-    """Compiles modules for an interpreter while more of them come; finish() waits for all.
+    """Compiles modules for an interpreter while more of them are added.
 
-    What does not compile, as some tests of syntax, is left alone.
+    Modules that do not compile, such as some tests of syntax, are skipped.
     """
 
     def __init__(self, python: Path) -> None:
-        """Take the interpreter, and start it: with a few modules that is most of the time."""
+        """Start the interpreter at once: with few modules, its start takes most of the time."""
         self._python = python
         self._first: subprocess.Popen[str] | None = self._started()
         self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, PROCESSES))
@@ -44,7 +43,7 @@ class Compiler:
         self._again: list[str] = []
 
     def add(self, modules: Iterable[Path]) -> None:
-        """Take modules; one that was taken before is another by now, and compiled last."""
+        """Add modules. A module added twice has changed in between, and is compiled at the end."""
         for name in sorted({str(path) for path in modules if path.suffix == ".py"}):
             (self._again if name in self._seen else self._waiting).append(name)
             self._seen.add(name)
@@ -53,7 +52,7 @@ class Compiler:
             self._waiting = self._waiting[SHARE:]
 
     def finish(self) -> None:
-        """Compile what is left."""
+        """Compile the remaining modules and wait for all processes."""
         self._submit(self._waiting)
         for share in self._shares:
             share.result()
@@ -66,7 +65,7 @@ class Compiler:
         self._first = None
 
     def _compile(self, share: list[str], process: subprocess.Popen[str] | None = None) -> None:
-        if share or process:  # one that was started waits to be told
+        if share or process:  # a process that was started waits for names
             (process or self._started()).communicate("\n".join(share))
 
     def _started(self) -> subprocess.Popen[str]:
@@ -79,7 +78,7 @@ class Compiler:
 
 
 def modules_of(path: Path) -> Iterable[Path]:
-    """Give a module, or those below a folder."""
+    """Return a module, or all modules below a folder."""
     return path.rglob("*.py") if path.is_dir() else [path]
 
 

@@ -1,1 +1,4 @@
-"""The inspection of a finished image from inside; standard library only."""
+"""The inspection of a finished image from inside, with nothing but the standard library.
+
+Only this folder is mounted into the image.
+"""

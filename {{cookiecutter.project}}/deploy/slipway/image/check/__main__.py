@@ -1,8 +1,11 @@
-"""Inspect the image from inside: `python -I FOLDER DISTRIBUTION…` prints what it finds as JSON.
+"""Inspect the image from inside: `python -I FOLDER DISTRIBUTION…` prints a JSON object.
 
-The distributions are those whose modules are imported and whose calls are searched. The keys of the
-JSON object: `missing`, `used`, `interpreter`, `provided` and `there` (shared_libraries.py), `loads`
-(dlopen_calls.py), `problems` (module_imports.py).
+The modules of these distributions are imported, and their sources are searched for libraries that
+they load by name. The ELF files of all installed distributions are read. Keys of the object:
+
+    missing, used, interpreter, provided, there, files    see shared_libraries.report
+    loads                                                 see dlopen_calls.report
+    problems                                              see module_imports.report
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# Run as a folder, whose own modules are found by the package's name from here on.
+# Only this folder is mounted, at slipway/image/check. Its modules keep their usual names.
 sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 from slipway.image.check import dlopen_calls, module_imports, shared_libraries
 
 
 def main(names: list[str]) -> None:
-    """Print one JSON object; whatever the imported modules print goes to standard error."""
-    with os.fdopen(os.dup(1), "w") as answers:
+    """Print the JSON object; redirect the output of imported modules to standard error."""
+    with os.fdopen(os.dup(1), "w") as output:
         os.dup2(2, 1)
         site = sysconfig.get_path("purelib")
         files = {
@@ -32,7 +35,7 @@ def main(names: list[str]) -> None:
         }
         normal = {re.sub("[-_.]+", "-", name).lower(): found for name, found in files.items()}
         asked = {name: normal[name] for name in names if name in normal}
-        # The files are read by a process of their own while this one imports.
+        # A child process reads the files while this process imports the modules.
         read, write = os.pipe()
         if not os.fork():
             os.close(read)
@@ -43,7 +46,7 @@ def main(names: list[str]) -> None:
         os.close(write)
         problems = module_imports.report(asked)
         with os.fdopen(read) as found_files:
-            json.dump({**json.load(found_files), "problems": problems}, answers)
+            json.dump({**json.load(found_files), "problems": problems}, output)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Find which shared libraries Python code loads by name when it runs: by ctypes, cffi and the like.
+"""Find the shared libraries that Python code loads by name at run time, with ctypes or cffi.
 
-Such a library is in no list of the file format, and an import may well not load it. So the sources
-are read, where they call something like find_library, CDLL, dlopen or LoadLibrary: with a name in
-quotes, or with a variable that the same file gives names to.
+No ELF file lists such a library, and an import does not always load it. Therefore the sources are
+searched for calls such as find_library, CDLL, dlopen or LoadLibrary. Their argument must be a
+literal, or a variable that has a literal value in the same file.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import re
 from collections.abc import Iterable, Iterator
 
 CALLS = re.compile(r"(find|load|locate|open)\w*lib|dll$|dlopen", re.I)
-# One of these is in every file with such a call; to look for them costs nothing, and parsing does.
+# Every file with such a call contains one of these. Searching for them avoids most of the parsing.
 LIKELY = (b"_library(", b"LoadLibrary(", b"dlopen(", b"DLL(", b"dll(", b"_lib(", b"load_dll")
-SELDOM = 100  # of so many files one that loads a library is for what few use
+SELDOM = 100  # a library loaded by one of so many files is for a feature that few people use
 NAME = re.compile(r"[A-Za-z0-9_][\w.+-]*")
-# What has strings in it that are no whole name, or a name of something else.
+# In these expressions, strings are parts of a name, or names of something else.
 PARTS = (ast.JoinedStr, ast.BinOp, ast.Attribute, ast.Subscript, ast.Compare, ast.Dict)
-DEPTH = 3  # of names that stand for names
+DEPTH = 3  # how often a variable may refer to another variable
 
 
 def texts_in(node: ast.AST, names: dict[str, list[ast.AST]], depth: int = DEPTH) -> Iterator[str]:
-    """Give the strings that an expression may come to, through the names that a file gives."""
+    """Return the strings that an expression may evaluate to, given the file's assignments."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
             yield node.value
@@ -38,14 +38,14 @@ def texts_in(node: ast.AST, names: dict[str, list[ast.AST]], depth: int = DEPTH)
 
 
 def called(node: ast.Call) -> str:
-    """Give the name that a call calls."""
+    """Return the name of the called function."""
     if isinstance(node.func, ast.Attribute):
         return node.func.attr
     return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
-def given(tree: ast.AST) -> dict[str, list[ast.AST]]:
-    """Give what each name of a file is given: by assignment and by loops."""
+def values_in(tree: ast.AST) -> dict[str, list[ast.AST]]:
+    """Return the values that each variable of a file gets, by assignments and by loops."""
     names: dict[str, list[ast.AST]] = {}
     for node in ast.walk(tree):
         targets: Iterable[ast.AST] = ()
@@ -61,14 +61,14 @@ def given(tree: ast.AST) -> dict[str, list[ast.AST]]:
 
 
 def in_source(source: bytes) -> list[list[str]]:
-    """Give, of each call in a file that loads a library, the names that it may load it by."""
+    """Return the possible names of the library for each call that loads one."""
     if not any(word in source for word in LIKELY):
         return []
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return []
-    names = given(tree)
+    names = values_in(tree)
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and CALLS.search(called(node)):
@@ -81,7 +81,7 @@ def in_source(source: bytes) -> list[list[str]]:
 
 
 def report(distributions: dict[str, list[str]], site_packages: str) -> dict[str, list[list[str]]]:
-    """Give what the sources of each distribution load, in the order of their files."""
+    """Return the groups of names (in_source) of each distribution, in the order of its files."""
     found: dict[str, list[list[str]]] = {}
     for name, files in distributions.items():
         sources = [os.path.join(site_packages, path) for path in files if path.endswith(".py")]
@@ -94,7 +94,7 @@ def report(distributions: dict[str, list[str]], site_packages: str) -> dict[str,
 
 
 def read(path: str) -> bytes:
-    """Read a file; nothing when that cannot be done."""
+    """Read a file; return nothing if that fails."""
     try:
         with open(path, "rb") as file:
             return file.read()

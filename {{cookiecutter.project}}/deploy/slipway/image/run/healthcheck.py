@@ -1,12 +1,15 @@
-#!/usr/bin/env python3
-"""Say whether the application answers: the run image's HEALTHCHECK.
+"""Check whether the application is healthy: the run image's HEALTHCHECK.
 
-`healthcheck ADDRESS` asks there, where a deploy runs it beside the application.
-`healthcheck --published` asks at the container's own address, which is where a published port leads
-to: an application that listens on 127.0.0.1 only answers nobody outside.
-HEALTH is a path that must answer over HTTP with a status below 500, or `tcp` when a connection is
-enough, or `none`, or `ends` of a job. A bare socket, since an HTTP library would cost more start-up
-than the check.
+    healthcheck               connect to a loopback address
+    healthcheck ADDRESS       connect to this address; deploys without Docker use it
+    healthcheck --published   connect to the container's own address
+
+Published ports lead to the container's own address. An application that listens only on 127.0.0.1
+cannot be reached there.
+
+HEALTH is a path that must answer over HTTP with a status below 500; `tcp` (PORT accepts
+connections); `none`; or `ends` (a one-off job). The check uses a bare socket, because importing an
+HTTP library would take longer than the check.
 """
 
 from __future__ import annotations
@@ -16,13 +19,11 @@ import socket
 import sys
 
 TIMEOUT = 4.0  # seconds; the HEALTHCHECK instruction gives up after 5
-
-
 LOOPBACK = ("127.0.0.1", "::1")
 
 
 def own_addresses() -> tuple[str, ...]:
-    """Give the container's address in its network; loopback when it has none."""
+    """Return the container's address in its network; loopback addresses if it has none."""
     try:
         address = socket.gethostbyname(socket.gethostname())
     except OSError:
@@ -31,8 +32,8 @@ def own_addresses() -> tuple[str, ...]:
 
 
 def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
-    """Connect to the application inside this container; OSError when nothing listens."""
-    problem = OSError(f"there is no address to ask port {port} at")
+    """Return a connection to the application; raise OSError if nothing listens."""
+    problem = OSError(f"no address to connect to port {port}")
     for address in addresses:
         try:
             return socket.create_connection((address, port), TIMEOUT)
@@ -46,7 +47,7 @@ def connect(port: int, addresses: tuple[str, ...] = LOOPBACK) -> socket.socket:
 
 
 def elsewhere(port: int) -> str:
-    """Say on which other ports of this container something listens; empty when on none."""
+    """Return advice that names other ports with a listener; empty if there are none."""
     found = set()
     for name in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -57,7 +58,7 @@ def elsewhere(port: int) -> str:
         for line in lines:
             local, state = line.split()[1:4:2]
             address, _, number = local.partition(":")
-            # 0A is LISTEN; 127.0.0.11 is docker's own name server
+            # 0A means LISTEN; 127.0.0.11 is the name server of the Docker engine
             if state == "0A" and address != "0B00007F":
                 found.add(int(number, 16))
     if not found or port in found:
@@ -67,7 +68,7 @@ def elsewhere(port: int) -> str:
 
 
 def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
-    """Give a line that says what was seen; OSError or ValueError when that is not healthy."""
+    """Return a line about a healthy application; raise OSError or ValueError for any other."""
     if health in ("none", "ends"):
         return f"not checked (HEALTH is {health})"
     with connect(port, addresses) as connection:
@@ -85,7 +86,7 @@ def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line; status 0 means healthy."""
+    """Print one line; return 0 if the application is healthy, else 1."""
     addresses = tuple(arguments) or LOOPBACK
     if arguments == ["--published"]:
         addresses = own_addresses()

@@ -1,10 +1,10 @@
-"""Install wheels into a virtualenv, by the PyPA's `installer` library, and compile their bytecode.
+"""Install wheels into a virtualenv with the PyPA's `installer` library, and compile bytecode.
 
-pip can do the same from the same folder (its requirements.txt is pip's own format):
+pip can install the same folder, whose requirements.txt has pip's own format:
 
     pip install --no-index --no-deps --require-hashes --find-links FOLDER -r FOLDER/requirements.txt
 
-and takes four times as long for one small wheel, most of which it spends starting.
+It takes four times as long for one small wheel, mostly to start.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from installer.destinations import SchemeDictionaryDestination
 from installer.records import RecordEntry
 from installer.sources import WheelFile
 
-from slipway.image.base import compile_bytecode as bytecode
+from slipway.image.base import compile_bytecode
 
 if TYPE_CHECKING:
     from installer.utils import Scheme
 
 
-# Folders whose modules nobody imports in production: their bytecode would be a tenth of an image.
+# Nobody imports modules from these folders in production; their bytecode would be a tenth of an
+# image.
 TESTS = {"test", "tests"}
 
 
 class Overwriting(SchemeDictionaryDestination):  # type: ignore[misc, unused-ignore]
-    """A virtualenv in which a later wheel's file replaces an earlier one's, as pip has it."""
+    """A virtualenv in which a wheel's file replaces that of an earlier wheel, as with pip."""
 
     def write_to_fs(
         self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool
@@ -38,27 +39,24 @@ class Overwriting(SchemeDictionaryDestination):  # type: ignore[misc, unused-ign
         """Write one file of a wheel."""
         folder = os.path.realpath(self.scheme_dict[scheme])
         place = os.path.abspath(os.path.join(folder, path))
-        if place.startswith(os.path.join(folder, "")):  # else it is refused below
+        if place.startswith(os.path.join(folder, "")):  # installer rejects any other path
             Path(place).unlink(missing_ok=True)
         return super().write_to_fs(scheme, path, stream, is_executable)
 
 
 def site_packages(virtualenv: Path) -> Path:
-    """Give the one folder of a virtualenv that packages are in."""
+    """Return the folder of a virtualenv that contains its packages."""
     (found,) = virtualenv.glob("lib/p*/site-packages")
     return found
 
 
 def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> list[Path]:
-    """Install wheels, in the order given, and compile the bytecode of what they brought.
-
-    Gives the files that they have.
-    """
+    """Install wheels in this order and compile their modules; return the files of the wheels."""
     packages = site_packages(virtualenv)
     version = packages.parent.name
     python = virtualenv / "bin" / "python"
-    compiler = bytecode.Compiler(python) if compiled else None
-    places = {packages, virtualenv / "app"}  # the second one's are FILES, see files.py
+    compiler = compile_bytecode.Compiler(python) if compiled else None
+    places = {packages, virtualenv / "app"}  # app: the FILES setting
     files: list[Path] = []
     for wheel in wheels:
         with WheelFile.open(wheel) as source:
@@ -76,10 +74,10 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
             )
             install(source, destination, {"INSTALLER": b"installer\n"})
             paths = (place_of(str(path), schemes) for (path, *_), _, _ in source.get_contents())
-            brought = [path for path in paths if path.is_file()]
-            files += brought
-        if compiler:  # which is at work while the next wheel is installed
-            inside = (path for path in brought if places.intersection(path.parents))
+            provided = [path for path in paths if path.is_file()]
+            files += provided
+        if compiler:  # it works while the next wheel is installed
+            inside = (path for path in provided if places.intersection(path.parents))
             compiler.add(
                 path for path in inside if TESTS.isdisjoint(path.relative_to(virtualenv).parts)
             )
@@ -89,7 +87,7 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
 
 
 def place_of(path: str, schemes: Mapping[str, str]) -> Path:
-    """Give where a wheel's file comes to lie."""
+    """Return the path at which a wheel's file is installed."""
     first, _, rest = path.partition("/")
     if not first.endswith(".data"):
         return Path(schemes["purelib"], path)

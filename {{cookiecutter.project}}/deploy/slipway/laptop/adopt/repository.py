@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from slipway.laptop.adopt import setup_cfg
 from slipway.laptop.settings import rules
-from slipway.shared import git_version, lockfile, other_lockfiles, toml
+from slipway.shared import files, git_version, lockfile, other_lockfiles, toml
 
 T = TypeVar("T")
 
@@ -57,38 +57,29 @@ class Repository:
         """Read pyproject.toml and setup.cfg."""
         self.folder = folder
         self.notes: list[str] = []
-        self.pyproject: Mapping[str, Any] = (
-            self._parsed("pyproject.toml", lambda text: toml.loads(text, "pyproject.toml")) or {}
-        )
-        self.setup = self._parsed("setup.cfg", setup_cfg.parse) or {}
+        self.pyproject = self._read("pyproject.toml", toml.read) or {}
+        self.setup = self._read("setup.cfg", setup_cfg.read) or {}
         self.docker = next((each for each in DOCKERFILES if (folder / each).is_file()), "")
 
     def text(self, name: str) -> str:
         """Return a file's text; empty if there is no such file, or none that can be read."""
+        return self._read(name, files.read_text) or ""
+
+    def _read(self, name: str, read: Callable[[Path], T]) -> T | None:
         path = self.folder / name
         try:
-            return lockfile.read(path) if path.is_file() else ""
+            return read(path) if path.is_file() else None
         except (OSError, ValueError) as problem:
-            self._note(f"{name} is ignored: {problem}")
-            return ""
+            self._note(f"{problem}; the file is ignored")
+            return None
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
-        try:
-            return parse(self.text(name))
-        except ValueError as problem:
-            self._note(f"{name} is ignored: {problem}")
-            return None
-
     def _stated(self, *keys: str) -> Any:
         """Return a value of pyproject.toml by its keys; None if it is not there."""
-        found: Any = self.pyproject
-        for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found
+        return toml.table(self.pyproject, *keys[:-1]).get(keys[-1])
 
     def names(self) -> Iterator[Finding]:
         """Return the project's names, made fit for an image, the most reliable first."""
@@ -104,9 +95,8 @@ class Repository:
         """Return the console scripts that the project installs."""
         found = []
         for table in SCRIPTS:
-            scripts = self._stated(*table)
             where = f"pyproject.toml [{'.'.join(table)}]"
-            for name in scripts if isinstance(scripts, dict) else ():
+            for name in toml.table(self.pyproject, *table):
                 found.append(Finding("COMMAND", name, where))
         nothing = setup_cfg.Entry("", 0)
         listed = self.setup.get(("options.entry_points", "console_scripts"), nothing)
@@ -205,7 +195,7 @@ class Repository:
         try:
             return other_lockfiles.find(self.folder)
         except (OSError, ValueError) as problem:
-            self._note(f"{problem}; it is ignored")
+            self._note(f"{problem}; the file is ignored")
             return None
 
     def files(self) -> Finding | None:
@@ -214,7 +204,10 @@ class Repository:
         These are the entries at the top of the repository that belong to the application. None if
         a back end installs it, or if there is no Python file.
         """
-        if lockfile.is_distribution(self.folder):
+        try:
+            if lockfile.is_distribution(self.folder):
+                return None
+        except ValueError:  # a broken pyproject.toml, which was reported
             return None
         tracked = git_version.files(self.folder)
         names = [name for name, _ in lockfile.files_of(self.folder)]

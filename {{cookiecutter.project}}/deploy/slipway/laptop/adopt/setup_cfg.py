@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import configparser
 import re
+from pathlib import Path
 from typing import NamedTuple
+
+from slipway.shared import files
 
 
 class Entry(NamedTuple):
@@ -14,14 +17,16 @@ class Entry(NamedTuple):
     line: int
 
 
-def parse(text: str) -> dict[tuple[str, str], Entry]:
+def read(path: Path) -> dict[tuple[str, str], Entry]:
     """Return {("metadata", "name"): Entry}; ValueError names the line that is not INI."""
+    text = files.read_text(path)
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(text)
     except configparser.Error as problem:
         line = re.search(r"line:?\s+(\d+)", str(problem))
-        raise ValueError(f"line {line.group(1) if line else 1} is not INI") from None
+        number = line.group(1) if line else 1
+        raise ValueError(f"{path.name} is not valid INI: see line {number}") from None
     found: dict[tuple[str, str], Entry] = {}
     lines = text.splitlines()
     for section in parser.sections():

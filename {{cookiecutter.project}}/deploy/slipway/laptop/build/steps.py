@@ -35,11 +35,13 @@ STEPS = {
     "image": ("base", "tools", "wheels", "image"),
     "check": ("base", "tools", "wheels", "image", "check"),
 }
-# Files and folders below deploy/ that each step is made of. Folders count as a whole.
+# Files and folders below deploy/ that each step is made of: what its dockerfile copies. Folders count
+# as a whole.
 OF_BASE = ("base.docker", "slipway/image/base")
 OF_TOOLS = (
-    *("base.docker", "build.docker", "slipway/builder", "slipway/image/base", "slipway/image/run"),
-    "slipway/shared",
+    *("base.docker", "build.docker", "slipway/__init__.py", "slipway/builder"),
+    *("slipway/image/__init__.py", "slipway/image/base", "slipway/image/run"),
+    *("slipway/shared", "slipway/vendor"),
 )
 OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
 OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")

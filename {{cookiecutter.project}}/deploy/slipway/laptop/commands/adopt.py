@@ -74,7 +74,8 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
     if "COMMAND" not in taken:
         port = next((each.value for each in chosen if each.setting == "PORT"), settings["PORT"])
         files = next((each.value for each in chosen if each.setting == "FILES"), settings["FILES"])
-        command = command_of(repository, port, files.split(), sentences)
+        changed = {**settings, "PORT": port, "FILES": files}
+        command = command_of(repository, changed, sentences)
         chosen += [command] if command else []
     good = []
     for each in chosen:
@@ -87,9 +88,10 @@ def found_in(repository: Repository, settings: dict[str, str]) -> tuple[list[Fin
 
 
 def command_of(
-    repository: Repository, port: str, files: list[str], sentences: list[str]
+    repository: Repository, settings: dict[str, str], sentences: list[str]
 ) -> Finding | None:
     """Return the command that starts the application; problems are added to sentences."""
+    port, files = settings["PORT"], settings["FILES"].split()
     started = [
         each._replace(value=findings.as_command(each.value, port)) for each in repository.started()
     ]
@@ -127,6 +129,8 @@ def command_of(
             "this is a Django project: add gunicorn to its requirements, and try"
             f" COMMAND='gunicorn --bind 0.0.0.0:{port} {module}'"
         )
+    elif not settings["COMMAND"]:
+        sentences.append("no file names the command that starts the application: set COMMAND")
     return None
 
 

@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from slipway.laptop.build import steps
 from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load, require
-from slipway.shared import files, lockfile, network
+from slipway.shared import files, lockfile
 
 APPENV = ROOT / "appenv"
 # What `.made` in it contains: nothing while wheels are installed, then what they were made from.
@@ -76,7 +75,9 @@ class Virtualenv:
         if not self.dry_run:
             recover()
         if APPENV.exists() and not MADE.exists():
-            raise console.Failed("make venv did not make the appenv that is here: move it away")
+            raise console.Failed(
+                "there is an appenv here that make venv did not make: move it away"
+            )
         self._make_lock()
         # FILES are not part of the application's own build.
         made_from = " ".join(filter(None, (steps.sources(), self.name, self.settings["FILES"])))
@@ -84,6 +85,8 @@ class Virtualenv:
             if not (quiet or self.dry_run):
                 console.say("venv: nothing to do")
             return
+        if self.dry_run:
+            console.show_command(["mkdir", "-p", str(self.wheelhouse)])
         words, variables = self._builder("wheels")
         self._do(words, "the wheels could not be built; see above", variables, quiet=True)
         self._install(made_from)
@@ -106,12 +109,12 @@ class Virtualenv:
         )
         self._do([self.tools_python, "-c", POINT_TO, str(DEPLOY)], "the tools cannot be written to")
         pip = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
-        with tempfile.TemporaryDirectory() as scratch:
-            self._do(
-                [self.tools_python, *pip, "--requirement", str(REQUIREMENTS)],
-                "the tools could not be installed; see above",
-                network.trusting(DEPLOY / "ca", Path(scratch)),
-            )
+        # The tools' own pip knows the usual certificates where the system has none.
+        network = [self.tools_python, "-m", "slipway.shared.network", str(DEPLOY / "ca")]
+        self._do(
+            [*network, self.tools_python, *pip, "--requirement", str(REQUIREMENTS)],
+            "the tools could not be installed; see above",
+        )
         if not self.dry_run:
             ready.write_text(wanted, encoding="utf-8")
 
@@ -121,7 +124,7 @@ class Virtualenv:
             return
         words, variables = self._builder("lock")
         if self.dry_run:
-            console.show_command(with_variables(words, variables), f"{lock.name} is its output")
+            console.show_command(words, f"prints {lock.name}", assignments(variables))
             return
         done = subprocess.run(
             words, env={**os.environ, **variables}, stdout=subprocess.PIPE, check=False
@@ -152,9 +155,11 @@ class Virtualenv:
         parts = [[*installer, str(self.wheelhouse / part)] for part in ("deps", "app")]
         place = {"APPENV": str(APPENV)}
         if self.dry_run:
+            if APPENV.exists():
+                console.show_command(["rm", "-rf", str(APPENV)], "make venv keeps it until the end")
             console.show_command(venv, "a new appenv")
             for words in parts:
-                console.show_command(with_variables(words, place))
+                console.show_command(words, variables=assignments(place))
             return
         try:
             if APPENV.exists():
@@ -179,7 +184,7 @@ class Virtualenv:
     ) -> None:
         """Run a command, or print it in a dry run; Failed has the given message."""
         if self.dry_run:
-            console.show_command(with_variables(words, variables or {}), note)
+            console.show_command(words, note, assignments(variables or {}))
             return
         done = subprocess.run(
             words,
@@ -201,10 +206,9 @@ class Virtualenv:
         return done.stdout.strip()
 
 
-def with_variables(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    """Return a command line that sets environment variables first."""
-    given = [f"{name}={value}" for name, value in variables.items()]
-    return ["env", *given, *words] if given else list(words)
+def assignments(variables: Mapping[str, str]) -> list[str]:
+    """Return the assignments of some variables, quoted for a shell."""
+    return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def recover() -> None:
@@ -225,11 +229,7 @@ def serve(settings: dict[str, str]) -> None:
     program = APPENV / "bin" / words[0]
     if words[0] in ("sh", "bash") and not is_program(program):
         program = Path("/bin", words[0])
-    environment = {
-        "PORT": settings["PORT"],
-        "PYTHONUNBUFFERED": "1",
-        "PATH": os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath))),
-    }
+    environment = {"PORT": settings["PORT"], "PYTHONUNBUFFERED": "1"}
     folder = APPENV / "app"  # FILES, where the application starts in the image, too
     has_files = folder.is_dir() or bool(settings["DRY_RUN"] and settings["FILES"])
     if has_files:
@@ -239,17 +239,20 @@ def serve(settings: dict[str, str]) -> None:
         if has_files:
             console.show_command(["cd", str(folder)])
         note = "with the variables of deploy/run.env as well" if run_env.PATH.exists() else ""
-        console.show_command(with_variables([str(program), *words[1:]], environment), note)
+        path = f'PATH={shlex.quote(str(APPENV / "bin"))}:"$PATH"'
+        variables = [*assignments(environment), path]
+        console.show_command([str(program), *words[1:]], note, variables)
         return
     if not is_program(program):
         raise console.Failed(
             f"no wheel provides the program {words[0]}: set COMMAND in deploy/settings.mk"
         )
     run_env.load()  # a mistake in it is reported first
-    console.say(f"http://127.0.0.1:{settings['PORT']} (press Ctrl-C to stop it)")
+    console.say(f"http://127.0.0.1:{settings['PORT']} (Ctrl-C stops it)")
     if has_files:
         os.chdir(folder)
-    run_env.become([str(program), *words[1:]], {**os.environ, **environment})
+    path = os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath)))
+    run_env.become([str(program), *words[1:]], {**os.environ, **environment, "PATH": path})
 
 
 def is_program(path: Path) -> bool:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +27,7 @@ from slipway.laptop.build import pipeline
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.laptop.settings.load import load
-from slipway.shared import lockfile
+from slipway.shared import dpkg_status, lockfile
 
 SHOWN = 20  # differing files
 # The engine puts these into every container; they are not in the image.
@@ -70,7 +70,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
             for words in removals(settings, again):
                 subprocess.run(words, capture_output=True, check=False)
     for line in problems:
-        print(f"slipway: verify: {line}", file=sys.stderr)
+        console.warn(f"verify: {line}")
     if problems:
         return 1
     console.say(f"verify: {len(here)} wheels and {image['Id']} came out the same again")
@@ -110,9 +110,12 @@ def show(settings: Mapping[str, str], again: str) -> None:
     made_here = [str(folder / name) for name in (".git", ".deploy", "appenv", "wheelhouse")]
     console.show_command(["cp", "-R", str(ROOT), str(folder)], "a copy, as a new clone would be")
     console.show_command(["rm", "-rf", *made_here])
-    variables = [f"{name}={value}" for name, value in second_build(settings, again).items()]
-    build = ["env", *variables, "python3", str(folder / DEPLOY.name / "slipway"), "image"]
-    console.show_command(build, "build again from nothing, with the first image's commit and time")
+    given = second_build(settings, again).items()
+    console.show_command(
+        ["python3", str(folder / DEPLOY.name / "slipway"), "image"],
+        "build again from nothing, with the first image's commit and time",
+        [f"{name}={shlex.quote(value)}" for name, value in given],
+    )
     images = (f"{settings['IMAGES']}-run", f"{again}-run")
     console.show_command(
         engine.command(settings["DOCKER"], "image", "inspect", *images),
@@ -188,16 +191,6 @@ def contents(docker: str, image: str) -> tuple[dict[str, str], str]:
     return found, packages
 
 
-def versions(status: str) -> dict[str, str]:
-    """Read the versions in dpkg's status file."""
-    found = {}
-    for stanza in status.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Version): (\S+)$", stanza, re.M))
-        if len(fields) == 2:
-            found[fields["Package"]] = fields["Version"]
-    return found
-
-
 def changes(title: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Return one line about each entry that differs."""
     return [
@@ -218,7 +211,7 @@ def compare_images(docker: str, name: str, again: str) -> list[str]:
     if one["RootFS"] == other["RootFS"]:
         return ["all layers are equal, but the image's configuration differs"]
     (files, status), (files_again, status_again) = contents(docker, name), contents(docker, again)
-    packages = changes("package", versions(status), versions(status_again))
+    packages = changes("package", dpkg_status.versions(status), dpkg_status.versions(status_again))
     if packages:
         return [
             *packages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 
@@ -63,5 +64,5 @@ class ServerFunctions:
 
     def show(self, function: str, argument: str, note: str) -> None:
         """Print the command line that calls a function."""
-        variables = [f"{name}={value}" for name, value in self.variables.items()]
-        console.show_command(["env", *variables, *self.command(function, argument)], note)
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        console.show_command(self.command(function, argument), note, variables)

@@ -1,4 +1,7 @@
-"""Databases to test on: a file, or a server in a container that can be killed."""
+"""Databases: a file of SQLite, or a server in a container that can be killed.
+
+The package blobfiles must be importable, see projects.BLOBFILES.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import blobfiles
-import testbed
+from testbed.console import HarnessError
+from testbed.engine import Engine
+from testbed.images import MARIADB, POSTGRES, provide
 
 PASSWORD = "secret"
 SERVERS = {
     "postgresql": (
-        testbed.POSTGRES,
+        POSTGRES,
         5432,
         ("POSTGRES_USER=app", f"POSTGRES_PASSWORD={PASSWORD}", "POSTGRES_DB=app"),
     ),
     "mysql": (
-        testbed.MARIADB,
+        MARIADB,
         3306,
         ("MARIADB_USER=app", f"MARIADB_PASSWORD={PASSWORD}", "MARIADB_DATABASE=app"),
     ),
@@ -29,37 +34,37 @@ START_SECONDS = 120
 
 
 class File:
-    """SQLite: there is no server, and nothing to kill but the application."""
+    """SQLite, which has no server that could be killed."""
 
     name = "sqlite"
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder that the database's files will be in."""
+        """Remember the folder for the database's files."""
         self.path = folder / "files.db"
 
     @property
     def url(self) -> str:
-        """Its DATABASE_URL."""
+        """The DATABASE_URL."""
         return f"sqlite:///{self.path}"
 
     def kill(self) -> bool:
-        """Say that there is nothing to kill."""
+        """Return False: there is nothing to kill."""
         return False
 
     def restart(self) -> None:
-        """Do nothing, since nothing ended."""
+        """Do nothing, since nothing was killed."""
 
 
 class Server:
-    """PostgreSQL or MariaDB in a container, on a port of this machine's loopback."""
+    """PostgreSQL or MariaDB in a container, published on this machine's loopback interface."""
 
-    def __init__(self, engine: testbed.Engine, name: str) -> None:
-        """Start it and wait until it answers."""
+    def __init__(self, engine: Engine, name: str) -> None:
+        """Start the server and wait until it answers."""
         self.name = name
         self._engine = engine
         self._container = f"blobs-{name}-{secrets.token_hex(3)}"
         image, self._port, variables = SERVERS[name]
-        testbed.provide(engine, image)
+        provide(engine, image)
         settings = [word for variable in variables for word in ("--env", variable)]
         self._docker(
             *("run", "--detach", "--name", self._container, "--shm-size", "256m"),
@@ -72,27 +77,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its DATABASE_URL, with another port after each start."""
+        """The DATABASE_URL; the port changes with each start."""
         published = self._docker("port", self._container, f"{self._port}/tcp")
         return f"{self.name}://app:{PASSWORD}@{published.split()[0]}/app"
 
     @property
     def network(self) -> str:
-        """What `docker run --network` takes, to find it at its own port on 127.0.0.1."""
+        """A value for `docker run --network` with which the server is on 127.0.0.1."""
         return f"container:{self._container}"
 
     @property
     def url_in_network(self) -> str:
-        """Its DATABASE_URL for a container in that network."""
+        """The DATABASE_URL for a container in that network."""
         return f"{self.name}://app:{PASSWORD}@127.0.0.1:{self._port}/app"
 
     def kill(self) -> bool:
-        """End all of its processes at once."""
+        """Kill all processes of the server at once; return True."""
         self._docker("kill", "--signal", "KILL", self._container)
         return True
 
     def restart(self) -> None:
-        """Start it after that, and wait until it has recovered."""
+        """Start the server again, and wait until it has recovered."""
         self._docker("start", self._container)
         self._wait()
 
@@ -103,19 +108,19 @@ class Server:
             try:
                 blobfiles.connect(self.url).close()
                 return
-            except Exception as error:  # each driver has its own for a server that starts
+            except Exception as error:  # the type depends on the driver
                 last = error
                 time.sleep(0.1)
-        raise testbed.HarnessError(f"{self.name} does not answer after its start: {last}")
+        raise HarnessError(f"{self.name}: no answer within {START_SECONDS} seconds: {last}")
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove the container and its volumes."""
         self._engine.succeeds("docker", "rm", "--force", "--volumes", self._container)
 
 
 @contextmanager
-def database(name: str, folder: Path, engine: testbed.Engine | None) -> Iterator[File | Server]:
-    """Have a database of that kind for as long as the block lasts."""
+def database(name: str, folder: Path, engine: Engine | None) -> Iterator[File | Server]:
+    """Provide a database of this kind for the duration of the block."""
     if name == File.name:
         yield File(folder)
         return

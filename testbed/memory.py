@@ -1,8 +1,9 @@
-"""Store a large file and read it back; print by how many KiB the memory's peak grew meanwhile.
+"""Measure the memory that storing and reading a large file takes.
 
     DATABASE_URL=… python memory.py MIB
 
-Linux alone, whose peak can be reset. The benchmarks measure with what is here as well.
+stores a file with blobfiles, reads it back, and prints by how many KiB the peak of the memory grew
+meanwhile. Only Linux can reset the peak.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ PIECE = 1 << 20
 
 
 def forget_peak() -> int:
-    """Begin anew with this process's peak; gives what it is now, in bytes."""
+    """Reset the peak of this process's memory; return its memory now, in bytes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak()
 
 
 def peak() -> int:
-    """Give this process's largest resident set since then, in bytes."""
+    """Return the peak of this process's resident memory since the last reset, in bytes."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
     assert found
     return int(found[1]) << 10
 
 
 def stage(connection: blobfiles.Connection, pieces: Iterable[bytes]) -> blobfiles.Writer:
-    """Store a file as an upload is stored, and publish it."""
+    """Store a file in the way an upload does, and publish it."""
     with blobfiles.create(connection, name="a", media_type="b", staged=True) as writer:
         for piece in pieces:
             writer.write(piece)
@@ -44,7 +45,7 @@ def stage(connection: blobfiles.Connection, pieces: Iterable[bytes]) -> blobfile
 
 
 def round_trip(connection: blobfiles.Connection, mib: int) -> None:
-    """Store, read and compare a file of that size."""
+    """Store, read and compare a file of this size."""
     writer = stage(connection, itertools.repeat(os.urandom(PIECE), mib))
     found = hashlib.sha256()
     with blobfiles.open(connection, writer.id) as reader:
@@ -56,7 +57,7 @@ def round_trip(connection: blobfiles.Connection, mib: int) -> None:
 if __name__ == "__main__":
     database = blobfiles.connect(os.environ["DATABASE_URL"])
     blobfiles.migrate(database)
-    round_trip(database, 4)  # what every process has sooner or later is no growth
+    round_trip(database, 4)  # memory that every process needs anyway does not count
     before = forget_peak()
     round_trip(database, int(sys.argv[1]))
     print((peak() - before) >> 10)
