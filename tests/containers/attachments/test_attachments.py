@@ -336,7 +336,7 @@ def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
         for account in there.accounts:
             archive = tmp_path / f"by {account}.tar"
             said = there.make("backup", f"FILE={archive}", account=account)
-            assert f"{archive} is written" in said
+            assert f"wrote {archive}" in said
             archives.append(archive.read_bytes())
         assert len(set(archives)) == 1
         for file in before:

@@ -161,7 +161,7 @@ def test_download_that_is_not_what_was_locked_is_refused(existing: Project, lapt
     before = sorted(existing.path.glob("wheelhouse/*/deps/*"))
     said = laptop.make_fails(existing, "wheels")
     name = lock[: lock.index(line)].splitlines()[-1].partition("==")[0].strip()
-    [told] = [each for each in said.splitlines() if "another sum than the lock states" in each]
+    [told] = [each for each in said.splitlines() if "does not have the SHA-256 of the lock" in each]
     assert told.startswith(f"builder: {name}-"), "the file is named"
     assert "run make upgrade" in told, "and so is what to do"
     assert sorted(existing.path.glob("wheelhouse/*/deps/*")) == before

@@ -88,5 +88,5 @@ def test_a_name_that_is_not_there_is_reported(plain: Project, laptop: Laptop) ->
     """With the line's name, and what was built before stays."""
     before = laptop.image_id(f"plain-{SESSION}-run")
     said = laptop.make_fails(plain, "wheels", "FILES=app.py pages")
-    assert "FILES in deploy/settings.mk names pages, which is not there" in said
+    assert "FILES in deploy/settings.mk names pages, which does not exist" in said
     assert laptop.image_id(f"plain-{SESSION}-run") == before

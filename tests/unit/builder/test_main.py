@@ -75,7 +75,7 @@ class Workshop:
     def locked(self, *names: str, header: str = "") -> str:
         """Write wheels of some names, and return their pins."""
         published = [make_wheel(self.index, name, "2.0") for name in names]
-        return f"{header}{wheelhouse.sums(published)}"
+        return f"{header}{wheelhouse.listing(published)}"
 
     def lock(self, *names: str) -> None:
         """Write a lock with some names."""

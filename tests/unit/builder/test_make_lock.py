@@ -323,7 +323,7 @@ def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says:
 def test_package_without_a_source_is_no_misspelled_one(application: Path) -> None:
     """The option --no-binary hides its wheels."""
     write(application, requirements_in="pyzbar\nlxml\n--no-binary PyZBar,lxml\n")
-    names = locking.from_source(application, ["requirements.in"])
+    names = locking.names_without_wheels(application, ["requirements.in"])
     assert names == {"pyzbar", "lxml"}
     said = locking.why_not_found([HAS.format("pyzbar>=0.1", "none")], names)
     assert said.startswith(
@@ -362,7 +362,7 @@ class Shelf:
         "till": ["orjson; extra == 'fast'", "shop", "msgspec; python_version < '3'"],
     }
 
-    def asks_for(self, name: str) -> list[str]:
+    def requirements_of_newest(self, name: str) -> list[str]:
         """Return the requirements; fail for unknown names, as a package index may."""
         return self.has[name]
 
@@ -370,10 +370,10 @@ class Shelf:
 def test_what_is_brought_along_is_found_without_building_it() -> None:
     """Indirect requirements and extras are included once; a missing answer is no failure."""
     shelf: Any = Shelf()
-    found = [str(each) for each in locking.brought([Requirement("shop")], shelf)]
+    found = [str(each) for each in locking.indirect_requirements([Requirement("shop")], shelf)]
     assert found == ["till[fast]>=1", 'orjson; extra == "fast"', "shop"]
-    found = [each.name for each in locking.brought([Requirement("shop[post]")], shelf)]
-    assert found[:3] == ["till", "mail", "grpcio"]
+    more = locking.indirect_requirements([Requirement("shop[post]")], shelf)
+    assert [each.name for each in more][:3] == ["till", "mail", "grpcio"]
 
 
 def test_of_a_wheel_only_what_it_says_of_itself_is_fetched(bench: Bench, pages: Pages) -> None:
@@ -383,5 +383,5 @@ def test_of_a_wheel_only_what_it_says_of_itself_is_fetched(bench: Bench, pages: 
     pages.first[f"{wheel.name}.metadata"] = [
         b"Name: shop\nRequires-Dist: six\nRequires-Dist: idna\n"
     ]
-    assert bench.builds(locking=True).index.asks_for("shop") == ["six", "idna"]
+    assert bench.builds(locking=True).index.requirements_of_newest("shop") == ["six", "idna"]
     assert pages.fetched() == [f"{wheel.name}.metadata"]

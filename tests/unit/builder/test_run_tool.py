@@ -36,7 +36,8 @@ def test_verbose_shows_what_a_tool_says(
 ) -> None:
     """The output goes to standard error: standard output is for events and locks."""
     monkeypatch.setenv("VERBOSE", "1")
-    assert tools.quietly([sys.executable, "-c", "print('at work')"], dict(os.environ)) == (0, [])
+    command = [sys.executable, "-c", "print('at work')"]
+    assert tools.run_quietly(command, dict(os.environ)) == (0, [])
     assert capfd.readouterr() == ("", "at work\n")
 
 
@@ -44,18 +45,18 @@ def test_the_beginning_of_a_long_complaint_is_shown_with_its_end() -> None:
     """A cause above a long traceback is not cut off."""
     lines = [f"step {n}\n" for n in range(100)]
     lines += ["error: no Rust\n", *(f"  line {n}\n" for n in range(200)), "the end\n"]
-    shown = tools.telling(lines)
+    shown = tools.relevant_lines(lines)
     assert shown[0] == "error: no Rust\n"
     assert shown[-1] == "the end\n"
     assert len(shown) <= tools.TAIL + 1
-    assert tools.telling(lines[:50]) == lines[:50]
-    assert tools.telling(["a\n"] * 100) == ["a\n"] * tools.TAIL
+    assert tools.relevant_lines(lines[:50]) == lines[:50]
+    assert tools.relevant_lines(["a\n"] * 100) == ["a\n"] * tools.TAIL
 
 
 def test_an_untrusted_certificate_is_explained() -> None:
     """Users behind an inspecting proxy learn where to put its certificate."""
     script = "raise SystemExit('ssl.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] no')"
-    status, output = tools.quietly([sys.executable, "-c", script], dict(os.environ))
+    status, output = tools.run_quietly([sys.executable, "-c", script], dict(os.environ))
     assert status == 1
     assert output[0].startswith("ssl.SSLError")
     assert output[-1].startswith("builder: a certificate is not trusted")

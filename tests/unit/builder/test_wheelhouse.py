@@ -38,9 +38,9 @@ def test_a_wheels_name_and_version_are_in_its_file_name(
 def test_sums_are_in_the_order_of_names(tmp_path: Path) -> None:
     """The same wheels give the same list, which pip can check."""
     made = [make_wheel(tmp_path, name, "1.0") for name in ("b", "A", "c")]
-    assert wheelhouse.sums(made) == wheelhouse.sums(made[::-1])
-    assert [pin.name for pin in lockfile.pins(wheelhouse.sums(made))] == ["a", "b", "c"]
-    assert wheelhouse.sums(made[:1]) == (
+    assert wheelhouse.listing(made) == wheelhouse.listing(made[::-1])
+    assert [pin.name for pin in lockfile.pins(wheelhouse.listing(made))] == ["a", "b", "c"]
+    assert wheelhouse.listing(made[:1]) == (
         f"b==1.0 --hash=sha256:{hashlib.sha256(made[0].read_bytes()).hexdigest()}\n"
     )
 
@@ -70,7 +70,7 @@ def test_the_list_names_what_the_folder_has(tmp_path: Path) -> None:
     assert (tmp_path / "requirements.txt").read_text() == "# x\n"
     one = make_wheel(tmp_path, "one", "1.0")
     wheelhouse.list_in(tmp_path, "# x\n")
-    assert (tmp_path / "requirements.txt").read_text() == "# x\n" + wheelhouse.sums([one])
+    assert (tmp_path / "requirements.txt").read_text() == "# x\n" + wheelhouse.listing([one])
 
 
 def without_renameat2(patch: pytest.MonkeyPatch) -> None:
@@ -178,9 +178,9 @@ def test_what_is_there_is_not_put_back_over(tmp_path: Path) -> None:
     for name in ("deps", ".old-deps"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"in {name}").touch()
-    wheelhouse.put_back(tmp_path / "deps")
+    wheelhouse.recover(tmp_path / "deps")
     assert os.listdir(tmp_path / "deps") == ["in deps"]
-    wheelhouse.put_back(tmp_path / "app")
+    wheelhouse.recover(tmp_path / "app")
     assert not (tmp_path / "app").exists()
 
 
@@ -189,11 +189,11 @@ def test_only_one_build_is_at_work_in_a_folder(tmp_path: Path) -> None:
     script = """\
 import pathlib, sys
 from slipway.builder import wheelhouse
-with wheelhouse.alone_in(pathlib.Path(sys.argv[1])):
+with wheelhouse.locked(pathlib.Path(sys.argv[1])):
     print("at work")
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
-    with wheelhouse.alone_in(tmp_path):
+    with wheelhouse.locked(tmp_path):
         other = subprocess.Popen(
             command, cwd=DEPLOY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -178,7 +178,9 @@ class Builds:
         """
         python, variables = self.virtualenv(needs, tree.within)
         with tree.opened() as source:
-            variables.update(compiler_flags(source), **watched(source, reads), **tree.variables)
+            variables.update(
+                compiler_flags(source), **recording_variables(source, reads), **tree.variables
+            )
             return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
 
     def requirements(
@@ -205,7 +207,7 @@ class Builds:
                 if asked.known is None:
                     ask = operator.methodcaller("get_requires_for_build", "wheel")
                     with tree.opened() as source:
-                        variables.update(watched(source, reads), **tree.variables)
+                        variables.update(recording_variables(source, reads), **tree.variables)
                         asked.remember(sorted(call(ask, source, python, variables)))
         return static, static | set(asked.known or [])
 
@@ -286,17 +288,17 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
-def watched(source: Path, reads: Path | None) -> dict[str, str]:
+def recording_variables(source: Path, reads: Path | None) -> dict[str, str]:
     """Return the variables that make record_file_access.py record the files read in `source`."""
     return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
 
 
 def started_programs(reads: Path) -> bool:
     """Return whether a back end tried to start another program."""
-    return "*" in noted(reads)
+    return "*" in recorded_files(reads)
 
 
-def noted(reads: Path) -> set[str]:
+def recorded_files(reads: Path) -> set[str]:
     """Read the list that record_file_access.py wrote."""
     text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
     return set(filter(None, text.split("\0")))

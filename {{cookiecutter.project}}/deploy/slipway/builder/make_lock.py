@@ -63,7 +63,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         raise Failure(lockfile.NOTHING)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
-    asked = list(asked_for(source, wanted))
+    asked = list(direct_requirements(source, wanted))
     refuse_on_pypy(name_of(each) for each in asked)  # before a build, which may take minutes
     output = builds.scratch / "lock.txt"
     try:
@@ -87,9 +87,9 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     except Failure as problem:
         refuse_on_pypy(collected(problem.output))
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
-            refuse_on_pypy(name_of(each) for each in brought(asked, builds.index))
+            refuse_on_pypy(name_of(each) for each in indirect_requirements(asked, builds.index))
             raise NeedsCompiler from None
-        if reason := why_not_found(problem.output, from_source(source, wanted)):
+        if reason := why_not_found(problem.output, names_without_wheels(source, wanted)):
             raise Failure(reason) from None
         if diagnosis := why_not_built(problem.output):
             raise Failure.diagnosed(diagnosis) from None
@@ -127,13 +127,13 @@ def name_of(requirement: Any) -> str:
     return lockfile.normalize(requirement.name)
 
 
-def brought(asked: Iterable[Any], index: Index) -> Iterator[Any]:
+def indirect_requirements(asked: Iterable[Any], index: Index) -> Iterator[Any]:
     """Yield the indirect requirements of some requirements, by the newest versions."""
     from packaging.requirements import Requirement
 
     def lines_of(requirement: Any) -> list[str]:
         with contextlib.suppress(Exception):  # of pip; a gap in the answer is acceptable
-            return index.asks_for(requirement.name)
+            return index.requirements_of_newest(requirement.name)
         return []
 
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -153,7 +153,7 @@ def brought(asked: Iterable[Any], index: Index) -> Iterator[Any]:
                     yield each
 
 
-def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
+def direct_requirements(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
     """Yield the requirements in requirement files and pyproject.toml for this interpreter."""
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
@@ -184,7 +184,7 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
             )
 
 
-def from_source(source: Path, wanted: Iterable[str]) -> set[str]:
+def names_without_wheels(source: Path, wanted: Iterable[str]) -> set[str]:
     """Return the names that requirement files list after --no-binary."""
     files = (source / name for name in wanted if not name.endswith(".toml"))
     options = [each for file in files for each in lockfile.options(lockfile.read(file))]

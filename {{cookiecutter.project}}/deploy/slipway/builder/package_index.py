@@ -41,7 +41,7 @@ class Index:
         self.store = store
         self._environment = environment
         self._lock = threading.Lock()
-        self._complaints = Complaints()
+        self._skipped_pages = SkippedPages()
         self._repositories: dict[tuple[str, ...], Any] = {}
         self._fetching = 0
         # called now, by one thread: sysconfig is not complete for the first of several threads
@@ -67,7 +67,7 @@ class Index:
             with self._lock:
                 self._fetching -= 1
 
-    def asks_for(self, name: str) -> list[str]:
+    def requirements_of_newest(self, name: str) -> list[str]:
         """Return the requirements of a distribution's newest version, from its wheel for CPython.
 
         Only the metadata is downloaded: as a file of its own if there is one (PEP 658), or else as
@@ -133,7 +133,7 @@ class Index:
         best = found.best_candidate
         if best is None:
             versions = sorted({each.version for each in found.all_candidates})
-            why = self._complaints.explain(pin.name)
+            why = self._skipped_pages.explain(pin.name)
             if why and not versions:
                 raise Failure(f"the package index does not provide {pin.name}: {why}")
             there = ", ".join(str(version) for version in versions[-5:])
@@ -180,26 +180,26 @@ class Index:
                 )
                 told = logging.getLogger("pip._internal.index.collector")
                 told.setLevel(logging.DEBUG)
-                told.addHandler(self._complaints)
+                told.addHandler(self._skipped_pages)
             return self._repositories[options]
 
 
-class Complaints(logging.Handler):
+class SkippedPages(logging.Handler):
     """The reasons why pip skipped pages of the package index; pip logs them at its debug level."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record a message about a page that could not be downloaded."""
         text = record.getMessage()
         if text.startswith("Could not fetch URL"):
-            self.said.append(text)
+            self.messages.append(text)
 
     def explain(self, name: str) -> str:
         """Return the reason why a project's page was skipped; empty if it was not."""
-        about = [text for text in self.said if f"/{name}/" in text]
+        about = [text for text in self.messages if f"/{name}/" in text]
         if any("CERTIFICATE_VERIFY_FAILED" in text for text in about):
             return UNTRUSTED
         # "Could not fetch URL <address>: <reason> - skipping"

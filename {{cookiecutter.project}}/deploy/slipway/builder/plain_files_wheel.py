@@ -33,7 +33,7 @@ Tag: py3-none-any
 """
 
 
-def named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+def files_named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
     """Return the named files and the files in named folders; Failure if a name does not exist.
 
     The keys of `paths` are the files' names, relative to the application's folder, with slashes.

@@ -41,14 +41,14 @@ def results(tasks: Iterable[Future[T]]) -> list[T]:
         failures = [each for each in problems if isinstance(each, Failure)]
         raise Failure(
             "\n".join(str(problem) for problem in problems),
-            [line for each in failures for line in telling(each.output)],
+            [line for each in failures for line in relevant_lines(each.output)],
             list(dict.fromkeys(name for each in failures for name in each.add)),
             list(dict.fromkeys(name for each in failures for name in each.find)),
         )
     return [task.result() for task in listed]
 
 
-def telling(lines: list[str]) -> list[str]:
+def relevant_lines(lines: list[str]) -> list[str]:
     """Return the lines that explain a failure: the end, and the first error if it is further up."""
     if len(lines) <= TAIL:
         return lines
@@ -61,7 +61,7 @@ def telling(lines: list[str]) -> list[str]:
     return [*lines[first : first + half], "…\n", *lines[-half:]]
 
 
-def quietly(
+def run_quietly(
     command: Sequence[str], environment: Mapping[str, str], cwd: str | Path | None = None
 ) -> tuple[int, list[str]]:
     """Run a command; return its exit status, and its output if it failed.
@@ -91,6 +91,6 @@ def run(
     tool: str, *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> None:
     """Run a module of this interpreter as a program; raise Failure if it fails."""
-    status, output = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
+    status, output = run_quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
     if status:
         raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above", output)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slipway.builder.errors import Failure
-from slipway.builder.run_tool import quietly
+from slipway.builder.run_tool import run_quietly
 from slipway.shared import git_version, lockfile
 from slipway.shared.files import digest, sha256
 
@@ -106,7 +106,7 @@ def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
         # `build` turns this exception into a message with the hook's name
-        status, lines = quietly(cmd, {**env, **(extra_environ or {})}, cwd)
+        status, lines = run_quietly(cmd, {**env, **(extra_environ or {})}, cwd)
         output.extend(lines)
         if status:
             raise subprocess.CalledProcessError(status, cmd)

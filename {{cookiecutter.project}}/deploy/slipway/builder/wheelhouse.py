@@ -30,7 +30,7 @@ def name_of(wheel: Path) -> tuple[str, str]:
     return lockfile.normalize(name), version.replace("_", "-")
 
 
-def sums(wheels: list[Path]) -> str:
+def listing(wheels: list[Path]) -> str:
     """Return the pins of wheels with their SHA-256, in pip's requirements format, by name."""
     entries = sorted((*name_of(wheel), sha256(wheel)) for wheel in wheels)
     return "".join(
@@ -40,19 +40,19 @@ def sums(wheels: list[Path]) -> str:
 
 def is_whole(folder: Path, *headers: str) -> bool:
     """Return whether a folder matches its own requirements.txt, which has one of some headers."""
-    listing = folder / "requirements.txt"
-    if not listing.is_file():
+    listed = folder / "requirements.txt"
+    if not listed.is_file():
         return False
-    text = listing.read_text(encoding="utf-8")
+    text = listed.read_text(encoding="utf-8")
     if not text.startswith(headers):
         return False
-    found = sums(sorted(folder.glob("*.whl")))
+    found = listing(sorted(folder.glob("*.whl")))
     return any(text == header + found for header in headers)
 
 
 def list_in(folder: Path, header: str) -> None:
     """Write the requirements.txt of a folder of wheels, with a header of comments."""
-    text = header + sums(sorted(folder.glob("*.whl")))
+    text = header + listing(sorted(folder.glob("*.whl")))
     (folder / "requirements.txt").write_text(text, encoding="utf-8")
 
 
@@ -93,7 +93,7 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(done == 0)
 
 
-def put_back(place: Path) -> None:
+def recover(place: Path) -> None:
     """Recover from a `put` that was killed between its two renames."""
     old = place.with_name(f".old-{place.name}")
     if old.exists() and not place.exists():
@@ -103,7 +103,7 @@ def put_back(place: Path) -> None:
 @contextlib.contextmanager
 def replacing(place: Path) -> Iterator[Path]:
     """Return an empty folder that replaces `place` at the end of the block, unless that fails."""
-    put_back(place)
+    recover(place)
     new = place.with_name(f".new-{place.name}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -115,7 +115,7 @@ def replacing(place: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a wheelhouse during a block, and at most as long as the process runs."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

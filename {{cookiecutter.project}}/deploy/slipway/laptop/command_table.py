@@ -52,7 +52,7 @@ COMMANDS = (
     Command("deploy", "releases", "deploy", "releases to roll back to", f"{SERVERS} FORMAT"),
     Command("deploy", "logs", "deploy", "log of the release", f"{SERVERS} PROGRAM FOLLOW"),
     Command("deploy", "shell", "deploy", "shell beside the application", f"{SERVERS} PROGRAM"),
-    Command("deploy", "exec", "deploy", "run a program beside the application", SERVERS),
+    Command("deploy", "exec", "deploy", "run a program beside the application", "DEPLOY_HOST SSH"),
     Command("deploy", "unlock", "deploy", "end a deploy that hangs, and recover", DEPLOYING),
     Command("no docker", "deploy-venv", "deploy_venv", "run the wheels under systemd", DEPLOYING),
     Command(

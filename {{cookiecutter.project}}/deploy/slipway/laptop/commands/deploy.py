@@ -15,19 +15,12 @@ from collections.abc import Sequence
 from typing import Callable
 
 from slipway.laptop.console import Failed
-from slipway.laptop.deploy import (
-    docker_commands,
-    docker_load,
-    status_report,
-    tunnel,
-)
-from slipway.laptop.deploy import (
-    plan as plans,
-)
+from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
+from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
 from slipway.laptop.deploy.survey import Facts, survey
-from slipway.laptop.docker import log_advice
+from slipway.laptop.docker import local_container, log_advice
 from slipway.laptop.servers import each_server, remote_job
 from slipway.laptop.servers.each_server import Work, report
 from slipway.laptop.servers.remote_job import Outcome
@@ -265,6 +258,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
         "shell": lambda host: attach(settings, host, command),
         "exec": lambda host: attach(settings, host, command, arguments),
     }
-    if command == "exec" and not arguments:
-        raise Failed("exec needs a program: python3 deploy/slipway exec PROGRAM [ARGUMENT…]")
+    if command == "exec":
+        if not arguments:
+            raise Failed("exec needs a program: python3 deploy/slipway exec PROGRAM [ARGUMENT…]")
+        hosts = settings["DEPLOY_HOST"].split()
+        if not hosts:
+            return local_container.execute(settings, arguments)
+        if len(hosts) > 1:
+            raise Failed(f"exec works on one server at a time: set DEPLOY_HOST={hosts[0]}")
     return each_server.carry_out(settings, command, prepared, others)
