@@ -92,7 +92,7 @@ def test_what_stops_somebody_elses_application_is_reported_with_the_setting(
     said = programs.make_fails("run", writes)
     assert "the application may not write to kept. It may write to /tmp" in said
     said = programs.make_fails("run", writes, "RUN_OPTIONS=--workdir /tmp")
-    assert "ended with status 0: a server must stay in the foreground. For a one-off job set HEALTH" in said
+    assert "ended with status 0: a server must stay in the foreground. For a one-off" in said
     programs.make("run", writes, "RUN_OPTIONS=--workdir /tmp", "HEALTH=ends")
     said = programs.make_fails("run", "COMMAND=python -m http.server 9999", "HEALTH_TIMEOUT=6")
     assert "it listens on 9999: set PORT, or the port that COMMAND names" in said
