@@ -24,7 +24,7 @@ def settings_page() -> str:
     """Return the page of all settings and variables."""
     parts = [
         "# Settings",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/settings/rules.py. -->",
+        "<!-- Written by `make reference` from slipway/laptop/settings/rules.py. -->",
         "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line"
         " takes precedence: `make run PORT=9000`. The environment counts for a name that"
         " `settings.mk` does not set, except where the table says otherwise.",
@@ -55,7 +55,7 @@ def commands_page() -> str:
     """Return the page of all commands, with the variables of each."""
     parts = [
         "# Commands",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/command_table.py. -->",
+        "<!-- Written by `make reference` from slipway/laptop/command_table.py. -->",
         "`make NAME` and `python3 deploy/slipway NAME` do the same."
         " `python3 deploy/slipway NAME --help` explains a command's variables. A command that has the"
         " variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"

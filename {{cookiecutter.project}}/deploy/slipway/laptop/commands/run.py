@@ -71,7 +71,7 @@ def start(settings: dict[str, str]) -> None:
 
 
 def advise(settings: dict[str, str], container: str) -> None:
-    """Print advice on a container that is not healthy."""
+    """Print advice on what the container's log shows to be missing."""
 
     def docker(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         command = engine.command(settings["DOCKER"], *words)
