@@ -35,9 +35,9 @@ def run(
     )
 
 
-def printed(*words: str, **environment: str) -> str:
+def printed(*words: str) -> str:
     """Return what a command that ends well prints."""
-    done = run(*words, **environment)
+    done = run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

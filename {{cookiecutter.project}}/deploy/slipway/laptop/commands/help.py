@@ -57,7 +57,9 @@ def overview() -> str:
         for group, title in rules.TITLES.items()
     }
     variables[rules.TITLES["command"]] += rules.VARIABLES.items()
-    every = [pair for groups in (commands, variables) for pairs in groups.values() for pair in pairs]
+    every = [
+        pair for groups in (commands, variables) for pairs in groups.values() for pair in pairs
+    ]
     column = max(len(name) for name, _ in every)
     usage = "make TARGET [VARIABLE=value …]" if make else "python3 deploy/slipway COMMAND"
     return "\n\n".join(
