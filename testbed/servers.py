@@ -241,10 +241,14 @@ class Server:
             self._engine.run("docker", "cp", "--quiet", self._folder / source, place)
 
     def _ranges_of_engine(self) -> list[IPv4Network]:
-        ids = self._engine.run("docker", "network", "ls", "--quiet").split()
         subnets = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        listed = self._engine.run("docker", "network", "inspect", "--format", subnets, *ids)
-        return [found for text in listed.split() if (found := network.range_of(text))]
+        found = []
+        for each in self._engine.run("docker", "network", "ls", "--quiet").split():
+            # somebody else's network may be removed between the two commands
+            with contextlib.suppress(HarnessError):
+                listed = self._engine.run("docker", "network", "inspect", "--format", subnets, each)
+                found += [known for text in listed.split() if (known := network.range_of(text))]
+        return found
 
     def _write_ssh_configuration(self) -> None:
         address, _, port = self.address(SSH_PORT).rpartition(":")

@@ -24,7 +24,7 @@ def settings_page() -> str:
     """Return the page of all settings and variables."""
     parts = [
         "# Settings",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/settings/rules.py. -->",
+        "<!-- Written by `make reference` from slipway/laptop/settings/rules.py. -->",
         "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line"
         " takes precedence: `make run PORT=9000`. The environment counts for a name that"
         " `settings.mk` does not set, except where the table says otherwise.",
@@ -55,18 +55,17 @@ def commands_page() -> str:
     """Return the page of all commands, with the variables of each."""
     parts = [
         "# Commands",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/command_table.py. -->",
+        "<!-- Written by `make reference` from slipway/laptop/command_table.py. -->",
         "`make NAME` and `python3 deploy/slipway NAME` do the same."
-        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that has the"
-        " variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
+        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that"
+        " has the variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
         " `DRY_RUN=1`, and changes nothing. All variables: [settings.md](settings.md).",
     ]
-    for group, title in command_table.TITLES.items():
+    for title, group in command_table.GROUPS.items():
         rows = ["| command | what it does | variables |", "|---|---|---|"]
-        for each in command_table.COMMANDS:
-            if each.group == group:
-                names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
-                rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
+        for each in group:
+            names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
+            rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
         parts += [f"## {title}", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 

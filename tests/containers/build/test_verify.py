@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.containers.workshop import Workshop
 
 
@@ -11,7 +13,7 @@ def test_verify_builds_the_same_image_in_another_folder(compiled: Workshop) -> N
     image, wheels = compiled.image, compiled.wheels()
     said = compiled.make("verify")
     assert "builder: building markupsafe" in said, "it is compiled again, in spite of the cache"
-    assert said.splitlines()[-1] == f"verify: 3 wheels and {image} came out the same again"
+    assert said.splitlines()[-1] == f"slipway: verify: 3 wheels and {image} came out the same again"
     assert compiled.image == image
     assert compiled.wheels() == wheels
     left = compiled.laptop.docker("image", "ls", "--format", "{{.Repository}}")
@@ -33,7 +35,7 @@ def test_verify_names_what_is_not_the_same(greeter: Workshop) -> None:
     # as if it had been what the last build made
     greeter.edit(".deploy/state.json", image, changed)
     said = greeter.make_fails("verify").splitlines()
-    named = {line.split()[2] for line in said if line.startswith("verify: file ")}
+    named = {found[1] for line in said if (found := re.search(r"\bfile (/\S+)", line))}
     assert named - {"/etc", "/usr/lib"} == {"/etc/issue", "/usr/lib/planted"}
     assert greeter.image == changed
     greeter.edit(".deploy/state.json", changed, image)

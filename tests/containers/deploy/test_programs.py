@@ -69,7 +69,7 @@ def test_a_job_that_succeeds_is_a_release(programs: Shipped) -> None:
     said = programs.make_fails("deploy", "PROGRAM=stock")
     run_env.unlink()
     assert f"{job}-next ended with status 3" in said
-    assert f"the failed one is kept stopped as {job}-failed" in said
+    assert f"the failed container is kept stopped as {job}-failed" in said
     assert programs.on_server(".State.StartedAt", job) == started
     assert programs.on_server(".State.ExitCode", job) == "0"
 
@@ -90,9 +90,9 @@ def test_what_stops_somebody_elses_application_is_reported_with_the_setting(
     """It writes to its working directory, listens on its own port, or is a job."""
     writes = "COMMAND=python -c \"open('kept', 'w')\""
     said = programs.make_fails("run", writes)
-    assert "where it may not (kept): to /tmp it may" in said
+    assert "the application may not write to kept. It may write to /tmp" in said
     said = programs.make_fails("run", writes, "RUN_OPTIONS=--workdir /tmp")
-    assert "ended with status 0: a server must stay in the foreground; HEALTH := ends is" in said
+    assert "ended with status 0: a server must stay in the foreground. For a one-off" in said
     programs.make("run", writes, "RUN_OPTIONS=--workdir /tmp", "HEALTH=ends")
     said = programs.make_fails("run", "COMMAND=python -m http.server 9999", "HEALTH_TIMEOUT=6")
     assert "it listens on 9999: set PORT, or the port that COMMAND names" in said

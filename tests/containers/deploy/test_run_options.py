@@ -90,6 +90,6 @@ def test_environment_that_docker_cannot_carry_is_refused_with_its_line(
     before = shipped.on_server(".Id")
     for target in ("run", "deploy"):
         said = shipped.make_fails(target)
-        assert "deploy/run.env, line 2: the value of KEY goes on in line 3" in said
+        assert "deploy/run.env, line 2: the value of KEY continues in line 3" in said
         assert "MIIE" not in said
     assert shipped.on_server(".Id") == before

@@ -128,7 +128,7 @@ def deployed(
     made.make("lock")
     commit(project, "Lock")
     said = made.make("deploy-venv")
-    assert "sends 3 of 3 wheels, and what installs them" in said
+    assert "sends 3 of 3 wheels and the bundle that installs them" in said
     return dataclasses.replace(made, first=made.status["running"]["release"])
 
 

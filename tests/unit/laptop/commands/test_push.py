@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slipway.laptop.build import record
+from slipway.laptop.build import pipeline, record
 from slipway.laptop.commands import push
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS, Program, closed_port
@@ -49,7 +49,7 @@ class Bench:
 def bench(serve: Serve, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """An image, a registry and a docker."""
     made = Bench(serve(Registry), tmp_path / "state", program)
-    monkeypatch.setattr(push.Record, "load", lambda: record.Record(made.folder / "state.json"))
+    monkeypatch.setattr(record.Record, "load", lambda: record.Record(made.folder / "state.json"))
     monkeypatch.setattr(push, "built", lambda _: made.image)
     return made
 
@@ -108,7 +108,7 @@ def test_a_dry_run_shows_the_commands_and_runs_none(
     docker = bench.program("docker", DOCKER.format("Docker", 0))
     port = str(closed_port())
     typed = {"REGISTRY_PORT": port, "TAG": "2", "DOCKER": str(docker), "DRY_RUN": "1"}
-    monkeypatch.setattr(push.pipeline, "make", lambda *_, **__: None)
+    monkeypatch.setattr(pipeline, "make", lambda *_, **__: None)
     push.show(settings.resolve(SETTINGS, typed))
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("# ")]
     assert [shlex.split(line)[-1] for line in lines] == [

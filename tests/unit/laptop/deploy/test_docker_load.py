@@ -86,13 +86,13 @@ def test_an_engine_that_needs_all_layers_gets_them(
 def test_a_failed_load_has_dockers_message(here: Any, program: Program, serve: Serve) -> None:
     """The last line of docker's error output."""
     program("docker", 'echo "no space left" >&2; exit 1')
-    with pytest.raises(ssh.ConnectionFailed, match="could not be loaded: no space left. Nothing"):
+    with pytest.raises(ssh.ConnectionFailed, match=r"could not be loaded: no space left\. Nothing"):
         docker_load.fetch(here, planned(), serve(Images))
 
 
 def test_an_image_that_the_registry_has_lost_must_be_pushed(here: Any, serve: Serve) -> None:
     """The deploy fails before anything is sent."""
-    with pytest.raises(ssh.ConnectionFailed, match="has lost the image. Run make push"):
+    with pytest.raises(ssh.ConnectionFailed, match=r"has lost the image\. Run make push"):
         docker_load.fetch(here, planned(), serve(Registry))
 
 

@@ -38,7 +38,7 @@ def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
 def test_a_failed_pull_has_dockers_message(here: Any, program: Program) -> None:
     """And it says that a second try continues there."""
     program("docker", 'echo "no space left for $3" >&2; exit 1')
-    with pytest.raises(ssh.ConnectionFailed, match="pulled: no space left for a@b. Nothing was"):
+    with pytest.raises(ssh.ConnectionFailed, match=r"no space left for a@b\. Nothing was"):
         tunnel.pull(here, made(), "a@b", terminal=False)
 
 

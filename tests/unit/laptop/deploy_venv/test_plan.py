@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slipway.laptop.deploy_venv import bundle, plan, status_report, survey
+from slipway.laptop.deploy_venv import bundle, commands, plan, status_report, survey
 from slipway.laptop.servers import ssh
 from slipway.laptop.settings import load as settings
 from slipway.shared import lockfile
@@ -138,6 +138,28 @@ def test_the_plan_is_for_people(wanted: Any) -> None:
     ]
     assert lines[-2].startswith("first     recovers")
     assert lines[-1].startswith("waits     for ann, since 5")
+
+
+def test_the_commands_of_a_dry_run_can_be_pasted(wanted: Any, tmp_path: Path) -> None:
+    """Each is a comment or a whole command, and a shell reads no other one's lines."""
+    found = planned(wanted, *READY)
+    lines = commands.deploy({**wanted.settings, "IMAGES": "shop"}, found)
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\n[ "$1" = -n ] || cat >/dev/null\necho called >>"$0.log"\n')
+    for name in ("docker", "tar"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    ssh.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "run.env").write_text("A=1\n")
+    script = "\n".join(lines)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-s"], input=script, env=environment, cwd=tmp_path, text=True, check=True)
+    called = (tmp_path / "ssh.log").read_text().splitlines()
+    own = [line for line in lines if not line.startswith("#")]
+    assert len(called) == len(own)
+    assert any("install_wheelhouse" in line for line in own)
+    assert 'A="1"' not in script  # it may be a secret
 
 
 def test_another_interpreter_prints_the_system_of_a_wheelhouse() -> None:

@@ -157,7 +157,7 @@ def test_nothing_is_left_of_a_connection(listener: Callable[[bytes], int]) -> No
         connection.open()
     connection.close()
     assert not os.path.exists(connection.folder)
-    assert connection.master.returncode == 255
+    assert connection.master and connection.master.returncode == 255
 
 
 # The exact output of OpenSSH 9; the container tests have servers for it.

@@ -7,20 +7,24 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway.laptop.commands import deploy_venv
-from slipway.laptop.deploy_venv import bundle
+from slipway.laptop.deploy_venv import bundle, commands, survey
 from slipway.laptop.servers import remote_job
+from slipway.laptop.settings import load as settings
 from slipway.server.systemd import deploy as service
-from tests.unit.conftest import Program
+from slipway.server.systemd.systemctl import Failed
+from tests.unit.conftest import SETTINGS, Program
 
 # It runs the current release; a release named `bad` ends at once.
 SYSTEMCTL = """\
@@ -94,7 +98,7 @@ def test_a_release_that_ends_is_rolled_back(
 ) -> None:
     """The end of its log is shown; the release before runs again."""
     server.switch(keep(server, "one"))
-    with pytest.raises(service.Failed, match="it ended with status 7"):
+    with pytest.raises(Failed, match="it ended with status 7"):
         server.switch(keep(server, "bad"))
     assert "    its last words" in capsys.readouterr().err
     assert server.recover() == ""
@@ -103,7 +107,7 @@ def test_a_release_that_ends_is_rolled_back(
 
 def test_a_first_release_that_ends_leaves_no_service(server: Any) -> None:
     """The server is as it was before the deploy."""
-    with pytest.raises(service.Failed):
+    with pytest.raises(Failed):
         server.switch(keep(server, "bad"))
     assert server.recover() == ""
     assert (server.releases.named("current"), runs(server)) == ("", "")
@@ -146,7 +150,7 @@ def test_a_release_that_ends_within_its_steady_time_has_failed(
     server.switch(keep(server, "trusted", health=health), server.steady)
     asked.clear()
     server.steady = 1
-    with pytest.raises(service.Failed, match="it ended with status 7"):
+    with pytest.raises(Failed, match="it ended with status 7"):
         server.switch(keep(server, "late", health=health), server.steady)
 
 
@@ -170,7 +174,7 @@ def test_a_rollback_goes_to_the_one_before_or_a_named_one(server: Any) -> None:
     assert server.rollback() == "one"
     assert server.rollback() == ""
     server.environment["RELEASE"] = "x"
-    with pytest.raises(service.Failed, match="no release x is kept here. Run make status-venv"):
+    with pytest.raises(Failed, match=r"no release x is kept here\. Run make status"):
         server.rollback()
 
 
@@ -181,7 +185,7 @@ def test_old_releases_and_their_wheels_are_removed(server: Any) -> None:
         os.utime(server.releases.folder(name) / "release.json", (number, number))
     for left, age in ((".new-a", 10), (".new-b", 2 * service.STALE)):
         (server.place / left).mkdir()
-        then = service.time.time() - age
+        then = time.time() - age
         os.utime(server.place / left, (then, then))
     server.rollback()
     server.tidy()
@@ -218,6 +222,35 @@ def test_a_port_that_everybody_can_reach_is_a_problem() -> None:
         here.bind(("127.0.0.1", 0))
         here.listen()
         assert service.exposed(here.getsockname()[1], "127.0.0.1") == ""
+
+
+def systemctl_calls() -> list[str]:
+    """Return the recorded systemctl commands that change something, and forget them."""
+    path = Path(os.environ["NOTES"], "calls")
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [line for line in lines if not line.startswith("show")]
+
+
+@pytest.mark.parametrize("unit", ["slipway", "user"])
+def test_a_dry_run_shows_the_systemctl_commands_of_a_switch(server: Any, unit: str) -> None:
+    """They are those that the server runs, in the same order."""
+    if unit == "user":
+        path = server.place.parent / "units/shop.service"
+        path.write_text("[Service]\n")
+        Path(os.environ["NOTES"], "path").write_text(str(path))
+    server.switch(keep(server, "one"))
+    keep(server, "two")
+    systemctl_calls()
+    facts = survey.Facts(place=str(server.place), is_root=True, account="root", unit=unit)
+    facts.current, facts.previous = "one", ""
+    facts.releases = {each: {"release": each} for each in ("two", "one")}
+    found = {**settings.resolve(SETTINGS, {}), "RELEASE": "two"}
+    shown = [shlex.split(line) for line in commands.rollback(found, "server", facts)]
+    dry = [words[-1] for words in shown if words[:3] == ["ssh", "-n", "server"]]
+    server.switch("two")
+    begin = "systemctl "
+    assert [line[len(begin) :] for line in dry if line.startswith(begin)] == systemctl_calls()
 
 
 def receive(place: Path, files: dict[str, bytes], cut: int | None = None) -> int:

@@ -72,7 +72,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
     status = 0 if outcome is Outcome.DONE else 1
     if outcome.is_unknown:
         status = each_server.find_out(
-            settings, wanted.release, host, lambda again: recovered(settings, again)
+            settings, wanted.release, host, outcome, lambda again: recovered(settings, again)
         )
     if status == 0 and wanted.published:
         report(host, f"http://{address}:{settings['PORT']}")
@@ -96,10 +96,10 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
-        OPTIONS=wanted.options,
+        OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
-        PUBLISHED=wanted.published,
+        PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES=wanted.volumes,
         ENVIRONMENT=wanted.environment.decode(),
     )
@@ -140,7 +140,8 @@ def command_lines(
         if step.note:
             lines.append(f"# {step.note}")
         if step.words or step.other:
-            lines.append(shlex.join([*ssh, host, step.remote(facts.docker)]))
+            # -n: or else ssh would read the other lines that are pasted
+            lines.append(shlex.join([*ssh, "-n", host, step.remote(facts.docker)]))
     return lines
 
 
@@ -166,7 +167,7 @@ def deploy_commands(settings: dict[str, str], plan: Plan) -> list[str]:
         lines += [
             "# the image, through a tunnel to the registry on this machine;"
             " slipway lets the server choose a free port",
-            shlex.join([*ssh, *forward, host, f"{facts.docker} pull {reference}"]),
+            shlex.join([*ssh, "-n", *forward, host, f"{facts.docker} pull {reference}"]),
         ]
     steps = docker_commands.deploy(
         plan,

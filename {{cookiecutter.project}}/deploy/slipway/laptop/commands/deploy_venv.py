@@ -117,7 +117,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str) -> int:
             done = outcome is Outcome.DONE
             return outcome, survey(again, settings).current if done else ""
 
-        status = each_server.find_out(settings, wanted.release, host, ask, "-venv")
+        status = each_server.find_out(settings, wanted.release, host, outcome, ask, "-venv")
     if status == 0:
         report(host, f"http://{address}:{settings['PORT']}")
     return status

@@ -33,12 +33,13 @@ class Known:
     release: str
     running: bool
     policy: str
-    ends: bool = False
+    ends: bool
+    age: int  # its place in Docker's list, which begins with the newest
 
 
-def _known(each: Container) -> Known:
+def _known(each: Container, age: int) -> Known:
     ends = bool(each.label("ends"))
-    return Known(each.label("release"), each.running, each.policy, ends)
+    return Known(each.label("release"), each.running, each.policy, ends, age)
 
 
 class Script:
@@ -49,7 +50,9 @@ class Script:
         self.project = project
         self.steps: list[Step] = []
         self.there = {
-            each.name: _known(each) for each in facts.containers if each.label("project") == project
+            each.name: _known(each, age)
+            for age, each in enumerate(facts.containers)
+            if each.label("project") == project
         }
 
     def docker(self, *words: str, note: str = "") -> None:
@@ -76,7 +79,7 @@ class Script:
         words += shlex.split(wanted.published) if published else []
         ends = "slipway.ends=yes" in shlex.split(wanted.options)
         self.docker(*words, f"{self.project}-run:{wanted.release}")
-        self.there[name] = Known(wanted.release, False, "no", ends)
+        self.there[name] = Known(wanted.release, False, "no", ends, age=-1)
 
     def start(self, name: str) -> None:
         """Start a container."""
@@ -190,13 +193,7 @@ class Script:
     def tidy(self, keep: int) -> None:
         """Remove the releases beyond the number to keep."""
         own = [f"{self.project}{word}" for word in ("", "-previous", "-failed")]
-        kept = [
-            each.name
-            for each in self.facts.containers
-            if each.name in self.there and each.name not in own
-        ]
-        # A container that got its name just now is not among those of the survey.
-        kept = [name for name in self.there if name not in own and name not in kept] + kept
+        kept = sorted(set(self.there) - set(own), key=lambda name: self.there[name].age)
         old = kept[max(keep - 2, 0) :]
         if old:
             self.docker("rm", "--force", "--volumes", *old)

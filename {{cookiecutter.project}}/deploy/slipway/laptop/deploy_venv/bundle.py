@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -55,12 +54,16 @@ def sources() -> Iterator[Path]:
         yield from (SLIPWAY / folder).glob("*.*")
 
 
+def command(settings: Mapping[str, str]) -> list[str]:
+    """Return the docker command that writes the libraries as an archive to its output."""
+    image = f"{settings['IMAGES']}-builder:tools"
+    words = ("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", COLLECT)
+    return engine.command(settings["DOCKER"], *words)
+
+
 def collect(settings: Mapping[str, str]) -> Bundle:
     """Return the bundle; raise EngineError if the image of the builder's tools cannot be used."""
-    image = f"{settings['IMAGES']}-builder:tools"
-    words = ["run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", COLLECT]
-    command = [*shlex.split(settings["DOCKER"]), *words]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    done = subprocess.run(command(settings), stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         output = done.stderr.decode("utf-8", "replace")
         raise engine.EngineError(engine.explain(settings["DOCKER"], output))

@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from slipway.laptop.deploy_venv import bundle as bundles
 from slipway.laptop.deploy_venv.plan import Plan
 from slipway.laptop.deploy_venv.survey import Facts
-from slipway.laptop.paths import ROOT
+from slipway.laptop.paths import DEPLOY, ROOT
 
 UNITS = {True: "/etc/systemd/system", False: ".config/systemd/user"}
 
@@ -20,7 +21,8 @@ class Lines:
     """Command lines for a shell on this machine that do something on a server."""
 
     def __init__(self, settings: Mapping[str, str], host: str, facts: Facts) -> None:
-        self.ssh = [*shlex.split(settings["SSH"]), host]
+        self.ssh = shlex.split(settings["SSH"])
+        self.host = host
         self.project = settings["PROJECT"]
         self.facts = facts
         self.lines: list[str] = []
@@ -29,18 +31,22 @@ class Lines:
         """Add a comment."""
         self.lines.append(f"# {text}")
 
-    def run(self, *words: str, given: Path | None = None) -> None:
-        """Add a command, with a file of this machine as its input."""
+    def run(self, *words: str) -> None:
+        """Add a command."""
         remote = self.facts.as_root + shlex.join(words)
-        end = f" <{shlex.quote(str(given))}" if given else ""
-        self.lines.append(shlex.join([*self.ssh, remote]) + end)
+        # -n: or else ssh would read the other lines that are pasted
+        self.lines.append(shlex.join([*self.ssh, "-n", self.host, remote]))
+
+    def receive(self, script: str, begin: str = "", end: str = "") -> None:
+        """Add a shell script that reads what begin or end gives to it on this machine."""
+        remote = self.facts.as_root + shlex.join(["sh", "-c", script])
+        self.lines.append(begin + shlex.join([*self.ssh, self.host, remote]) + end)
 
     def write(self, place: str, text: str, mode: str = "644") -> None:
         """Add a command that writes a file."""
         mask = {"644": "022", "600": "077"}[mode]
         script = f"umask {mask}; cat >{shlex.quote(place)}"
-        remote = self.facts.as_root + shlex.join(["sh", "-c", script])
-        self.lines.append(f"{shlex.join([*self.ssh, remote])} <<'END'\n{text.rstrip()}\nEND")
+        self.receive(script, end=f" <<'END'\n{text.rstrip()}\nEND")
 
     def systemctl(self, *words: str) -> None:
         """Add a systemctl command."""
@@ -91,19 +97,26 @@ def deploy(settings: Mapping[str, str], plan: Plan) -> list[str]:
     for checksum, path in plan.missing.items():
         to = f"{place}/wheels/{checksum}"
         script = f"mkdir -p {shlex.quote(to)} && cat >{shlex.quote(f'{to}/{path.name}')}"
-        lines.run("sh", "-c", script, given=_relative(path))
+        lines.receive(script, end=f" <{shlex.quote(str(_relative(path)))}")
     if plan.bundle_is_missing:
-        lines.note("the bundle that installs wheels is packed, sent and unpacked; by hand:")
-        for each in ("slipway", "installer", "packaging"):
-            lines.note(f"    put the package {each} into {bundle}")
+        lines.note("the bundle that installs wheels; slipway sends only what is needed, compressed")
+        script = f"mkdir -p {bundle} && tar -x -C {bundle}"
+        lines.receive(script, begin=f"{shlex.join(bundles.command(settings))} | ")
+        tar = shlex.join(["tar", "-c", "-C", str(_relative(DEPLOY)), "slipway"])
+        lines.receive(script, begin=f"{tar} | ")
     if release not in facts.releases:
         python = settings["PYTHON"]
         lines.run(python, "-m", "venv", "--without-pip", folder)
         for part, command in (("deps", ()), ("app", (settings["COMMAND"],))):
             _install(lines, plan, bundle, part, command)
         lines.run("rm", "-r", f"{folder}/.wheels")
-        lines.note(f"{folder}/environment is written: PORT, HEALTH, PATH and deploy/run.env")
-        lines.note(f"{folder}/unit and release.json are written")
+        environment = f"{folder}/environment"
+        lines.write(environment, wanted.own_environment(facts).decode(), "600")
+        if wanted.environment:
+            lines.note("slipway quotes these values for systemd")
+            lines.receive(f"cat >>{shlex.quote(environment)}", end=" <deploy/run.env")
+        lines.write(f"{folder}/unit", str(wanted.manifest(facts)["unit"]))
+        lines.note(f"{folder}/release.json is written, by which slipway knows the release")
     lines.switch(release, str(wanted.manifest(facts)["unit"]), settings)
     lines.note(f"then it removes all but {settings['KEEP']} releases, and wheels that none uses")
     return lines.lines

@@ -62,10 +62,11 @@ class Wanted:
                 for part, found in self.wheels.items()
             },
             "unit": systemd_unit.text(self.settings, facts.place, facts.is_root),
-            "environment": self._environment(facts).decode(),
+            "environment": (self.own_environment(facts) + self.environment).decode(),
         }
 
-    def _environment(self, facts: Facts) -> bytes:
+    def own_environment(self, facts: Facts) -> bytes:
+        """Return the variables that every application gets, as systemd reads them."""
         appenv = f"{facts.place}/current"
         given = {
             # the same as in the image
@@ -73,8 +74,7 @@ class Wanted:
             **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "HOME": "/tmp"},
             **{"VIRTUAL_ENV": appenv, "PATH": f"{appenv}/bin:{PATHS}"},
         }
-        own = systemd_unit.environment({name: value.encode() for name, value in given.items()})
-        return own + self.environment
+        return systemd_unit.environment({name: value.encode() for name, value in given.items()})
 
 
 def wanted(settings: dict[str, str]) -> Wanted:

@@ -6,7 +6,6 @@ The same for deploys with Docker and without.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
-from slipway.laptop.console import Failed, say
+from slipway.laptop.console import Failed, warn
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
 
@@ -65,21 +64,23 @@ def find_out(
     settings: dict[str, str],
     release: str,
     host: str,
+    outcome: Outcome,
     ask: Callable[[Connection], tuple[Outcome, str]],
     kind: str = "",
 ) -> int:
     """Reconnect to a server, find out how the deploy ended, and recover if necessary.
 
-    ask returns the outcome of the recovery, and the healthy release that runs, if there is one. A
-    kind of deploy has its own make targets.
+    outcome is that of the deploy. ask returns the outcome of the recovery, and the healthy release
+    that runs, if there is one. A kind of deploy has its own make targets.
     """
-    report(host, "connection lost; the server goes on by itself. Reconnecting to see the result.")
+    cause = "connection lost" if outcome is Outcome.LOST else "the deploy was killed"
+    report(host, f"{cause}; the server finishes by itself. Reconnecting to see what runs.")
     deadline = time.monotonic() + RECONNECT
     while True:
         try:
             with connected(settings["SSH"], host) as connection:
-                outcome, runs = ask(connection)
-                if outcome is not Outcome.LOST:
+                recovery, runs = ask(connection)
+                if recovery is not Outcome.LOST:
                     break
         except ConnectionFailed as problem:
             if time.monotonic() > deadline or interrupted.is_set():
@@ -89,12 +90,12 @@ def find_out(
         time.sleep(1)
     if not runs:
         raise ConnectionFailed(
-            f"{host}: connection lost; no healthy release is running."
+            f"{host}: {cause}; no healthy release is running."
             f" Run make status{kind}, then make deploy{kind}."
         )
     if runs != release:
         raise ConnectionFailed(
-            f"{host}: connection lost; release {runs} is still running and healthy."
+            f"{host}: {cause}; release {runs} is still running and healthy."
             f" Run make deploy{kind} again."
         )
     report(host, f"{release} runs and is healthy")
@@ -141,7 +142,7 @@ def at_once(work: Work, some: list[str]) -> list[tuple[int, str]]:
             raise
 
 
-def everywhere(work: Work, chosen: list[str], together: int) -> int:
+def everywhere(work: Work, chosen: list[str], together: int, *, summary: bool) -> int:
     """Work on all servers, some at a time; after a failure no other server is started."""
     results: dict[str, int] = {}
     for start in range(0, len(chosen), together):
@@ -152,7 +153,7 @@ def everywhere(work: Work, chosen: list[str], together: int) -> int:
                 print(problem, file=sys.stderr, flush=True)
         if any(results.values()):
             break
-    if len(chosen) > 1:
+    if summary and len(chosen) > 1:
         for host in chosen:
             words = {None: "not started", 0: "done"}.get(results.get(host), "failed; see above")
             report(host, words)
@@ -169,12 +170,13 @@ def carry_out(
 
     deploy prepares a deploy, and receives the number of servers that are worked on at a time.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # an exception closes the connections
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
     chosen = hosts(settings)
     together = min(int(settings["PARALLEL"]), len(chosen))
+    # What is to be pasted, or read by a program, has no other lines.
+    summary = not settings["DRY_RUN"] and settings["FORMAT"] != "json"
     try:
-        return everywhere(deploy(together) if job == "deploy" else others[job], chosen, together)
+        work = deploy(together) if job == "deploy" else others[job]
+        return everywhere(work, chosen, together, summary=summary)
     except KeyboardInterrupt:
-        say("interrupted. Run make status to see what runs.")
+        warn("interrupted. Run make status to see what runs.")
         raise
