@@ -101,7 +101,7 @@ class Lane:
             )
 
     def interrupt(self) -> None:
-        """Let pytest remove its fixtures, and wait for that."""
+        """Interrupt pytest, and wait until it has removed its fixtures."""
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
             self.process.wait()
