@@ -57,16 +57,15 @@ def commands_page() -> str:
         "# Commands",
         "<!-- Written by `make reference` from slipway/laptop/command_table.py. -->",
         "`make NAME` and `python3 deploy/slipway NAME` do the same."
-        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that has the"
-        " variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
+        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that"
+        " has the variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
         " `DRY_RUN=1`, and changes nothing. All variables: [settings.md](settings.md).",
     ]
-    for group, title in command_table.TITLES.items():
+    for title, group in command_table.GROUPS.items():
         rows = ["| command | what it does | variables |", "|---|---|---|"]
-        for each in command_table.COMMANDS:
-            if each.group == group:
-                names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
-                rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
+        for each in group:
+            names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
+            rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
         parts += [f"## {title}", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 

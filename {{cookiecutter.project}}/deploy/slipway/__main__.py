@@ -1,4 +1,4 @@
-"""The command line: `python3 deploy/slipway COMMAND`; each make target runs the command of its name."""
+"""The command line: `python3 deploy/slipway COMMAND`; make targets run the commands of their names."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from slipway.laptop import console
 from slipway.laptop.command_table import COMMANDS, HIDDEN
 from slipway.laptop.paths import ROOT, make_own_folder
+
+
+# Beside the steps of a build, of which one command does several.
+TAKES_ARGUMENTS = ("exec", "help")
 
 
 def point_out_own_targets() -> None:
@@ -54,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if rest and rest[0] in ("-h", "--help"):
         name, rest, command = "help", [name], COMMANDS[-1]
+    if rest and name not in TAKES_ARGUMENTS and command.module != "build":
+        console.warn(f"{name} has no argument {rest[0]!r}: see python3 deploy/slipway {name} --help")
+        return 2
     # Programs that this one started, and files that it made, are removed then as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if hasattr(signal, "SIGHUP"):

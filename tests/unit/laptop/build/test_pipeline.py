@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,16 @@ from slipway.shared import network
 from tests.unit.laptop.build.conftest import BASE, LOCK, PINNED, STEPS, Build, pinned
 
 INDEX = "https://me:secret@pypi.example.org/simple"
+# What a check finds in an image without problems.
+FOUND: dict[str, Any] = {
+    "missing": {},
+    "used": [],
+    "interpreter": ["libssl.so.3"],
+    "provided": [],
+    "there": [],
+    "problems": {},
+    "files": 0,
+}
 HASH = f"--hash=sha256:{'0' * 64}"
 
 
@@ -122,10 +133,7 @@ def test_the_layers_of_the_image_begin_early(ready: Build) -> None:
         done
         """,
     )
-    found = {"missing": {}, "used": [], "interpreter": ["libssl.so.3"], "provided": []}
-    found = {**found, "there": [], "problems": {}, "files": 0}
-    environment = {"DEPLOY_GOALS": "image", "FOUND": json.dumps(found), "CHECK_IMAGE": "yes"}
-    said = ready.build(**environment)
+    said = ready.build(DEPLOY_GOALS="image", FOUND=json.dumps(FOUND), CHECK_IMAGE="yes")
     order = made(ready)
     assert sorted(order) == sorted(
         [
@@ -141,7 +149,7 @@ def test_the_layers_of_the_image_begin_early(ready: Build) -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"DEPLOY_GOALS": "wheels"}, {"DEPLOY_NO_CACHE": "1"}])
-def test_nothing_begins_early_for_its_own_sake(ready: Build, environment: dict[str, str]) -> None:
+def test_nothing_begins_early_for_its_own_sake(ready: Build, environment: dict[str, Any]) -> None:
     """Only what make was told to do as well; nothing where a build is compared."""
     meanwhile(ready, 'echo \'{"event": "dependencies"}\'\n')
     ready.build(**environment)
@@ -453,14 +461,12 @@ def test_a_step_that_does_not_exist_is_named(ready: Build) -> None:
 
 def test_check_image_checks_again(ready: Build, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether it was checked before or not; its problems are its exit status."""
-    found = {"missing": {}, "used": [], "interpreter": ["libssl.so.3"], "provided": []}
-    found = {**found, "there": [], "problems": {}, "files": 0}
     meanwhile(ready, 'echo "$FOUND"; exit\n')
     for _ in range(2):
-        with ready.inside(FOUND=json.dumps(found)):
+        with ready.inside(FOUND=json.dumps(FOUND)):
             assert build_command.run("check-image", []) == 0
     missing = {"missing": {"one": [["libpq.so.5", "x.so"]]}}
-    with ready.inside(FOUND=json.dumps({**found, **missing})):
+    with ready.inside(FOUND=json.dumps({**FOUND, **missing})):
         assert build_command.run("check-image", []) == 1
     shown = capsys.readouterr()
     assert shown.out.count("all libraries are there") == 2
@@ -470,8 +476,7 @@ def test_check_image_checks_again(ready: Build, capsys: pytest.CaptureFixture[st
 
 def test_an_image_with_problems_is_a_failure_with_what_would_help(ready: Build) -> None:
     """In a build; the image is there for inspection."""
-    found = {"missing": {"one": [["libpq.so.5", "x.so"]]}, "used": [], "interpreter": []}
-    found = {**found, "provided": [], "there": [], "problems": {}, "files": 0}
+    found = {**FOUND, "missing": {"one": [["libpq.so.5", "x.so"]]}}
     meanwhile(ready, 'case "$*" in *image/check*) echo "$FOUND"; exit ;; esac\n')
     with pytest.raises(pipeline.BuildFailed, match="CHECK_IMAGE=no skips this check") as failed:
         ready.build(FOUND=json.dumps(found), CHECK_IMAGE="yes")

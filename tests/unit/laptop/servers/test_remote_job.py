@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from typing import Any
 
 import pytest
 
 from slipway.laptop.servers import remote_job
 from slipway.laptop.servers.remote_job import Outcome
+from tests.unit.conftest import DEPLOY
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,24 @@ def test_a_job_that_cannot_begin_has_failed(here: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", "/proc/no/home")
     text = remote_job.for_docker("rollback", {"PROJECT": "shop"}, "", is_kept=True)
     assert here.script(text).status == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--init --user 0:0", ["--init", "--user", "0:0"]),
+        ("--label 'a b=c  d' --env X='$HOME'", ["--label", "a b=c  d", "--env", "X=$HOME"]),
+        ("--entrypoint '' --label '*'", ["--entrypoint=", "--label", "*"]),
+        ("", []),
+    ],
+)
+def test_a_server_splits_options_without_eval(options: str, words: list[str]) -> None:
+    """The same words arrive, whatever characters they have: nothing is expanded."""
+    functions = (DEPLOY / "slipway/server/docker/deploy.sh").read_text(encoding="utf-8")
+    function = re.search(r"^create_with_options\(\) \{.*?^\}", functions, re.M | re.S)
+    assert function
+    create = 'create() { shift; printf "[%s]\\n" "$@"; }'
+    script = f'{function[0]}\n{create}\ncreate_with_options NAME "$1"'
+    lines = remote_job.one_word_a_line(options)
+    said = subprocess.check_output(["sh", "-c", script, "sh", lines], text=True)
+    assert said == "".join(f"[{word}]\n" for word in words or [""])

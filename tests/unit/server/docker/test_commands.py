@@ -16,6 +16,7 @@ from slipway.laptop.commands import deploy as command
 from slipway.laptop.deploy import docker_commands, survey
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
+from slipway.laptop.servers import remote_job
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS, Program
@@ -97,10 +98,10 @@ def deployed(
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
-        OPTIONS=wanted.options,
+        OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
-        PUBLISHED=wanted.published,
+        PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES="",
     )
     return done, shown(steps)

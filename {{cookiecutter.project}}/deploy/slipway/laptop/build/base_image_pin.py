@@ -1,8 +1,8 @@
 """The pinned base image: a tag moves, and everything here starts from it.
 
-The pins are in deploy/base.lock, which belongs into version control. Where a registry provided the
-image the pin is its digest there, otherwise (an image that was imported) its ID. The date stands for
-the Debian packages of that moment: base images are of that date, and a newer one installs them anew.
+The pins are in deploy/base.lock, which belongs into version control. If a registry provided the
+image, the pin is its digest there. The pin of an imported image is its ID. The date stands for the
+Debian packages of that moment: base images are of that date, and a newer date installs them anew.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def get(settings: dict[str, str]) -> Pin:
         console.warn(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
     elif pinned.platform != ANY and id_of(image) != pinned.pin:
         raise PinError(
-            f"{name} here is {id_of(image)}, but deploy/base.lock pins {pinned.pin}: load the pinned"
-            " image, or move the pin with: make upgrade"
+            f"{name} here is {id_of(image)}, but deploy/base.lock pins {pinned.pin}: load the"
+            " pinned image, or move the pin with: make upgrade"
         )
     return pinned
 

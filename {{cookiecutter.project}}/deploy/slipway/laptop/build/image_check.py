@@ -225,7 +225,7 @@ class Judge:
         return lines
 
     def named(self, name: str) -> dict[str, str]:
-        """Return the libraries that a distribution's sources load and the image lacks: name, file."""
+        """Return name and file of the libraries that sources load and the image lacks."""
         found: dict[str, str] = {}
         for group in self.found.get("loads", {}).get(name, ()):
             if self.stems.isdisjoint(map(catalogue.stem_of, group)):
@@ -239,8 +239,8 @@ class Judge:
     def optional(self, explained: AbstractSet[str]) -> list[Diagnosis]:
         """Return which libraries sources load by name although no import required them.
 
-        A package that loads one library is likely to be useless without it; of several, many are not
-        used.
+        A package that loads one library is likely to be useless without it. Of several libraries,
+        many are not used.
         """
         lines = []
         for name in self.names:

@@ -432,7 +432,8 @@ class Pipeline:
         if "CERTIFICATE_VERIFY_FAILED" in text:
             raise BuildFailed(f"{step}: {UNTRUSTED}")
         raise BuildFailed(
-            f"{step}: the image could not be built; see above, and .deploy/{log.name} for everything"
+            f"{step}: the image could not be built; see above, and .deploy/{log.name} for"
+            " everything"
         )
 
     def run_builder(

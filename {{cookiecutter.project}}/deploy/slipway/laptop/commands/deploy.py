@@ -96,10 +96,10 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
-        OPTIONS=wanted.options,
+        OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
-        PUBLISHED=wanted.published,
+        PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES=wanted.volumes,
         ENVIRONMENT=wanted.environment.decode(),
     )

@@ -6,7 +6,7 @@ import os
 import textwrap
 from collections.abc import Sequence
 
-from slipway.laptop.command_table import COMMANDS, HIDDEN, TITLES
+from slipway.laptop.command_table import COMMANDS, GROUPS, HIDDEN
 from slipway.laptop.console import Failed
 from slipway.laptop.settings import rules
 
@@ -47,17 +47,19 @@ def overview() -> str:
     """Return all commands in groups, and all variables in groups."""
     make = os.environ.get("DEPLOY_PREFIX") is not None
     # No make target can have the program and the arguments that exec takes.
-    shown = [each for each in COMMANDS if not (make and each.name == "exec")]
+    hidden = {"exec"} if make else set()
     commands: Groups = {
-        title: [(target(each.name), each.summary) for each in shown if each.group == group]
-        for group, title in TITLES.items()
+        title: [(target(each.name), each.summary) for each in group if each.name not in hidden]
+        for title, group in GROUPS.items()
     }
     variables: Groups = {
         title: [(each.name, each.summary) for each in rules.SETTINGS if each.group == group]
         for group, title in rules.TITLES.items()
     }
     variables[rules.TITLES["command"]] += rules.VARIABLES.items()
-    every = [pair for groups in (commands, variables) for pairs in groups.values() for pair in pairs]
+    every = [
+        pair for groups in (commands, variables) for pairs in groups.values() for pair in pairs
+    ]
     column = max(len(name) for name, _ in every)
     usage = "make TARGET [VARIABLE=value …]" if make else "python3 deploy/slipway COMMAND"
     return "\n\n".join(

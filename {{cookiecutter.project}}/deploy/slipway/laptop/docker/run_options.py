@@ -68,6 +68,6 @@ def is_on_the_host(chosen: list[str]) -> bool:
 
 
 def volumes(settings: dict[str, str]) -> list[str]:
-    """Return the names of the volumes that docker keeps; folders of the machine are not among them."""
+    """Return the names of the volumes that docker keeps, without folders of the machine."""
     names = [volume.partition(":")[0] for volume in settings["VOLUMES"].split()]
     return [name for name in names if not name.startswith("/")]

@@ -185,3 +185,17 @@ def perform(connection: Connection, text: str, *, has_gzip: bool) -> Outcome:
     if finished.outcome in {each.value for each in Outcome}:
         return Outcome(finished.outcome)
     return {0: Outcome.DONE, 1: Outcome.FAILED}.get(finished.status, Outcome.LOST)
+
+
+def one_word_a_line(options: str) -> str:
+    """Return quoted options as lines of one word each, which a server splits without a shell's eval.
+
+    An empty value joins its option, since an empty line would be lost. Options have no line breaks.
+    """
+    lines: list[str] = []
+    for word in shlex.split(options):
+        if word or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += "="
+    return "\n".join(lines)

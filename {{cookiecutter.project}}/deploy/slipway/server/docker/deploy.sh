@@ -72,6 +72,19 @@ create() {
         --env-file "$FOLDER/env-$OPTIONS_SUM" "$@" "$PROJECT-run:$RELEASE" >/dev/null
 }
 
+# create_with_options NAME LINES…: create a container with options that stand one word a line
+create_with_options() {
+    words=$IFS
+    IFS='
+'
+    set -f
+    # shellcheck disable=SC2086 # it is split at its lines alone
+    set -- $*
+    set +f
+    IFS=$words
+    create "$@"
+}
+
 remove() {
     quietly docker rm --force --volumes "$1" || true
 }
@@ -270,10 +283,10 @@ deploy() {
     beside=
     if here "$PROJECT" && [ "$CANDIDATE" = yes ]; then
         beside=yes
-        eval "create \"\$PROJECT-try\" $OPTIONS" || give_up "the container cannot be created; see above"
+        create_with_options "$PROJECT-try" "$OPTIONS" || give_up "the container cannot be created; see above"
         docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
     fi
-    eval "create \"\$PROJECT-next\" $OPTIONS $PUBLISHED" || give_up "the container cannot be created; see above"
+    create_with_options "$PROJECT-next" "$OPTIONS" "$PUBLISHED" || give_up "the container cannot be created; see above"
     if [ -n "$beside" ]; then
         if ! wait_healthy "$PROJECT-try" "$STEADY"; then
             # Keep the container that failed for inspection.
