@@ -27,7 +27,7 @@ class Leases:
         return f"{PROCESS}{pid}"
 
     def take(self, name: str | None = None) -> str:
-        """Take a lease with this name, or the lease of this process; return the name."""
+        """Return the name of a lease that counts from now on: this name's, or this process's."""
         name = name or self.name_of(os.getpid())
         self._folder.mkdir(parents=True, exist_ok=True)
         start = processes.born(os.getpid()) or "" if name.startswith(PROCESS) else ""

@@ -208,6 +208,14 @@ def summarize(done: Sequence[Lane]) -> int:
     return 1 if failed else 0
 
 
+def counted(done: Sequence[Lane]) -> str:
+    """Return how many tests passed and failed, in the form that other programs read."""
+    phases = [phase for lane in done for phase in lane.phases()]
+    failed = {phase["test"] for phase in phases if phase["outcome"] == "failed"}
+    passed = {phase["test"] for phase in phases if phase["when"] == "call"} - failed
+    return f"{len(passed)} passed, {len(failed)} failed"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run all lanes and print their summary."""
     kind = arguments[0] if arguments else "all"
@@ -225,7 +233,8 @@ def main(arguments: Sequence[str]) -> int:
                 engine_in_use.callback(lane.interrupt)
             wait([files, *others])
         status = summarize([files, *others])
-    print(f"\n{'failed' if status else 'passed'} in {time.monotonic() - began:.0f} s")
+        count = counted([files, *others])
+    print(f"\n{'failed' if status else 'passed'} in {time.monotonic() - began:.0f} s\n{count}")
     return status
 
 

@@ -40,7 +40,7 @@ def prepare(url: str, folder: Path) -> None:
 
 
 def kill_once(database: databases.File | databases.Server, seed: str) -> str:
-    """Let the application work for a random time, kill it or the database; say which."""
+    """Kill the application or its database after a random time; return which one."""
     dice = random.Random(seed)
     environment = {**os.environ, "DATABASE_URL": database.url, "PYTHONPATH": str(SOURCES)}
     command = [sys.executable, str(Path(__file__).with_name("busy.py")), seed]

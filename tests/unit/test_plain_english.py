@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 DEPLOY = ROOT / "{{cookiecutter.project}}" / "deploy"
 FOLDERS = {
     "slipway": DEPLOY / "slipway",
+    "slipway-apps": DEPLOY.parent / "slipway-apps",
     **{name: ROOT / name for name in ("hooks", "measure", "testbed", "tests")},
 }
 FORBIDDEN = ("Give", "Gives", "Say", "Says", "Take", "Takes", "Let", "Lets", "Have", "Has")

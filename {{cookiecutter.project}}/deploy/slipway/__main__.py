@@ -1,4 +1,4 @@
-"""The command line: `python3 deploy/slipway COMMAND`; make targets run the commands of their names."""
+"""The command line: `python3 deploy/slipway COMMAND`. Each make target runs one command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from slipway.laptop import console
 from slipway.laptop.command_table import COMMANDS, HIDDEN
 from slipway.laptop.paths import ROOT, make_own_folder
-
 
 # Beside the steps of a build, of which one command does several.
 TAKES_ARGUMENTS = ("exec", "help")
@@ -59,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     if rest and rest[0] in ("-h", "--help"):
         name, rest, command = "help", [name], COMMANDS[-1]
     if rest and name not in TAKES_ARGUMENTS and command.module != "build":
-        console.warn(f"{name} has no argument {rest[0]!r}: see python3 deploy/slipway {name} --help")
+        usage = f"see python3 deploy/slipway {name} --help"
+        console.warn(f"{name} has no argument {rest[0]!r}: {usage}")
         return 2
     # Programs that this one started, and files that it made, are removed then as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -100,7 +100,7 @@ class Build:
         return path
 
     def image(self, name: str, identity: str, **said: object) -> None:
-        """Let an image be there."""
+        """Write an image."""
         path = self.images / name
         path.parent.mkdir(parents=True, exist_ok=True)
         said = {"Id": identity, "Os": "linux", "Architecture": "amd64", **said}
@@ -113,7 +113,7 @@ class Build:
 
     @contextlib.contextmanager
     def inside(self, **environment: str) -> Iterator[None]:
-        """Let the modules work in this project, without the start of a Python for each step."""
+        """Point the modules at this project, without the start of a Python for each step."""
         with pytest.MonkeyPatch.context() as patch:
             stand_in(patch, self.project.path)
             for name, value in environment.items():

@@ -88,11 +88,11 @@ class Pinning:
         path.write_text(f"{text}{line}\n")
 
     def has(self, said: dict[str, object], name: str = NAME) -> None:
-        """Let an image be here."""
+        """Write an image."""
         self._write("here", name, said)
 
     def offers(self, said: dict[str, object], name: str = NAME, platform: str = "") -> None:
-        """Let the registry have an image, for one platform."""
+        """Write an image of the registry, for one platform."""
         self._write(f"there/{platform or 'linux/amd64'}", name, said)
 
     def _write(self, folder: str, name: str, said: dict[str, object]) -> None:

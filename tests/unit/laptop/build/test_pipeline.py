@@ -52,12 +52,12 @@ def ready(build: Build) -> Build:
 
 
 def meanwhile(build: Build, script: str) -> None:
-    """Say what containers do."""
+    """Set what containers do."""
     (build.images.parent / "meanwhile").write_text(script)
 
 
 def building(build: Build, script: str) -> None:
-    """Say what builds do."""
+    """Set what builds do."""
     (build.images.parent / "building").write_text(script)
 
 

@@ -231,7 +231,7 @@ def test_wheels_that_are_gone_are_built_again(done: Build, name: str) -> None:
 
 
 def needs_compiler(build: Build) -> None:
-    """Let the wheels need the builder, as the pipeline records it when it hears so."""
+    """Record that the wheels need the builder, as the pipeline does."""
     with build.inside():
         Record.load().write("wheels", by="builder")
 
@@ -554,7 +554,7 @@ def test_such_an_edit_while_the_wheels_are_made_rebuilds_nothing(reading: Build)
 
 
 def renamed(path: Path) -> None:
-    """Give a file another name."""
+    """Rename a file."""
     path.rename(path.with_name("test_all.py"))
 
 

@@ -67,7 +67,7 @@ TEXTS = st.builds(
 
 
 def ask_make(folder: Path, text: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Let make read the text, and give what it says the names are, one blank for several."""
+    """Return the values that make reads from the text, with one blank for several."""
     (folder / "settings.mk").write_text(text + "\n", encoding="utf-8")
     probe = "include settings.mk\n" + PROBE.format(names=" ".join(names))
     (folder / "Makefile").write_text(probe, encoding="utf-8")

@@ -1,9 +1,9 @@
 """Which steps of a build are out of date: the content of their inputs decides, never a time.
 
 A step is done if its inputs have not changed and if its result is still there: images by their ID,
-wheels by size and time. A touched file rebuilds nothing, nor does a branch that was left and returned
-to. The inputs are read before a step starts, so that an edit during the step counts as one made
-afterwards.
+wheels by size and time. A touched file rebuilds nothing, nor does a branch that was left and
+returned to. The inputs are read before a step starts, so that an edit during the step counts as one
+made afterwards.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def perform(connection: Connection, text: str, *, has_gzip: bool) -> Outcome:
 
 
 def one_word_a_line(options: str) -> str:
-    """Return quoted options as lines of one word each, which a server splits without a shell's eval.
+    """Return quoted options as lines of one word each, which a server splits without eval.
 
     An empty value joins its option, since an empty line would be lost. Options have no line breaks.
     """
