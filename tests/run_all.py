@@ -45,6 +45,7 @@ LANES = {
         "deploy/test_applications_from_pypi.py",
         "deploy/test_programs.py",
         "deploy_venv/test_deploy_venv.py",
+        "attachments/test_blobfiles.py",
     ),
     "samples": ("deploy", "deploy_venv", "build/test_interpreter.py", "test_testbed.py"),
     "attachments": ("attachments",),
