@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.unit.conftest import Program, closed_port
-from tests.unit.laptop.docker.test_registry import Registry
+from tests.unit.laptop.docker.test_registry import EVIL, IMAGE, Registry, squatter
 from tests.unit.laptop.servers.test_ssh import SSH
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]
@@ -54,6 +54,20 @@ def test_an_image_that_the_registry_lost_must_be_pushed_again(
     assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
     assert f"127.0.0.1:{port} does not have shop-run@sha256:1" in done.stdout
     assert done.stdout.endswith("Run make push.\n")
+
+
+def test_a_digest_that_is_not_the_built_image_is_not_deployed(
+    project: Project, serve: Serve
+) -> None:
+    """The record may have been written with a squatter's answer; no server is asked."""
+    (project.path / ".deploy").mkdir()
+    handler, named = squatter(EVIL)
+    record = {"push": {"digest": named, "image": IMAGE}}
+    (project.path / ".deploy" / "state.json").write_text(json.dumps(record))
+    environment = {"DEPLOY_HOST": "me@one", "REGISTRY_PORT": str(serve(handler))}
+    done = project.run(sys.executable, "deploy/slipway", "deploy", **environment)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
+    assert "is not the image that was built" in done.stdout
 
 
 def test_a_command_for_a_server_that_does_not_answer_fails_in_one_line(project: Project) -> None:

@@ -12,10 +12,17 @@ from slipway.laptop.build import pipeline, record
 from slipway.laptop.commands import push
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS, Program, closed_port
-from tests.unit.laptop.docker.test_registry import DIGEST, Registry, Serve
+from tests.unit.laptop.docker.test_registry import (
+    DIGEST,
+    EVIL,
+    IMAGE,
+    SQUATTERS,
+    Registry,
+    Serve,
+    squatter,
+)
 
 DOCKER = 'echo "$*" >>"$0.log"; case $1 in --version) echo "{0} version" ;; push) exit {1} ;; esac'
-IMAGE = "sha256:" + "ab" * 32
 
 
 class Bench:
@@ -67,7 +74,8 @@ def test_a_push_is_recorded_and_not_repeated(bench: Bench) -> None:
 def test_another_image_under_the_same_tag_is_pushed(bench: Bench) -> None:
     """A tag may move."""
     bench.push()
-    bench.image = "sha256:" + "cd" * 32
+    recorded = record.Record(bench.folder / "state.json")
+    recorded.write("push", digest=DIGEST, image="sha256:" + "cd" * 32, name="")
     assert bench.push()[0] == f"shop-run@{DIGEST}"
     assert bench.record["image"] == bench.image
 
@@ -99,6 +107,28 @@ def test_a_push_that_does_not_arrive_is_not_recorded(
     with pytest.raises(push.NotPushed, match=says):
         bench.push(tag, status=status)
     assert bench.record["image"] == IMAGE
+
+
+@pytest.mark.parametrize(("text", "digest"), SQUATTERS)
+def test_a_squatter_on_the_port_is_refused(
+    bench: Bench, serve: Serve, text: bytes, digest: str
+) -> None:
+    """Another program has the port before the registry, and names another image's digest."""
+    bench.push()
+    bench.port = serve(squatter(text, digest)[0])
+    with pytest.raises(push.NotPushed, match="is not the image that was built"):
+        bench.push()
+    assert bench.record["name"] != f"127.0.0.1:{bench.port}/shop-run:1"
+    assert bench.record["digest"] == DIGEST
+
+
+def test_an_unchecked_digest_of_an_earlier_push_is_refused(bench: Bench, serve: Serve) -> None:
+    """It was recorded before digests were compared with images."""
+    handler, named = squatter(EVIL)
+    bench.port = serve(handler)
+    record.Record(bench.folder / "state.json").write("push", digest=named, image=IMAGE, name="")
+    with pytest.raises(push.NotPushed, match="is not the image that was built"):
+        bench.push()
 
 
 def test_a_dry_run_shows_the_commands_and_runs_none(

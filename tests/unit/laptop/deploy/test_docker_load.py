@@ -96,6 +96,17 @@ def test_an_image_that_the_registry_has_lost_must_be_pushed(here: Any, serve: Se
         docker_load.fetch(here, planned(), serve(Registry))
 
 
+def test_a_configuration_of_another_image_is_refused(
+    here: Any, program: Program, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker would load it with its own layers under the name of this image."""
+    docker = program("docker", DOCKER)
+    monkeypatch.setitem(CONTENTS, CONFIG, b"another")
+    with pytest.raises(ssh.ConnectionFailed, match=f"other content for {CONFIG}. Run make push"):
+        docker_load.fetch(here, planned(), serve(Images))
+    assert not docker.with_name("docker.tar").exists()
+
+
 def test_a_layer_that_the_registry_has_lost_is_a_failure(
     here: Any, program: Program, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

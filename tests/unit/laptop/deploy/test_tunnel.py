@@ -1,16 +1,22 @@
-"""The tunnel: it must lead to this machine's registry, and a failed pull has a reason."""
+"""The tunnel: it must lead to this machine and from loopback, and a failed pull has a reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
-from slipway.laptop.deploy import tunnel
+from slipway.laptop.deploy import image_proxy, tunnel
 from slipway.laptop.servers import ssh
 from tests.unit.conftest import Program, closed_port
+from tests.unit.laptop.deploy import test_image_proxy
 from tests.unit.laptop.deploy.test_plan import made
 from tests.unit.laptop.docker.test_registry import DIGEST, Registry, WebServer
 
@@ -18,8 +24,92 @@ Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 
 
 def test_the_image_at_its_end_proves_the_tunnel(here: Any, serve: Serve) -> None:
-    """The registry there has the same image."""
+    """The proxy there has the same image."""
     tunnel.prove(here, serve(Registry), "shop-run", DIGEST)
+    port, digest = serve(test_image_proxy.Whole), test_image_proxy.DIGEST
+    with image_proxy.serving(port, "shop-run", digest) as proxy:
+        tunnel.prove(here, proxy.port, proxy.repository, digest)
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::ffff:127.0.0.1"),
+    ],
+)
+def test_a_tunnel_may_listen_on_loopback(
+    here: Any, family: socket.AddressFamily, address: str
+) -> None:
+    """By either version of IP, as this machine's own kernel lists it."""
+    with listening(family, address) as port:
+        tunnel.check_address(here, port)
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, "0.0.0.0"),
+        (socket.AF_INET, "127.0.0.2"),
+        (socket.AF_INET6, "::"),
+    ],
+)
+def test_a_tunnel_that_is_open_to_the_network_is_refused(
+    here: Any, family: socket.AddressFamily, address: str
+) -> None:
+    """Nothing is pulled, and the line of sshd_config is named."""
+    with listening(family, address) as port, pytest.raises(ssh.ConnectionFailed) as found:
+        tunnel.check_address(here, port)
+    assert "GatewayPorts no" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_tunnel_that_cannot_be_seen_is_refused(here: Any) -> None:
+    """A server without /proc, for example."""
+    with pytest.raises(ssh.ConnectionFailed, match="cannot check in /proc/net/tcp"):
+        tunnel.check_address(here, closed_port())
+
+
+@contextlib.contextmanager
+def listening(family: socket.AddressFamily, address: str) -> Iterator[int]:
+    """Listen on a free port of an address."""
+    with socket.socket(family) as server:
+        try:
+            server.bind((address, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        server.listen()
+        yield int(server.getsockname()[1])
+
+
+def test_the_server_pulls_from_a_proxy_that_ends(
+    here: Any, program: Program, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the image while docker pulls; the tunnel is closed before the proxy."""
+    client = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).status)"
+    url = "http://$(echo \"$3\" | sed 's|/|/v2/|; s|@|/manifests/|')"
+    docker = program("docker", f'echo "$3" >$0.log; {sys.executable} -c "{client}" "{url}" >$0.got')
+    ended = []
+
+    def end(port: int) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/") as answer:
+            ended.append(answer.status)
+
+    # the ssh of this test has no network between its two ends
+    monkeypatch.setattr(here, "forward", lambda port: port)
+    monkeypatch.setattr(here, "end_forward", end)
+    there = made()
+    wanted = dataclasses.replace(there.wanted, digest=test_image_proxy.DIGEST)
+    there = dataclasses.replace(there, wanted=wanted)
+    reference = tunnel.fetch(here, there, serve(test_image_proxy.Whole), alone=False)
+    assert docker.with_name("docker.got").read_text() == "200\n"
+    assert docker.with_name("docker.log").read_text() == f"{reference}\n"
+    address, token, rest = reference.split("/")
+    assert (len(token), rest) == (32, f"shop-run@{test_image_proxy.DIGEST}")
+    assert ended == [200]
+    with socket.socket() as again:
+        assert again.connect_ex(("127.0.0.1", int(address.partition(":")[2]))) != 0
 
 
 def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
@@ -30,7 +120,7 @@ def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
         (closed_port(), "shop-run"),
     ):
         with pytest.raises(
-            ssh.ConnectionFailed, match="cannot reach the registry through the tunnel"
+            ssh.ConnectionFailed, match="cannot reach this machine through the tunnel"
         ):
             tunnel.prove(here, port, name, DIGEST)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import threading
 import time
@@ -15,17 +17,23 @@ from slipway.laptop.settings import load as settings
 from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]
-DIGEST = "sha256:" + "0" * 64
+IMAGE = "sha256:" + "ab" * 32
+MANIFEST = json.dumps({"config": {"digest": IMAGE}, "layers": []}).encode()
+DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
 
 
 class Registry(BaseHTTPRequestHandler):
     """The part of a registry that is used: the version, and the manifest of shop-run:1."""
 
     version: str | None = "registry/2.0"
+    manifest = MANIFEST
 
     def do_GET(self) -> None:
-        """Answer that the API is here."""
-        self.answer(200 if self.path == "/v2/" else 404)
+        """Answer that the API is here, or send the manifest."""
+        known = self.path == f"/v2/shop-run/manifests/{DIGEST}"
+        self.answer(200 if known or self.path == "/v2/" else 404)
+        if known:
+            self.wfile.write(self.manifest)
 
     def do_HEAD(self) -> None:
         """Answer with the digest of a manifest, in the formats in which docker pushes one."""
@@ -117,6 +125,63 @@ def test_an_image_that_was_not_pushed_has_none(serve: Serve) -> None:
     """So it is pushed. Another server is not a registry."""
     for port, tag in ((serve(Registry), "2"), (serve(WebServer), "1"), (closed_port(), "1")):
         assert registry.digest(port, "shop-run", tag) == ""
+
+
+def test_an_image_is_known_by_its_configuration_or_by_its_manifest(serve: Serve) -> None:
+    """The engine's image store decides which of them is the ID; podman leaves out `sha256:`."""
+    port = serve(Registry)
+    for image in (IMAGE, IMAGE.partition(":")[2], DIGEST, DIGEST.partition(":")[2]):
+        assert registry.foreign(port, "shop-run", DIGEST, image) == ""
+
+
+def squatter(text: bytes, digest: str = "") -> tuple[type[Registry], str]:
+    """Return a program that has taken the registry's port, and the digest that it names."""
+    named = digest or f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+    class Squatter(Registry):
+        def do_GET(self) -> None:
+            self.answer(200)
+            self.wfile.write(text if "/manifests/" in self.path else b"{}")
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+            self.send_header("Docker-Content-Digest", named)
+            self.end_headers()
+
+    return Squatter, named
+
+
+EVIL = json.dumps({"config": {"digest": f"sha256:{'e' * 64}"}, "layers": []}).encode()
+SQUATTERS = [
+    (EVIL, ""),
+    # the right one below another digest, and the other way round
+    (MANIFEST, f"sha256:{'1' * 64}"),
+    (EVIL, DIGEST),
+    # an index may name ours beside another one for the server's platform
+    (json.dumps({"manifests": [{"digest": DIGEST}, {"digest": IMAGE}]}).encode(), ""),
+    *[(text, "") for text in (b"", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"config": 3}')],
+    (json.dumps({"config": [{"digest": IMAGE}, {"digest": IMAGE}]}).encode(), ""),
+    (b"x" * (registry.LONGEST + 1), ""),
+]
+
+
+@pytest.mark.parametrize(("text", "digest"), SQUATTERS)
+def test_another_image_on_the_port_is_foreign(serve: Serve, text: bytes, digest: str) -> None:
+    """One line names the port, the image that was built, and what to do."""
+    handler, named = squatter(text, digest)
+    port = serve(handler)
+    assert registry.digest(port, "shop-run", "1") == named
+    found = registry.foreign(port, "shop-run", named, IMAGE)
+    assert f"shop-run@{named[:19]} on 127.0.0.1:{port} is not the image that was built" in found
+    assert "REGISTRY_PORT" in found
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize("named", ["sha256:0", "../../x", f"sha256:{'A' * 64}", f"{DIGEST} x"])
+def test_a_digest_has_a_form(serve: Serve, named: str) -> None:
+    """Anything else would get into commands and paths."""
+    assert registry.digest(serve(squatter(b"", named)[0]), "shop-run", "1") == ""
 
 
 class Full(Registry):

@@ -203,9 +203,12 @@ def test_forwards_of_the_users_configuration_are_not_requested(program: Program)
     connection = ssh.Connection(f"{fake} -F own", "server")
     assert connection.forward(5051) == 41000
     connection.ask("true")
+    connection.end_forward(5051)
     connection.close()
-    forward, session = fake.with_name("ssh.log").read_text().splitlines()
+    forward, session, end = fake.with_name("ssh.log").read_text().splitlines()
     assert " -F none " in forward.partition("-F own ")[2]
+    # the same words, or else ssh does not know which tunnel is meant
+    assert end == forward.replace(" -O forward ", " -O cancel ")
     assert " -o ClearAllForwardings=yes " in session
 
 

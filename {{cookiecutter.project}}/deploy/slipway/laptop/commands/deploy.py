@@ -1,4 +1,4 @@
-"""Put the pushed image on servers, by its digest, through a tunnel to the registry on this machine.
+"""Put the pushed image on servers, by its digest, through a tunnel to this machine.
 
 One ssh connection does all of it for a server: the survey of what is there, the plan and its
 checks, the pull, and the server's part, which finishes by itself whatever happens to this machine.
@@ -150,25 +150,20 @@ def deploy_commands(settings: dict[str, str], plan: Plan) -> list[str]:
     wanted, facts, host = plan.wanted, plan.facts, plan.host
     if plan.nothing_to_do:
         return ["# nothing to do: this release is running and healthy"]
-    ssh, port = shlex.split(settings["SSH"]), settings["REGISTRY_PORT"]
+    ssh = shlex.split(settings["SSH"])
     folder = f".slipway/{wanted.project}"
     file = f"{folder}/env-{wanted.options_sum}"
     keep = shlex.join([*ssh, host, f"umask 077; mkdir -p {folder}; cat >{file}"])
     given = "deploy/run.env" if wanted.environment else "/dev/null"
     lines = ["# the environment", f"{keep} <{given}"]
-    if facts.rootless:
-        reference = wanted.repository
-        save = shlex.join([*shlex.split(settings["DOCKER"]), "save", reference])
-        load = shlex.join([*ssh, host, f"{facts.docker} load"])
-        lines += ["# the image; slipway sends only the layers that are missing", f"{save} | {load}"]
-    else:
-        reference = f"127.0.0.1:{port}/{wanted.repository}@{wanted.digest}"
-        forward = ["-R", f"127.0.0.1:{port}:127.0.0.1:{port}"]
-        lines += [
-            "# the image, through a tunnel to the registry on this machine;"
-            " slipway lets the server choose a free port",
-            shlex.join([*ssh, "-n", *forward, host, f"{facts.docker} pull {reference}"]),
-        ]
+    # The tunnel needs this program at its end, and one to the registry would show all of it.
+    way = "sends only the layers that are missing"
+    if not facts.rootless:
+        way = "lets the server pull it by its digest, through a tunnel that shows this image alone"
+    reference = wanted.repository
+    save = shlex.join([*shlex.split(settings["DOCKER"]), "save", reference])
+    load = shlex.join([*ssh, host, f"{facts.docker} load"])
+    lines += [f"# the image; slipway {way}", f"{save} | {load}"]
     steps = docker_commands.deploy(
         plan,
         reference,

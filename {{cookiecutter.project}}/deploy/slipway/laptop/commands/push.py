@@ -55,7 +55,11 @@ def push(settings: dict[str, str]) -> str:
     tag = name.rpartition(":")[2]
     record = Record.load()
     before, found = record.steps.get("push", {}), registry.digest(port, repository, tag)
-    if found and (before.get("digest"), before.get("image")) == (found, image):
+    if (
+        found
+        and (before.get("digest"), before.get("image")) == (found, image)
+        and not registry.foreign(port, repository, found, image)
+    ):
         return f"nothing to do: the registry has {found}"
 
     tagging, pushing = commands(settings, name, engine.is_podman(docker))
@@ -68,6 +72,10 @@ def push(settings: dict[str, str]) -> str:
             f"the registry does not have {name}, which was just pushed."
             " Run make registry-down, then push again."
         )
+    # Another program may have taken the port before the registry.
+    problem = registry.foreign(port, repository, digest, image)
+    if problem:
+        raise NotPushed(problem)
     old = before.get("name")
     if old and old != name:
         subprocess.run(engine.command(docker, "image", "rm", old), capture_output=True)

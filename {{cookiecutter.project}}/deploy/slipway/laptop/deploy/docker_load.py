@@ -27,11 +27,15 @@ def fetch(connection: Connection, plan: Plan, registry_port: int) -> str:
         raise ConnectionFailed(
             f"{plan.host}: the registry on this machine has lost the image. Run make push."
         )
+    try:
+        config = registry.small_blob(registry_port, wanted.repository, found["config"]["digest"])
+    except (OSError, KeyError, TypeError) as lost:
+        raise ConnectionFailed(f"{plan.host}: {lost}. Run make push.") from None
     command = f"{plan.facts.docker} load --quiet >&2 && {plan.facts.docker} image inspect {name}"
     # An engine with another image store needs all layers.
     for first in dict.fromkeys((plan.layers_there, 0)):
         report(plan.host, f"loads {name}, {len(wanted.layers) - first} layers")
-        files = pieces(plan, registry_port, found, first)
+        files = pieces(plan, registry_port, found, config, first)
         status, problem = connection.archive(f"{command} >/dev/null", files)
         if status == 0:
             return name
@@ -42,7 +46,7 @@ def fetch(connection: Connection, plan: Plan, registry_port: int) -> str:
 
 
 def pieces(
-    plan: Plan, port: int, manifest: dict[str, Any], first: int
+    plan: Plan, port: int, manifest: dict[str, Any], configuration: bytes, first: int
 ) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Return the files for `docker load`, with the layers from `first` on: name, size, content."""
     repository = plan.wanted.repository
@@ -55,8 +59,8 @@ def pieces(
     }
     text = json.dumps([listed]).encode()
     yield "manifest.json", len(text), io.BytesIO(text)
-    entries = [(f"{config}.json", manifest["config"])]
-    entries += [(each["digest"], each) for each in manifest["layers"][first:]]
-    for name, entry in entries:
+    # Docker compares layers with the configuration, and the configuration with nothing.
+    yield f"{config}.json", len(configuration), io.BytesIO(configuration)
+    for entry in manifest["layers"][first:]:
         with registry.blob(port, repository, entry["digest"]) as content:
-            yield name, entry["size"], content
+            yield entry["digest"], entry["size"], content

@@ -61,6 +61,9 @@ def wanted(settings: dict[str, str]) -> Wanted:
         raise NotReady(
             f"the registry on 127.0.0.1:{port} does not have {name}@{digest}. Run make push."
         )
+    problem = registry.foreign(port, name, digest, record["image"])
+    if problem:
+        raise NotReady(problem)
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
     options = run_options.options(settings)
     published = run_options.published(settings, settings["BIND"])

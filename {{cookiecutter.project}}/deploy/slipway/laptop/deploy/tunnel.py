@@ -1,4 +1,7 @@
-"""The usual way of an image to a server: it pulls from this machine's registry, through ssh -R."""
+"""The usual way of an image to a server: it pulls from this machine, through ssh -R.
+
+What the server sees is not the registry but a proxy for this one image; see image_proxy.py.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,28 @@ import shlex
 import subprocess
 import sys
 
+from slipway.laptop.deploy import image_proxy
 from slipway.laptop.deploy.plan import Plan
 from slipway.laptop.docker import engine, registry
 from slipway.laptop.servers.each_server import report
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed
+from slipway.laptop.servers.survey import facts
+
+# Loopback addresses as the kernel writes them in /proc/net/tcp and tcp6: 32-bit words in the
+# machine's own byte order, so little-endian and big-endian for each of 127.0.0.1, ::1 and
+# ::ffff:127.0.0.1.
+LOOPBACK = (
+    *("0100007F", "7F000001"),
+    *(f"{'0' * 24}01000000", f"{'0' * 24}00000001"),
+    *(f"{'0' * 16}FFFF00000100007F", f"{'0' * 16}0000FFFF7F000001"),
+)
+# 0A is LISTEN, as in server/survey.sh. The server compares the port, because it may have thousands
+# of connections.
+LISTENS = (
+    "exec sh -c 'echo; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |"
+    " while read -r _ address _ state _; do"
+    ' case $address:$state in *:{port:04X}:0A) echo "slipway listens $address" ;; esac; done\''
+)
 
 
 def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool) -> str:
@@ -19,16 +40,39 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
     alone.
     """
     name, digest = plan.wanted.repository, plan.wanted.digest
-    port = connection.forward(registry_port)
-    prove(connection, port, name, digest)
-    report(plan.host, f"pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
-    reference = f"127.0.0.1:{port}/{name}@{digest}"
-    pull(connection, plan, reference, terminal=alone and sys.stdout.isatty())
+    with image_proxy.serving(registry_port, name, digest) as proxy:
+        port = connection.forward(proxy.port)
+        try:
+            check_address(connection, port)
+            prove(connection, port, proxy.repository, digest)
+            report(plan.host, f"pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
+            reference = f"127.0.0.1:{port}/{proxy.repository}@{digest}"
+            pull(connection, plan, reference, terminal=alone and sys.stdout.isatty())
+        finally:
+            # Before the proxy ends, because another program may get its port.
+            connection.end_forward(proxy.port)
     return reference
 
 
+def check_address(connection: Connection, port: int) -> None:
+    """Raise ConnectionFailed unless the server's end of the tunnel listens on loopback only."""
+    output = connection.ask(LISTENS.format(port=port)).stdout
+    found = {value.partition(":")[0] for key, value, _ in facts(output) if key == "listens"}
+    if found and found.issubset(LOOPBACK):
+        return
+    if not found:
+        raise ConnectionFailed(
+            f"{connection.host}: cannot check in /proc/net/tcp there that the tunnel listens on"
+            " loopback only. Nothing was changed."
+        )
+    raise ConnectionFailed(
+        f"{connection.host}: sshd opens the tunnel to the network, and not on loopback only. Set"
+        " GatewayPorts no in /etc/ssh/sshd_config there. Nothing was changed."
+    )
+
+
 def prove(connection: Connection, port: int, name: str, digest: str) -> None:
-    """Raise ConnectionFailed unless the tunnel leads to this machine's registry."""
+    """Raise ConnectionFailed unless the tunnel leads to this image on this machine."""
     request = (
         f"HEAD /v2/{name}/manifests/{digest} HTTP/1.0\r\n"
         f"Host: 127.0.0.1\r\nAccept: {registry.ACCEPT}\r\n\r\n"
@@ -37,7 +81,7 @@ def prove(connection: Connection, port: int, name: str, digest: str) -> None:
     status, _, headers = answer.partition("\r\n")
     if " 200" not in status or f"docker-content-digest: {digest}" not in headers.lower():
         raise ConnectionFailed(
-            f"{connection.host}: cannot reach the registry through the tunnel"
+            f"{connection.host}: cannot reach this machine through the tunnel"
             f" ({status or 'no answer'}). Check that sshd_config there contains"
             ' "AllowTcpForwarding yes".'
         )

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# The registry accepts no larger manifest. What answers on its port may be something else.
+LONGEST = 4 * 1024 * 1024
 
 
 class Answer(NamedTuple):
@@ -40,7 +44,7 @@ def request(port: int, method: str, path: str) -> Answer | None:
     try:
         connection.request(method, path, headers={"Accept": ACCEPT})
         response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read())
+        answer = Answer(response.status, response.headers, response.read(LONGEST))
     except (OSError, http.client.HTTPException):
         return None
     finally:
@@ -62,18 +66,72 @@ def digest(port: int, name: str, reference: str) -> str:
     response = request(port, "HEAD", f"/v2/{name}/manifests/{reference}")
     if response is None or response.status != 200:
         return ""
-    return response.headers.get("Docker-Content-Digest") or ""
+    found = response.headers.get("Docker-Content-Digest") or ""
+    return found if DIGEST.fullmatch(found) else ""
 
 
-def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
-    """Return an image's manifest by its digest; None if the registry does not have it."""
+def manifest_text(port: int, name: str, digest: str) -> Answer | None:
+    """Return the answer that has an image's manifest; None if the registry does not have it."""
     response = request(port, "GET", f"/v2/{name}/manifests/{digest}")
     if response is None or response.status != 200:
         return None
     # Every account of this machine can write to the registry.
-    if f"sha256:{hashlib.sha256(response.body).hexdigest()}" != digest:
+    return response if _sum(response.body) == digest else None
+
+
+def _sum(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def parsed(text: bytes) -> dict[str, Any] | None:
+    """Return a manifest as data; None for a text that is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    found: dict[str, Any] = json.loads(response.body)
+    return found if isinstance(found, dict) else None
+
+
+def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
+    """Return an image's manifest by its digest; None if the registry does not have it."""
+    found = manifest_text(port, name, digest)
+    return None if found is None else parsed(found.body)
+
+
+def named(manifest: dict[str, Any], *keys: str) -> list[str]:
+    """Return the digests that a manifest names under some keys."""
+    entries: list[Any] = []
+    for key in keys:
+        value = manifest.get(key)
+        entries += value if isinstance(value, list) else [value]
+    digests = [each.get("digest") for each in entries if isinstance(each, dict)]
+    return [each for each in digests if isinstance(each, str) and DIGEST.fullmatch(each)]
+
+
+def foreign(port: int, name: str, digest: str, image: str) -> str:
+    """Return why a digest of the registry is not the image that was built; empty if it is.
+
+    image is the ID that the engine here gave to it: the digest of its configuration, or that of its
+    manifest if the engine has the containerd image store.
+    """
+    # podman leaves out the name of the checksum's algorithm
+    identity = f"sha256:{image.rpartition(':')[2]}"
+    found = manifest(port, name, digest)
+    if found is not None and (digest == identity or named(found, "config") == [identity]):
+        return ""
+    return (
+        f"{name}@{digest[:19]} on {ADDRESS}:{port} is not the image that was built"
+        f" ({identity[:19]}). Check that the program on that port is your registry, or set"
+        " REGISTRY_PORT, and run make push."
+    )
+
+
+def small_blob(port: int, name: str, digest: str) -> bytes:
+    """Return a configuration, compared with its digest; raise OSError if that is not there."""
+    with blob(port, name, digest) as content:
+        found = content.read(LONGEST)
+    if _sum(found) != digest:
+        raise OSError(f"the registry on {ADDRESS}:{port} has other content for {digest}")
     return found
 
 

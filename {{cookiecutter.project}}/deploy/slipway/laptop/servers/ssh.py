@@ -189,7 +189,7 @@ class Connection:
 
     def forward(self, port: int) -> int:
         """Open a tunnel to this machine's loopback port; return the port that the server chose."""
-        done = self._control("forward", "-R", f"127.0.0.1:0:127.0.0.1:{port}")
+        done = self._control("forward", "-R", _tunnel(port))
         if done.returncode or not done.stdout.strip().isdigit():
             self._check_alive()
             raise ConnectionFailed(
@@ -197,6 +197,10 @@ class Connection:
                 " /etc/ssh/sshd_config there."
             )
         return int(done.stdout)
+
+    def end_forward(self, port: int) -> None:
+        """Close the tunnel to this machine's loopback port; never fails."""
+        self._control("cancel", "-R", _tunnel(port))
 
     def _check_alive(self) -> None:
         # A connection that was just lost ends in a moment.
@@ -311,6 +315,11 @@ class Connection:
             for thread in threads:
                 thread.join()
             return Finished(process.wait(), outcomes[0] if outcomes else "")
+
+
+def _tunnel(port: int) -> str:
+    # The server chooses the port at its end.
+    return f"127.0.0.1:0:127.0.0.1:{port}"
 
 
 def _show(source: IO[bytes], target: TextIO, prefix: str, shown: Callable[[bytes], bytes]) -> None:
