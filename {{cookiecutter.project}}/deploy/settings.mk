@@ -54,5 +54,5 @@ UNHARDEN :=
 # Other options of docker run, as --network backend.
 RUN_OPTIONS :=
 
-# The registry on 127.0.0.1, here and at the end of the tunnel.
+# The port of the registry on 127.0.0.1 here. Servers do not see it.
 REGISTRY_PORT := 5051

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -100,6 +101,52 @@ def test_tunnel_that_is_forbidden_is_reported(shipped: Shipped, engine: testbed.
         strict.run("sh", "-c", "echo AllowTcpForwarding no >/etc/ssh/sshd_config.d/0-strict.conf")
         strict.run("sh", "-c", "kill -HUP $(cat /run/sshd.pid)")
         assert "AllowTcpForwarding yes" in refused(shipped, strict.ssh)
+
+
+def test_tunnel_that_is_open_to_the_network_is_reported(
+    shipped: Shipped, engine: testbed.Engine
+) -> None:
+    """With GatewayPorts, sshd listens on all addresses, whatever a client asks for."""
+    with testbed.Server(engine) as generous:
+        generous.run("sh", "-c", "echo GatewayPorts yes >/etc/ssh/sshd_config.d/0-generous.conf")
+        generous.run("sh", "-c", "kill -HUP $(cat /run/sshd.pid)")
+        assert "GatewayPorts no" in refused(shipped, generous.ssh)
+        assert generous.docker("image", "ls", "--quiet") == ""
+
+
+# What any account can try while a deploy runs: to read, write and delete what the laptop has.
+PROBE = r"""
+while [ -e /tmp/probe ]; do
+    for address in $(awk '$4 == "0A" && $2 ~ /^0100007F/ { print $2 }' /proc/net/tcp); do
+        for what in GET:_catalog GET:NAME/tags/list GET:NAME/manifests/DIGEST \
+            HEAD:NAME/manifests/DIGEST DELETE:NAME/manifests/DIGEST POST:NAME/blobs/uploads/ PUT:NAME/manifests/evil; do
+            exec 3<>"/dev/tcp/127.0.0.1/$((16#${address#*:}))" || continue
+            printf '%s /v2/%s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "${what%%:*}" "${what#*:}" >&3
+            status=none
+            read -r -t 5 _ status _ <&3
+            echo "tried $status $what"
+            exec 3>&-
+        done
+    done
+done >/tmp/probed 2>/dev/null
+"""
+
+
+def test_other_accounts_of_the_server_get_nothing(shipped: Shipped, engine: testbed.Engine) -> None:
+    """They find the tunnel in /proc/net/tcp, and the deploy goes on undisturbed."""
+    digest = json.loads(shipped.project.read(".deploy/state.json"))["push"]["digest"]
+    script = PROBE.replace("NAME", shipped.run_image).replace("DIGEST", digest)
+    with testbed.Server(engine, ports=[shipped.port]) as other:
+        other.run("touch", "/tmp/probe")
+        other.run("sh", "-c", 'printf %s "$1" >/tmp/probe.sh', "sh", script)
+        begin = "setsid setpriv --reuid 65534 --regid 65534 --clear-groups bash /tmp/probe.sh"
+        other.run("sh", "-c", f"{begin} </dev/null >/dev/null 2>&1 &")
+        shipped.make("deploy", BRIEFLY, f"SSH={other.ssh}")
+        other.run("rm", "/tmp/probe")
+        tried = [line.split() for line in other.run("cat", "/tmp/probed").splitlines()]
+        assert len(tried) > 50
+        assert {status for _, status, _ in tried} <= {"404", "405", "none"}, tried
+        assert "Up" in other.docker("ps", "--filter", f"name=^{shipped.name}$")
 
 
 def test_option_in_the_host_is_refused(shipped: Shipped, tmp_path: Path) -> None:

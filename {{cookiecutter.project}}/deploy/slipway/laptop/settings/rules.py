@@ -274,7 +274,7 @@ SETTINGS = (
     Setting(
         "REGISTRY_PORT",
         "laptop",
-        "port of the registry on 127.0.0.1, here and at the server's end of the tunnel",
+        "port of the registry on 127.0.0.1 here; servers do not see it",
         default="5051",
         accepts=PORT,
     ),
