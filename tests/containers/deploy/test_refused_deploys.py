@@ -119,7 +119,8 @@ PROBE = r"""
 while [ -e /tmp/probe ]; do
     for address in $(awk '$4 == "0A" && $2 ~ /^0100007F/ { print $2 }' /proc/net/tcp); do
         for what in GET:_catalog GET:NAME/tags/list GET:NAME/manifests/DIGEST \
-            HEAD:NAME/manifests/DIGEST DELETE:NAME/manifests/DIGEST POST:NAME/blobs/uploads/ PUT:NAME/manifests/evil; do
+            HEAD:NAME/manifests/DIGEST DELETE:NAME/manifests/DIGEST \
+            POST:NAME/blobs/uploads/ PUT:NAME/manifests/evil; do
             exec 3<>"/dev/tcp/127.0.0.1/$((16#${address#*:}))" || continue
             printf '%s /v2/%s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "${what%%:*}" "${what#*:}" >&3
             status=none
