@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from starlette.exceptions import HTTPException
 
 import blobfiles
 
 from .fields import clean_name, media_type, parameters
 from .files import Check, File, Totals, Upload, publish
 from .lanes import Lane, Unavailable
-from .messages import Problem
 
 FILES_IN_A_FORM = 100
 FIELD_BYTES = 4096
@@ -71,9 +71,9 @@ class Receiving:
         try:
             await self._receive_form(content_type, pieces, allow)
         except ParserLimitReached as problem:
-            raise Problem(413, f"the form has too much in it: {problem}") from None
+            raise HTTPException(413, f"the form has too much in it: {problem}") from None
         except MultipartError as problem:
-            raise Problem(400, f"this is no multipart/form-data: {problem}") from None
+            raise HTTPException(400, f"this is no multipart/form-data: {problem}") from None
 
     async def _receive_form(
         self, content_type: str, pieces: AsyncIterator[bytes], allow: Callable[[str], None]
@@ -102,7 +102,7 @@ class Receiving:
                         token += event
         allow(said.decode("latin-1"))
         if not self.uploads:
-            raise Problem(400, "there is no file in this form")
+            raise HTTPException(400, "there is no file in this form")
 
     async def publish(self, check: Check, limits: Totals) -> list[tuple[File, bool]]:
         """Publish them, all or none; as files.publish has it."""
