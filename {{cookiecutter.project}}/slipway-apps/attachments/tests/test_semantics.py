@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import unittest
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from attachments import fields
@@ -12,6 +15,14 @@ MODIFIED = datetime(2026, 3, 4, 5, 6, 7, 800_000, tzinfo=timezone.utc)
 CURRENT = Validators('"a"', MODIFIED)
 SAME_SECOND = "Wed, 04 Mar 2026 05:06:07 GMT"
 BEFORE, AFTER = "Wed, 04 Mar 2026 05:06:06 GMT", "Wednesday, 04-Mar-26 05:06:08 GMT"
+
+# As much as a request's fields may have. A parser that takes quadratic time needs seconds for one.
+NONSENSE = [
+    start + piece * (32_000 // len(piece)) + end
+    for start in ("", '"a"', "bytes=", "x;", 'x;a="', "x;filename*=UTF-8''", "sha-256=:")
+    for piece in (" ", ",", ";", '"', "\\", "9", "a", "0-0,", '"a",', ";a=b", "%41", "a=:YQ==:,")
+    for end in ("", "x")
+]
 
 
 class PreconditionTest(unittest.TestCase):
@@ -215,6 +226,26 @@ class FieldsTest(unittest.TestCase):
         for text in ("sha-256=YQ==", "sha-256=:Y:", "sha-256", "=:YQ==:", "sha-256=:YQ==:,"):
             with self.subTest(text), self.assertRaises(fields.Malformed):
                 fields.digests(text)
+
+    def test_nonsense_is_read_in_linear_time(self) -> None:
+        """No field that a client sends keeps the server busy."""
+        readers: list[Callable[[str], object]] = [
+            lambda value: precondition("GET", {"if-match": value}, CURRENT),
+            lambda value: precondition("GET", {"if-none-match": value}, CURRENT),
+            lambda value: precondition("GET", {"if-modified-since": value}, CURRENT),
+            lambda value: selected_range({"range": value}, CURRENT, 10),
+            lambda value: selected_range({"range": "bytes=0-", "if-range": value}, CURRENT, 10),
+            lambda value: same_site({"origin": value, "host": value}),
+            *(fields.file_name, fields.media_type, fields.parameters, fields.clean_name),
+            fields.digests,
+        ]
+        for number, read in enumerate(readers):
+            for value in NONSENSE:
+                began = time.process_time()
+                with contextlib.suppress(fields.Malformed, Unsatisfiable):
+                    read(value)
+                with self.subTest(reader=number, value=value[:20]):
+                    self.assertLess(time.process_time() - began, 1)
 
     def test_other_sites_are_told_from_ours(self) -> None:
         """By what browsers say; programs say nothing."""
