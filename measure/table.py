@@ -1,4 +1,4 @@
-"""Tables that a slow command makes, row by row: what `make …-table` have in common."""
+"""Tables that a slow command fills row by row, used by all `make …-table` targets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from testbed.console import HarnessError, say
-from tests.conftest import Baker, copy_template
+from testbed.projects import Baker, copy_template
 
 
 class Named(Protocol):
-    """What a row is about."""
+    """The subject of a row."""
 
     @property
     def name(self) -> str:
-        """What the row is called."""
+        """The name of the row."""
         ...
 
 
@@ -27,13 +27,13 @@ Case = TypeVar("Case", bound=Named)
 
 
 class Table:
-    """The figures of a table and its page, written after each row.
+    """The figures of a table and its page.
 
-    So that a run which is cut off goes on where it was.
+    Both are written after each row, so that an interrupted run continues where it stopped.
     """
 
     def __init__(self, title: str, output: Path, page: Callable[[dict[str, Any]], str]) -> None:
-        """Read the figures that there are; page writes the page that shows them."""
+        """Read the figures of earlier runs; page is a function that writes the page about them."""
         self.title = title
         self.output = output
         self.page = page
@@ -48,7 +48,7 @@ class Table:
         row: Callable[[Case], dict[str, Any]],
         section: str = "",
     ) -> None:
-        """Make the rows that are asked for by name, or else those that are not there yet."""
+        """Measure the rows with these names; without names, the rows that are missing."""
         rows = self.found.setdefault(section, {}) if section else self.found
         for case in cases:
             if case.name not in names if names else case.name in rows:
@@ -56,17 +56,18 @@ class Table:
             rows[case.name] = row(case)
             where = f"{section}: {case.name}" if section else case.name
             say(self.title, f"{where}: {json.dumps(rows[case.name])}")
+            self.output.parent.mkdir(parents=True, exist_ok=True)
             self.output.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
             self.output.with_suffix(".md").write_text(self.page(self.found), encoding="utf-8")
 
 
 def baker(place: Path) -> Baker:
-    """Generate projects from this repository as it is now, in new folders of a place."""
+    """Return a baker of projects from this repository as it is now, in new folders below place."""
     return Baker(copy_template(place / "template"), lambda: Path(tempfile.mkdtemp(dir=place)))
 
 
 def cell(text: str, longest: int = 160) -> str:
-    """Give a text as a cell of a page's table takes it."""
+    """Return a text as a cell of a table in Markdown."""
     return text.strip().replace("|", "\\|")[:longest]
 
 
@@ -77,14 +78,16 @@ def for_interpreter(
     measure: Callable[[str, Sequence[str], Path], None],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Read the command line of a table with a section for each interpreter, and make it.
+    """Read the command line of a table with a section per interpreter, and fill the table.
 
-    Gives the exit status.
+    Return the exit status.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=description)
     parser.add_argument("--python", choices=("CPython", "PyPy"), default="CPython")
-    parser.add_argument("--output", type=Path, default=output)
-    parser.add_argument("names", nargs="*", help="rows to make again; none: those not made yet")
+    parser.add_argument("--output", type=Path, default=output, help="where the figures go")
+    parser.add_argument(
+        "names", nargs="*", help="rows to measure again (default: those that are missing)"
+    )
     options = parser.parse_args(arguments)
     try:
         measure(options.python, options.names, options.output)

@@ -1,7 +1,6 @@
-"""The real parts that the demo and the container tests run on.
+"""A Docker engine, images and servers for the demo, the container tests and the measurements.
 
-A Docker engine, the images that the product names, and servers to deploy to: whatever this
-machine has is used as it is, the rest is brought, and nothing is left behind.
+What this machine has is used. The rest is installed or started, and removed again at the end.
 
     with engine_session() as engine, Server(engine, ports=(8081,)) as server:
         engine.run("docker", "ps")

@@ -1,4 +1,4 @@
-"""The command line: `python3 -m testbed up`, `env`, `status`, `down`."""
+"""Start, show and stop the engine of the testbed: `python3 -m testbed up|env|status|down`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from testbed.console import HarnessError, say
 from testbed.daemon import Daemon
 from testbed.leases import Leases
 
-NONE = "engine: none is running; to start one: python3 -m testbed up"
+NONE = "engine: none is running. Start one: python3 -m testbed up"
 
 
 def up(options: argparse.Namespace) -> None:
-    """Bring an engine with the base image and the registry's in it."""
+    """Start an engine with the base image and the registry's image."""
     found = engine.up(options.lease)
     for image in dict.fromkeys([*images.USUAL, *options.image]):
         images.provide(found, image)
     if found.ours:
-        say("engine", 'ready; to use it: eval "$(python3 -m testbed env)"')
-        say("engine", f"when done: python3 -m testbed down --lease {options.lease}")
+        say("engine", 'ready. To use it, type: eval "$(python3 -m testbed env)"')
+        say("engine", f"to stop it: python3 -m testbed down --lease {options.lease}")
     else:
-        say("engine", "ready; it is the one that this machine has")
+        say("engine", "ready; this machine's own engine is used")
 
 
 def down(options: argparse.Namespace) -> None:
-    """Drop the lease, and the engine with the last one."""
+    """Drop the lease; stop the engine if it was the last one."""
     if found := engine.running():
         servers.remove_kept(found, options.lease)
         if not found.ours:
-            say("engine", "the one that this machine has is left alone")
+            say("engine", "this machine's own engine is not stopped")
     engine.down(options.lease)
 
 
 def env(_: argparse.Namespace) -> None:
-    """Print what a shell has to evaluate."""
+    """Print shell commands that make a terminal use the engine."""
     found = engine.running()
     if found is None:
         raise HarnessError(NONE)
@@ -43,13 +43,13 @@ def env(_: argparse.Namespace) -> None:
 
 
 def status(_: argparse.Namespace) -> None:
-    """Say which engine there is, and who uses it."""
+    """Show the engine, its leases and its images."""
     found = engine.running()
     if found is None:
         print(NONE, file=sys.stderr)
         return
     if not found.ours:
-        say("engine", "the one that this machine has")
+        say("engine", "this machine's own")
         return
     state = folders.state()
     say("engine", f"running in {state}, its log is {Daemon(state).log}")
@@ -59,15 +59,19 @@ def status(_: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; say what is wrong in one line when it fails."""
+    """Run a command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m testbed", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="up|down|env|status")
     for command in (up, down, env, status):
         each = commands.add_parser(command.__name__, help=command.__doc__)
         each.set_defaults(command=command)
-        each.add_argument("--lease", default="developer", help="who needs it (%(default)s)")
+        each.add_argument(
+            "--lease", default="developer", help="name of the engine's user (%(default)s)"
+        )
         if command is up:
-            each.add_argument("image", nargs="*", help="more images, as debian:bookworm-slim")
+            each.add_argument(
+                "image", nargs="*", help="further images, for example debian:bookworm-slim"
+            )
     options = parser.parse_args(arguments)
     try:
         options.command(options)

@@ -1,7 +1,7 @@
-"""The certificates that this machine trusts beyond the usual ones.
+"""The certificates that this machine trusts in addition to the usual ones.
 
-Behind an inspecting proxy a container needs them as well; they are what a user there copies into
-the generated project.
+Behind a proxy that inspects TLS, containers need them too. A user copies such certificates into the
+generated project.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ LOCAL = Path("/usr/local/share/ca-certificates")
 
 
 def extra_certificates(folder: Path = LOCAL) -> list[Path]:
-    """The certificates that an administrator has added, in a stable order."""
+    """Return the certificates that an administrator has added, in a stable order."""
     return sorted(folder.rglob("*.crt"))
 
 
 def copy_certificates(place: Path) -> None:
-    """Copy them to a folder that is there."""
+    """Copy these certificates to an existing folder."""
     for certificate in extra_certificates():
         shutil.copy(certificate, place)

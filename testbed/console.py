@@ -1,7 +1,7 @@
-"""Say what happens in one line each, and run commands whose failures explain themselves.
+"""Print progress, and run commands with errors that contain the reason.
 
-Everything the harness says goes to standard error: standard output belongs to the
-commands whose answer somebody evaluates (`python3 -m testbed env`).
+The testbed prints messages to standard error, since a shell evaluates the standard output of
+`python3 -m testbed env`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ TAIL = 50
 
 
 class HarnessError(Exception):
-    """Something that the person at the keyboard has to do; its text is `name: what to do`."""
+    """A problem that the user has to solve; the text is `name: problem`."""
 
 
 def say(name: str, message: str) -> None:
-    """Report one step as `name: message`."""
+    """Print `name: message`."""
     print(f"{name}: {message}", file=sys.stderr, flush=True)
 
 
 def last_lines(text: str, count: int = TAIL) -> str:
-    """The end of a log: where the reason usually is."""
+    """Return the end of a log, which usually contains the reason."""
     return "\n".join(text.rstrip().splitlines()[-count:])
 
 
@@ -39,10 +39,10 @@ def run(
     stdin: str = "",
     timeout: float = 600,
 ) -> str:
-    """Run a command to its end and return its standard output.
+    """Run a command; return its standard output.
 
-    Raises HarnessError, in the words `name: command …` and the last lines of what the command
-    said, when it is missing, fails, or takes longer than `timeout` seconds.
+    Raises HarnessError, with the command and the last lines of its output, if it is not installed,
+    fails, or takes longer than `timeout` seconds.
     """
     words = [str(word) for word in command]
     try:
@@ -58,10 +58,10 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise HarnessError(f"{name}: {words[0]} is not on the PATH; install it") from None
+        raise HarnessError(f"{name}: {words[0]} is not on the PATH. Install it") from None
     except subprocess.TimeoutExpired:
         raise HarnessError(
-            f"{name}: no end after {timeout:.0f} seconds of: {shlex.join(words)}"
+            f"{name}: not finished after {timeout:.0f} seconds: {shlex.join(words)}"
         ) from None
     if done.returncode:
         raise HarnessError(
@@ -77,7 +77,7 @@ def succeeds(
     environment: Mapping[str, str] | None = None,
     timeout: float = 60,
 ) -> bool:
-    """Whether a command is there, ends in time, and exits with zero."""
+    """Return whether a command is installed, finishes in time, and exits with status 0."""
     try:
         done = subprocess.run(
             [str(word) for word in command],

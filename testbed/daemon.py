@@ -1,7 +1,7 @@
-"""Start and stop a Docker engine of our own, and leave the machine as it was.
+"""Start and stop the testbed's own Docker engine, and restore the machine afterwards.
 
-dockerd ends without its bridge, chains and leftover containers going away; all of that lies in
-one address range and one folder, which is how it is found again, even after a crash.
+When dockerd stops, its bridge, its firewall chains and its containers' files remain. All of them
+belong to one address range and one folder, by which they are found even after a crash.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from testbed.console import HarnessError, last_lines, run, say, succeeds
 START_SECONDS = 60
 STOP_SECONDS = 30
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-# What is made outside of the state whatever dockerd is told, innermost first. Another engine's
-# are not empty, or are made again by need.
+# dockerd always creates these folders outside of the state folder; the innermost come first. Those
+# of another engine are not empty, or are created again when needed.
 TRACES = (
     *(f"/sys/fs/cgroup/{each}" for each in ("*/docker/*", "docker/*", "*/docker", "docker")),
     *("/run/containerd/s", "/run/containerd/fifo", "/run/containerd"),
@@ -38,7 +38,7 @@ LAZILY = 2
 
 @dataclass(frozen=True)
 class Before:
-    """What the engine changes on the machine and has to be put back, and where it is."""
+    """The engine's addresses, and the settings of the machine to restore after it."""
 
     bridge: str
     addresses: str
@@ -47,10 +47,10 @@ class Before:
 
 
 class Daemon:
-    """The engine whose everything is below one folder. Callers hold the state's lock."""
+    """The engine, all of whose files are in one folder. Callers hold the lock of the state."""
 
     def __init__(self, state: Path) -> None:
-        """Name the folder; nothing is started."""
+        """Remember the folder; start nothing."""
         self._state = state
         self._run = state / "run"
         self._log = state / "dockerd.log"
@@ -58,24 +58,24 @@ class Daemon:
 
     @property
     def log(self) -> Path:
-        """What dockerd says."""
+        """The log of dockerd."""
         return self._log
 
     def environment(self) -> dict[str, str]:
-        """What a command has to have in its environment to talk to this engine."""
+        """Return the environment variables with which commands use this engine."""
         return {
             "DOCKER_HOST": f"unix://{self._state}/docker.sock",
             "DOCKER_CONFIG": str(self._state / "config"),
         }
 
     def is_running(self) -> bool:
-        """Whether the engine's process is there and answers."""
+        """Return whether the engine runs and answers."""
         return bool(self._processes("dockerd")) and self._answers()
 
     def start(self) -> None:
         """Start the engine, and wait until it answers.
 
-        Raises HarnessError, with the end of the engine's log, when it does not.
+        Raises HarnessError, with the end of the engine's log, if it does not.
         """
         programs = parts.unpack()
         parts.install_system_parts()
@@ -92,9 +92,9 @@ class Daemon:
             raise
 
     def stop(self) -> None:
-        """End the engine with everything that it has started, and put back what it changed.
+        """Stop the engine with everything that it has started, and restore the machine.
 
-        Raises HarnessError when something of it will not go.
+        Raises HarnessError if a process or a mount remains.
         """
         if self._answers():
             self._remove_containers()
@@ -104,7 +104,7 @@ class Daemon:
         )
         stuck = processes.end(family, signal.SIGKILL, STOP_SECONDS)
         if stuck:
-            raise HarnessError(f"engine: processes {sorted(stuck)} do not end; see {self._log}")
+            raise HarnessError(f"engine: processes {sorted(stuck)} do not end: see {self._log}")
         if self._before.exists():
             self._put_back(Before(**json.loads(self._before.read_text())))
         self._unmount()
@@ -157,8 +157,9 @@ class Daemon:
     @staticmethod
     def _open_bridge(before: Before) -> None:
         first = IPv4Network(before.addresses)[1]
-        # With none of its own a bridge has one of its ports', another one whenever a container
-        # comes or goes: the others lose their gateway for half a minute. Docker's has this one too.
+        # Without an address of its own, a bridge takes the address of one of its ports. When that
+        # container is removed, the others lose their gateway for half a minute. Docker's own bridge
+        # has the same address.
         address = ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *first.packed))
         link = ["ip", "link", "add", "name", before.bridge, "address", address, "type", "bridge"]
         run("network", link)
@@ -170,7 +171,7 @@ class Daemon:
         size = str(network.mtu())
         configuration = self._state / "run" / "daemon.json"
         configuration.parent.mkdir(parents=True, exist_ok=True)
-        # A file of our own: the machine's /etc/docker/daemon.json is another engine's.
+        # The machine's /etc/docker/daemon.json belongs to another engine.
         configuration.write_text(
             json.dumps(
                 {
@@ -187,12 +188,12 @@ class Daemon:
             )
         )
         command = ["dockerd", "--config-file", str(configuration)]
-        # If this machine runs a containerd, dockerd joins it; names keep the two engines apart.
+        # dockerd uses a containerd that runs on this machine; namespaces separate the two engines.
         command += ["--containerd-namespace", before.bridge]
         command += ["--containerd-plugins-namespace", f"{before.bridge}-plugins"]
         with self._log.open("a") as log:
-            # A session of its own, and nobody's child: the engine outlives who started it, and
-            # leaves no zombie to who stops it.
+            # In a session of its own and without a parent, the engine outlives the process that
+            # starts it, and leaves no zombie in the process that stops it.
             subprocess.run(
                 ["setsid", "--fork", *command],
                 env={**os.environ, "PATH": self._path()},
@@ -207,14 +208,14 @@ class Daemon:
         while not self._answers():
             if time.monotonic() > deadline or not self._processes("dockerd"):
                 raise HarnessError(
-                    f"engine: dockerd did not start; the end of {self._log}:\n"
+                    f"engine: dockerd did not start. The end of {self._log}:\n"
                     + last_lines(self._log.read_text(errors="replace"))
                 )
             time.sleep(0.1)
 
     def _remove_containers(self) -> None:
-        """Containers and networks first: it is dockerd that knows their rules and mounts."""
-        # What cannot be removed in good order is ended and swept up with the rest.
+        """Remove containers and networks while dockerd runs, which knows their rules and mounts."""
+        # Containers that cannot be removed are killed with the rest.
         with contextlib.suppress(HarnessError):
             containers = self._docker("ps", "--all", "--quiet")
             if containers:
@@ -234,15 +235,17 @@ class Daemon:
             succeeds(["ip", "link", "delete", bridge])
 
     def _unmount(self) -> None:
-        """Detach what is mounted below the state: removing a tree must not follow a mount.
+        """Detach the mounts below the state: removing a folder must not follow a mount.
 
-        Raises HarnessError when a mount stays.
+        Raises HarnessError if a mount remains.
         """
         libc = ctypes.CDLL(None, use_errno=True)
         for place in self._mounts():
             libc.umount2(os.fsencode(place), LAZILY)
         if left := self._mounts():
-            raise HarnessError(f"engine: {left[0]} stays mounted; unmount it and try again")
+            raise HarnessError(
+                f"engine: {left[0]} is still mounted. Unmount it, then run this again"
+            )
 
     def _mounts(self) -> list[str]:
         below = [

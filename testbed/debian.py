@@ -1,7 +1,7 @@
-"""Packages from the mirror that this machine already uses, unpacked beside the system.
+"""Debian packages from the mirror that this machine uses, unpacked but not installed.
 
-The engine comes from a newer release than the machine may run, so it is unpacked and not
-installed; apt gets a private root for that, and the machine's own lists stay as they are.
+The engine's release may be newer than the machine's. apt works in a folder of its own, so that the
+package lists of the machine do not change.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Mirror:
 
     @property
     def encrypted(self) -> bool:
-        """Whether a container needs certificates to use it."""
+        """Whether a container needs certificates to use the mirror."""
         return "https:" in f"{self.main} {self.security}"
 
     def sources(self, release: str, suites: Iterable[str] | None = None) -> str:
-        """The deb822 sources of a release, limited to `suites` when given."""
+        """Return the deb822 sources of a release, limited to `suites` if given."""
         wanted = [
             (self.main, release),
             (self.main, f"{release}-updates"),
@@ -54,14 +54,14 @@ class Mirror:
                 "Components: main",
                 f"Signed-By: {KEYRING}",
             ]
-            # A mirror that is a snapshot has dates in the past, which the machine was told of.
+            # The mirror may be a snapshot with dates in the past, see the machine's configuration.
             lines += [] if self.check_dates else ["Check-Valid-Until: no"]
             stanzas.append("\n".join(lines) + "\n")
         return "\n".join(stanzas)
 
 
 def mirror_among(uris: str) -> tuple[str, str | None] | None:
-    """The main and the security archive among what `apt-get update --print-uris` prints."""
+    """Return the main and the security archive in the output of apt-get update --print-uris."""
     found = [
         (match["base"], match["suite"])
         for line in uris.splitlines()
@@ -71,8 +71,8 @@ def mirror_among(uris: str) -> tuple[str, str | None] | None:
     main = [(base, suite) for base, suite in found if suite in RELEASES]
     if not main:
         return None
-    # Others publish for Debian's releases too; the archive itself has the updates suite as well,
-    # and by custom ends in /debian.
+    # Third parties publish for Debian's releases too. Only the archive itself has the suite of
+    # updates, and its address usually ends in /debian.
     base, release = max(
         main,
         key=lambda each: (
@@ -85,16 +85,16 @@ def mirror_among(uris: str) -> tuple[str, str | None] | None:
 
 
 def mirror() -> Mirror:
-    """The archives of this machine.
+    """Return the archives of this machine.
 
-    Raises HarnessError when it has no apt, or apt knows no Debian archive.
+    Raises HarnessError if it has no apt, or apt has no Debian archive.
     """
     programs = all(map(shutil.which, ("apt-get", "dpkg-deb")))
     found = mirror_among(run("apt", ["apt-get", "update", "--print-uris"])) if programs else None
     if found is None or not KEYRING.exists():
         raise HarnessError(
-            "debian: apt has no Debian archive to bring Docker and images from;"
-            " start a Docker that has buildx and compose and can pull, and try again"
+            "debian: apt has no Debian archive to download Docker and images from."
+            " Start a Docker engine with buildx and compose that can pull, then run this again"
         )
     dates = run("apt", ["apt-config", "dump", "Acquire::Check-Valid-Until"])
     return Mirror(*found, check_dates='"false"' not in dates)
@@ -102,16 +102,16 @@ def mirror() -> Mirror:
 
 @contextmanager
 def private_apt(release: str) -> Iterator[Apt]:
-    """An apt that knows only that release, in a folder of its own that goes afterwards."""
+    """Provide an apt for one release, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="slipway-apt-") as folder:
         yield Apt(Path(folder), mirror(), release)
 
 
 class Apt:
-    """An apt whose every list, cache and status is below one folder."""
+    """An apt whose lists, cache and status are in one folder."""
 
     def __init__(self, folder: Path, archive: Mirror, release: str) -> None:
-        """Write the configuration into an empty folder; nothing is downloaded."""
+        """Write the configuration into an empty folder; download nothing."""
         self._folder = folder
         self._archive = archive
         self._release = release
@@ -134,9 +134,9 @@ class Apt:
         ]
 
     def suites(self) -> list[str]:
-        """The suites of the release that the mirror has: not every release has them all.
+        """Return the suites of the release that the mirror has; some releases lack some.
 
-        Raises HarnessError when it does not even have the release itself.
+        Raises HarnessError if the mirror lacks the release itself.
         """
         failure: HarnessError | None = None
         try:
@@ -146,11 +146,13 @@ class Apt:
         listed = run("apt", ["apt-get", *self._options, "indextargets", "--format", "$(RELEASE)"])
         suites = list(dict.fromkeys(listed.split()))
         if self._release not in suites:
-            raise failure or HarnessError(f"apt: {self._archive.main} has no {self._release}")
+            raise failure or HarnessError(
+                f"apt: {self._archive.main} has no release {self._release}"
+            )
         return suites
 
     def unpack(self, packages: Sequence[str], into: Path) -> None:
-        """Download packages, checked by apt, and unpack them into a folder."""
+        """Download packages, which apt verifies, and unpack them into a folder."""
         self.suites()
         debs = self._folder / "debs"
         debs.mkdir()
@@ -161,18 +163,20 @@ class Apt:
 
 
 def install(*packages: str) -> None:
-    """Install what is missing of the machine's own packages.
+    """Install packages on the machine.
 
-    Raises HarnessError when this account may not, or apt fails.
+    Raises HarnessError if this account is not root, or apt fails.
     """
     if os.geteuid() != 0:
-        raise HarnessError(f"apt: as root, run: apt-get install {' '.join(packages)}")
+        raise HarnessError(
+            f"apt: packages are missing. As root, run: apt-get install {' '.join(packages)}"
+        )
     say("apt", f"installing {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
     try:
         run("apt", command, environment=environment)
     except HarnessError:
-        # The usual reason: no lists, or lists older than the mirror.
+        # Usually the package lists are missing, or older than the mirror.
         run("apt", ["apt-get", "update", "--quiet"], environment=environment)
         run("apt", command, environment=environment)

@@ -1,8 +1,8 @@
-"""`make demo`: the main job on real parts, in a few lines that a person can follow.
+"""`make demo`: build and deploy a sample application, with every command shown.
 
-Brings what this machine lacks (an engine, a registry image, a server), generates a project into
-.demo/, runs `make wheels image push deploy` in it and shows the server's answer. All of it stays up
-for a look until `make demo-down`.
+The demo sets up an engine, a registry image and a server if this machine has none, generates a
+project in .demo/, runs `make wheels image push deploy` there, and shows the server's answer.
+Everything keeps running for inspection until `make demo-down`.
 """
 
 from __future__ import annotations
@@ -12,50 +12,43 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 import testbed
 from testbed import engine as engines
 from testbed import servers
+from testbed.projects import BIN, ROOT, without_make
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"
 LEASE = "demo"
-PROJECT = "slipway-demo"  # not a name that somebody's own project has
+PROJECT = "slipway-demo"  # unlikely to be the name of a user's project
 PORT = 8081
 STORAGE = "registry-5051_storage"
 OTHERS = FOLDER / "registry-of-others"
 
 
 def say(text: str) -> None:
-    """Print one line of the demo, set off from what the commands print."""
+    """Print a line of the demo that stands out from the output of the commands."""
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
 def shown(command: list[str], environment: dict[str, str], folder: Path) -> None:
-    """Show a command as it would be typed and run it; HarnessError when it fails."""
+    """Show a command as a user would type it, and run it; raise HarnessError if it fails."""
     say(f"$ {' '.join(Path(word).name if '/' in word else word for word in command)}")
     status = subprocess.call(command, env=environment, cwd=folder)
     if status:
-        raise testbed.HarnessError(f"demo: {command[0]} ended with status {status}; see above")
-
-
-def without_make(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what the make that started this hands down to a make of its own."""
-    handed = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON")
-    return {name: value for name, value in environment.items() if name not in handed}
+        raise testbed.HarnessError(f"demo: {command[0]} failed with status {status}: see above")
 
 
 def up(python: str) -> None:
-    """Show the main job, ending with what the server answers."""
+    """Build and deploy the sample, and show the server's answer."""
     engine = engines.up(LEASE)
     for image in (testbed.BASE, testbed.REGISTRY):
         testbed.provide(engine, image)
     servers.remove_kept(engine, LEASE)
     with testbed.Server(engine, ports=[PORT], lease=LEASE) as server:
-        say("The server: sshd and a Docker engine of its own, with nothing on it")
-    if FOLDER.exists():  # a demo before this one, whose registry it may be
+        say("The server: sshd and a Docker engine of its own, without any image")
+    if FOLDER.exists():  # an earlier demo, which may have started the registry
         shared = OTHERS.exists()
     else:
         shared = engine.succeeds("docker", "volume", "inspect", STORAGE)
@@ -66,7 +59,7 @@ def up(python: str) -> None:
     (FOLDER / "cookiecutter.yaml").write_text(
         f"cookiecutters_dir: {FOLDER}\nreplay_dir: {FOLDER}\n", encoding="utf-8"
     )
-    cookiecutter = str(Path(sys.executable).parent / "cookiecutter")
+    cookiecutter = str(BIN / "cookiecutter")
     answers = [f"project={PROJECT}", f"python={python}", "deploy_host=server"]
     environment = without_make(
         {
@@ -84,16 +77,16 @@ def up(python: str) -> None:
     say(f"$ curl http://{address}/        (the server's port {PORT})")
     with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
         print(response.read().decode(), flush=True)
-    say("The project is in .demo/slipway-demo. To go on by hand, say after changing a line of it:")
+    say("The project is in .demo/slipway-demo. To deploy a change of it by hand, type:")
     if engine.ours:
-        print('    eval "$(python3 -m testbed env)"   # the engine that the demo brought')
+        print('    eval "$(python3 -m testbed env)"   # the engine that the demo started')
     print(f'    export SSH="{server.ssh}"')
     print("    cd .demo/slipway-demo && make deploy")
-    print("Stop it and remove all of it:\n    make demo-down", flush=True)
+    print("To stop the demo and remove everything, type:\n    make demo-down", flush=True)
 
 
 def down() -> None:
-    """Remove the server, what was built and, when it was ours alone, the engine."""
+    """Remove the server, the images and, if nothing else uses it, the testbed's engine."""
     engine = engines.running()
     if engine:
         servers.remove_kept(engine, LEASE)
@@ -107,11 +100,11 @@ def down() -> None:
                 engine.succeeds("docker", "volume", "rm", STORAGE)
     engines.down(LEASE)
     shutil.rmtree(FOLDER, ignore_errors=True)
-    say("The demo is gone.")
+    say("The demo is removed.")
 
 
 def main() -> int:
-    """Run `up PYTHON` or `down`; gives the exit status."""
+    """Run `up` or `down`; return the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("job", choices=("up", "down"))
     parser.add_argument("--python", default="PyPy", choices=("PyPy", "CPython"))

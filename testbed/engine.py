@@ -1,4 +1,4 @@
-"""The engine that everything runs on: the one that is here, or else one of our own."""
+"""The Docker engine: this machine's own, or one that the testbed starts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from testbed.leases import Leases
 
 NEEDED = (("docker", "version"), ("docker", "buildx", "version"), ("docker", "compose", "version"))
 
-# Some networks drop a connection that was idle for a while, and say nothing: pip is not to wait for
-# it as long as this machine may allow for a slow index.
+# Some networks silently drop an idle connection. pip must not wait for it as long as this machine
+# may allow for a slow package index.
 PATIENCE = {"PIP_DEFAULT_TIMEOUT": "20"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine that answers to commands which have `environment`."""
+    """A Docker engine, used by commands with this environment.
+
+    Attributes:
+        environment: variables of such a command.
+        ours: whether the testbed started the engine.
+    """
 
     environment: Mapping[str, str]
     ours: bool
@@ -38,9 +43,9 @@ class Engine:
         stdin: str = "",
         timeout: float = 600,
     ) -> str:
-        """Run a command against this engine and return its standard output.
+        """Run a command that uses this engine; return its standard output.
 
-        Raises HarnessError, with the command's last lines, when it fails.
+        Raises HarnessError, with the command's last lines, if it fails.
         """
         return run(
             "engine",
@@ -52,16 +57,16 @@ class Engine:
         )
 
     def succeeds(self, *command: str | Path, timeout: float = 60) -> bool:
-        """Whether a command against this engine ends with zero."""
+        """Return whether a command that uses this engine exits with status 0."""
         return succeeds(command, environment=self.environment, timeout=timeout)
 
     def has(self, image: str) -> bool:
-        """Whether an image is in this engine."""
+        """Return whether this engine has an image."""
         return self.succeeds("docker", "image", "inspect", image)
 
 
 def present() -> Engine | None:
-    """The engine that this machine has without us, with buildx and compose, if it answers."""
+    """Return this machine's own engine, if it answers and has buildx and compose."""
     ours = Daemon(folders.state()).environment()["DOCKER_HOST"]
     if os.environ.get("DOCKER_HOST") == ours:
         return None
@@ -71,7 +76,7 @@ def present() -> Engine | None:
 
 
 def own() -> Engine:
-    """The engine of our own, whether it runs or not."""
+    """Return the testbed's engine, whether it runs or not."""
     path = os.environ["PATH"]
     unpacked = parts.path_of(parts.place())
     if not path.startswith(f"{unpacked}:"):
@@ -81,7 +86,7 @@ def own() -> Engine:
 
 
 def running() -> Engine | None:
-    """The engine that answers now, this machine's or our own; nothing is started."""
+    """Return the engine that runs now, this machine's or the testbed's; start nothing."""
     found = present()
     if found is None and Daemon(folders.state()).is_running():
         return own()
@@ -89,9 +94,10 @@ def running() -> Engine | None:
 
 
 def up(lease: str | None = None) -> Engine:
-    """An engine that lasts until `down` drops the lease, or for as long as this process lives.
+    """Return an engine, which is started if necessary.
 
-    Raises HarnessError when there is none and none can be started.
+    It runs until `down` drops the lease; without a lease, as long as this process lives.
+    Raises HarnessError if none runs and none can be started.
     """
     found = present()
     if found is not None:
@@ -111,9 +117,9 @@ def up(lease: str | None = None) -> Engine:
 
 
 def down(lease: str) -> None:
-    """Drop a lease; with the last one, end our engine and remove all that it has made.
+    """Drop a lease; after the last one, stop the testbed's engine and remove its files.
 
-    Raises HarnessError when something of it will not go.
+    Raises HarnessError if a process or a mount remains.
     """
     state = folders.state()
     if not state.is_dir():
@@ -123,7 +129,7 @@ def down(lease: str) -> None:
         leases = Leases(state / "leases")
         leases.drop(lease)
         if users := leases.held():
-            say("engine", f"stays up for {', '.join(users)}")
+            say("engine", f"keeps running for {', '.join(users)}")
             return
         Daemon(state).stop()
         shutil.rmtree(state)
@@ -132,9 +138,9 @@ def down(lease: str) -> None:
 
 @contextmanager
 def engine_session() -> Iterator[Engine]:
-    """An engine for as long as the block lasts.
+    """Provide an engine for the duration of the block.
 
-    Raises HarnessError when there is none and none can be started.
+    Raises HarnessError if none runs and none can be started.
     """
     with _ended_by_signals():
         engine = up()
@@ -146,9 +152,9 @@ def engine_session() -> Iterator[Engine]:
 
 
 def exports(engine: Engine) -> str:
-    """Shell commands that make a terminal use the engine."""
+    """Return shell commands that make a terminal use the engine."""
     if not engine.ours:
-        return "# the Docker engine of this machine is used as it is"
+        return "# this machine's own Docker engine is used"
     return "\n".join(
         f"export {name}={shlex.quote(engine.environment[name])}"
         for name in ("PATH", "DOCKER_HOST", "DOCKER_CONFIG")
@@ -157,7 +163,7 @@ def exports(engine: Engine) -> str:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let a polite signal unwind the stack: by default it ends Python with no clean-up at all."""
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that the cleanup runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""What an engine has added to the firewall, and how to take it back.
+"""Remove an engine's rules and chains from the firewall.
 
-dockerd removes neither its chains nor its rules when it ends. The chains have the same names for
-every engine, so what is ours is told by our bridges and our address range.
+dockerd removes neither when it stops. The chains have the same names for every engine. The rules of
+the testbed's engine are recognized by its bridges and its address range.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FAMILIES = ("iptables", "ip6tables")
 
 @dataclass(frozen=True)
 class Rule:
-    """One `-A CHAIN …` line of iptables-save."""
+    """A line `-A CHAIN …` of iptables-save."""
 
     table: str
     chain: str
     words: tuple[str, ...]
 
     def value(self, *options: str) -> str | None:
-        """What follows one of the options, if it is there."""
+        """Return the value of the first of these options that the rule has."""
         for option, value in zip(self.words, self.words[1:], strict=False):
             if option in options:
                 return value
@@ -37,7 +37,7 @@ class Rule:
 
 
 def policies() -> dict[str, str]:
-    """What each family does with forwarded packets that no rule names."""
+    """Return the policy of each family for forwarded packets without a rule."""
     found = {}
     for family in FAMILIES:
         if succeeds([family, "-S", "FORWARD"]):
@@ -47,13 +47,16 @@ def policies() -> dict[str, str]:
 
 
 def set_policies(wanted: Mapping[str, str]) -> None:
-    """Put back what `policies` has found."""
+    """Restore the policies that `policies` returned."""
     for family, policy in wanted.items():
         run("network", [family, "-P", "FORWARD", policy])
 
 
 def remove(bridges: Collection[str], network: IPv4Network) -> bool:
-    """Take back an engine's rules; and its chains, and say so, if no other engine uses them."""
+    """Remove an engine's rules; also the chains, if no other engine uses them.
+
+    Return whether there is no other engine.
+    """
     alone = True
     for family in FAMILIES:
         if not succeeds([family, "-S", "FORWARD"]):
@@ -66,7 +69,7 @@ def remove(bridges: Collection[str], network: IPv4Network) -> bool:
 
 
 def rules_in(saved: str) -> Iterator[Rule]:
-    """The rules in what iptables-save prints."""
+    """Return the rules in the output of iptables-save."""
     table = ""
     for line in saved.splitlines():
         if line.startswith("*"):
@@ -77,10 +80,9 @@ def rules_in(saved: str) -> Iterator[Rule]:
 
 
 def removals(saved: str, bridges: Collection[str], network: IPv4Network) -> list[list[str]]:
-    """The iptables arguments that take back what an engine on that range has added.
+    """Return the arguments of iptables that remove the rules of the engine with these addresses.
 
-    The chains have the same names for every engine: they go with the last engine's bridge, and
-    with no rule in them that somebody else wrote.
+    The chains are removed as well if no other engine has a bridge, and nobody else added a rule.
     """
     rules = list(rules_in(saved))
     ours = [rule for rule in rules if _is_ours(rule, bridges, network)]
@@ -111,7 +113,7 @@ def _is_ours(rule: Rule, bridges: Collection[str], network: IPv4Network) -> bool
 
 
 def _is_an_engine(rule: Rule) -> bool:
-    """Whether a rule says that an engine with another bridge uses the chains."""
+    """Return whether a rule shows that an engine with another bridge uses the chains."""
     named = rule.value("-i", "-o") is not None
     target = rule.value("-j", "-g") or ""
     if ENGINE_CHAIN.match(rule.chain):

@@ -1,7 +1,7 @@
-"""Where the harness keeps things: downloads that are worth keeping, and a state to remove.
+"""The folders of the testbed: a cache that stays, and the state of the engine.
 
-The cache outlives every session, since it costs minutes and traffic to fill. The state is one
-folder so that removing it is removing the engine.
+Filling the cache takes minutes and traffic, so it is kept. The state is one folder, so that
+removing it removes the engine.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 
 from testbed.console import HarnessError
 
-# The longest socket below the state, `run/containerd/containerd.sock.ttrpc`, has to fit into the
-# 108 bytes that a Unix socket's address has.
+# The longest socket below the state is `run/containerd/containerd.sock.ttrpc`, and the address of a
+# Unix socket has at most 108 bytes.
 LONGEST_STATE = 60
 
 
 def cache() -> Path:
-    """The folder for downloads and images: $XDG_CACHE_HOME/slipway or ~/.cache/slipway."""
+    """Return the folder of downloads and images: $XDG_CACHE_HOME/slipway or ~/.cache/slipway."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "slipway"
 
 
 def state() -> Path:
-    """The folder for the engine that is running: $SLIPWAY_STATE or /var/lib/slipway.
+    """Return the folder of the engine's state: $SLIPWAY_STATE or /var/lib/slipway.
 
-    Raises HarnessError when the path is not absolute or too long for the sockets in it.
+    Raises HarnessError if the path is not absolute, or too long for the sockets in it.
     """
     folder = Path(os.environ.get("SLIPWAY_STATE") or "/var/lib/slipway")
     if not folder.is_absolute() or len(str(folder)) > LONGEST_STATE:
@@ -41,10 +41,10 @@ def state() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, one process at a time.
+    """Hold the lock file `path` for the duration of the block, one process at a time.
 
-    The folder of the lock may be removed by whoever holds it: who waited on a file that has gone
-    meanwhile holds nothing, and tries again.
+    The holder may remove the folder of the lock. Then a process that waited has locked a file that
+    does not exist any more, so it tries again.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The images that the product names and that a machine without a hub cannot pull.
+"""Images that the tests need, also on machines without access to a hub.
 
-An image that is in the engine is used. One that this harness has made is kept as a file in the
-cache, so its ID stays the same from one engine to the next. Otherwise it is pulled, where the
-engine is the machine's own, or made from the machine's Debian mirror.
+An image that the engine has is used. Otherwise a copy in the cache is loaded, so that an image
+keeps its ID from one engine to the next. Otherwise the image is pulled, if the engine is the
+machine's own, or built from the machine's Debian mirror.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ BASE = "debian:trixie-slim"
 REGISTRY = "registry:2.8.3"
 POSTGRES = "postgres:17"
 MARIADB = "mariadb:11.8"
-# Folders here that make what a hub has by these names, from Debian's packages.
+# These folders build images with the names and the behaviour of a hub's, from Debian packages.
 STAND_INS = {REGISTRY: "registry", POSTGRES: "postgres", MARIADB: "mariadb"}
 USUAL = (BASE, REGISTRY)
 LINE = "{{.Repository}}:{{.Tag}} {{.Size}}"
-# Without it bookworm brings the package that moves /bin to /usr/bin, and all of perl with it.
+# Without this hook, bookworm installs the package that moves /bin to /usr/bin, and with it Perl.
 UNMERGED = {"bookworm": ["--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr"]}
 SLIM = re.compile(r"debian:(?P<release>[a-z]+)-slim$")
 PULL_SECONDS = 180
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Any fixed moment will do: files that are younger get its date, so the layer depends on the
-# packages and not on the hour.
+# Newer files get this time, so that the layer depends on the packages and not on the time of the
+# build.
 MOMENT = "1735689600"
 
 
 def provide(engine: Engine, image: str) -> None:
-    """Make sure that an image is in the engine.
+    """Ensure that the engine has an image.
 
-    Raises HarnessError when it is not there, cannot be pulled, and is not one that this harness
-    can make.
+    Raises HarnessError if the image can be neither pulled nor built.
     """
     if engine.has(image):
         return
@@ -61,9 +60,10 @@ def provide(engine: Engine, image: str) -> None:
 
 
 def provide_built(engine: Engine, image: str, context: Path) -> None:
-    """Make sure that an image is in the engine whose tag changes with the folder it is built from.
+    """Ensure that the engine has an image that is built from a folder.
 
-    Raises HarnessError, with the end of the build's log, when it cannot be built.
+    The image's tag must change with the contents of the folder.
+    Raises HarnessError, with the end of the build's log, if the build fails.
     """
     if engine.has(image):
         return
@@ -76,9 +76,9 @@ def provide_built(engine: Engine, image: str, context: Path) -> None:
 
 
 def chromium(engine: Engine) -> str:
-    """Make sure that the image of a browser is in the engine, and give its name.
+    """Ensure that the engine has an image of a browser; return its name.
 
-    Raises HarnessError, with the end of the build's log, when it cannot be built.
+    Raises HarnessError, with the end of the build's log, if the build fails.
     """
     image = f"slipway-chromium:{fingerprint_of(HERE / 'chromium')}"
     provide(engine, BASE)
@@ -89,7 +89,7 @@ def chromium(engine: Engine) -> str:
 def build(engine: Engine, image: str, context: Path, files: Iterable[Path] = ()) -> None:
     """Build an image from a folder of this package, with further files in its context.
 
-    Raises HarnessError with the end of the build's log.
+    Raises HarnessError, with the end of the build's log, if the build fails.
     """
     [dockerfile] = context.glob("*.docker")
     with tempfile.TemporaryDirectory(prefix="slipway-image-") as folder:
@@ -101,7 +101,7 @@ def build(engine: Engine, image: str, context: Path, files: Iterable[Path] = ())
 
 
 def fingerprint_of(folder: Path) -> str:
-    """A short name for the contents of a folder."""
+    """Return a short checksum of the contents of a folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111}\0".encode())
@@ -118,11 +118,11 @@ def _make(engine: Engine, image: str) -> None:
     elif slim := SLIM.match(image):
         _bootstrap(engine, image, slim["release"])
     else:
-        raise HarnessError(f"image: {image} is not here; run: docker pull {image}")
+        raise HarnessError(f"image: the engine has no {image}. Run: docker pull {image}")
 
 
 def _bootstrap(engine: Engine, image: str, release: str) -> None:
-    """Install a release's smallest set of packages into an image of the official one's shape."""
+    """Build an image like the official slim one, with the smallest set of packages."""
     if not shutil.which("mmdebstrap"):
         debian.install("mmdebstrap")
     say("image", f"making {image} from the Debian mirror")
@@ -142,7 +142,7 @@ def _bootstrap(engine: Engine, image: str, release: str) -> None:
         command += UNMERGED.get(release, [])
         command += _certificates(overlay) if archive.encrypted else []
         command += [
-            # What the bootstrap was told, and the caches that it leaves in half of the image.
+            # Remove the configuration of the bootstrap, and its caches.
             '--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*'
             ' "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/var/cache/apt/*.bin'
             ' "$1"/var/cache/debconf/*-old',
@@ -160,7 +160,7 @@ def _bootstrap(engine: Engine, image: str, release: str) -> None:
 
 
 def _certificates(overlay: Path) -> list[str | Path]:
-    """Let an image's apt trust what this machine trusts: its mirror is an encrypted one."""
+    """Return the options that add this machine's certificates, which the mirror's TLS needs."""
     place = overlay / "usr/local/share/ca-certificates"
     place.mkdir(parents=True)
     copy_certificates(place)
@@ -173,7 +173,7 @@ def _certificates(overlay: Path) -> list[str | Path]:
 
 @contextmanager
 def _kept(name: str) -> Iterator[Path]:
-    """The file in the cache that an image is kept in, for one process at a time."""
+    """Provide the file for an image in the cache, for one process at a time."""
     file = folders.cache() / "images" / re.sub(r"[^A-Za-z0-9.]+", "-", f"{name}.tar")
     with folders.locked(file.with_suffix(".lock")):
         yield file
@@ -194,5 +194,5 @@ def _keep(engine: Engine, image: str, kept: Path) -> None:
 
 
 def _fingerprint(image: str) -> str:
-    """What a kept image depends on beside its name: a change here is a change of the image."""
+    """Return a checksum of the files that an image is built from."""
     return fingerprint_of(HERE / STAND_INS.get(image, "debian-slim"))

@@ -1,7 +1,7 @@
-"""Who still needs the engine, so that the last one to leave switches it off.
+"""The users of the engine, so that the last one stops it.
 
-A lease is a file. One with a name (`developer`, `demo`) lasts until it is dropped; one of a
-process counts for as long as that process lives, so a killed test run holds nothing.
+A lease is a file. A named lease (`developer`, `demo`) lasts until it is dropped. The lease of a
+process counts as long as the process lives, so that a killed test run does not keep the engine.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ PROCESS = "process-"
 
 
 class Leases:
-    """The leases in a folder. Callers hold the state's lock."""
+    """The leases in a folder. Callers hold the lock of the state."""
 
     def __init__(self, folder: Path) -> None:
-        """Name the folder; it is made with the first lease."""
+        """Remember the folder; the first lease creates it."""
         self._folder = folder
 
     @staticmethod
     def name_of(pid: int) -> str:
-        """The name of a process's lease."""
+        """Return the name of a process's lease."""
         return f"{PROCESS}{pid}"
 
     def take(self, name: str | None = None) -> str:
-        """Take a lease, of this process unless it has a name of its own, and return its name."""
+        """Return the name of a lease that counts from now on: this name's, or this process's."""
         name = name or self.name_of(os.getpid())
         self._folder.mkdir(parents=True, exist_ok=True)
         start = processes.born(os.getpid()) or "" if name.startswith(PROCESS) else ""
@@ -35,11 +35,11 @@ class Leases:
         return name
 
     def drop(self, name: str) -> None:
-        """Drop a lease; one that is not held is none the less dropped."""
+        """Drop a lease, if it is held."""
         (self._folder / name).unlink(missing_ok=True)
 
     def held(self) -> list[str]:
-        """The names of the leases that count."""
+        """Return the names of the leases that count."""
         if not self._folder.is_dir():
             return []
         return sorted(path.name for path in self._folder.iterdir() if self._counts(path))

@@ -1,6 +1,6 @@
-"""Address ranges, interface names and packet sizes that fit into the network that is here.
+"""Address ranges, interface names, ports and packet sizes that suit this machine's network.
 
-Two engines on one machine, or an engine on a company network, must not claim the same addresses.
+An engine must not use the addresses of another engine on this machine, or of a company network.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -22,9 +23,9 @@ CANDIDATES = [
 
 
 def free_ranges(taken: Iterable[IPv4Network], count: int) -> list[IPv4Network]:
-    """The first private ranges that overlap none of the taken ones.
+    """Return the first private ranges that do not overlap a taken one.
 
-    Raises HarnessError when there are not that many.
+    Raises HarnessError if there are too few.
     """
     used = list(taken)
     free = [
@@ -33,12 +34,14 @@ def free_ranges(taken: Iterable[IPv4Network], count: int) -> list[IPv4Network]:
         if not any(candidate.overlaps(other) for other in used)
     ]
     if len(free) < count:
-        raise HarnessError("network: no free private address range is left on this machine")
+        raise HarnessError(
+            "network: this machine uses all private address ranges: remove a route or a network"
+        )
     return free[:count]
 
 
 def taken_ranges() -> list[IPv4Network]:
-    """Every range that this machine has an address in, a route to, or its name servers in."""
+    """Return the ranges of this machine's addresses, routes and name servers."""
     texts: list[str] = re.findall(
         r"^nameserver\s+([0-9.]+)\s*$", _read("/etc/resolv.conf"), re.MULTILINE
     )
@@ -53,21 +56,29 @@ def taken_ranges() -> list[IPv4Network]:
     return [network for text in texts if (network := range_of(text))]
 
 
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def mtu() -> int:
-    """The largest packet on the way out: a container's must not be larger."""
+    """Return the size of the largest packet on the default route, the limit for containers."""
     sizes = {each["ifname"]: int(each["mtu"]) for each in _ip("link")}
     out = [each.get("dev") for each in _ip("-4", "route", "show", "default")]
     return min([1500, *(sizes[name] for name in out if name in sizes)])
 
 
 def bridge_name() -> str:
-    """A name for a bridge that no interface has."""
+    """Return an unused name for a bridge."""
     used = {each["ifname"] for each in _ip("link")}
     return next(name for number in range(1000) if (name := f"slipway{number}") not in used)
 
 
 def bridges_in(network: IPv4Network) -> list[str]:
-    """The interfaces with an address in a range."""
+    """Return the interfaces with an address in a range."""
     return [
         address["ifname"]
         for address in _ip("-4", "address")
@@ -79,7 +90,7 @@ def bridges_in(network: IPv4Network) -> list[str]:
 
 
 def range_of(text: str) -> IPv4Network | None:
-    """An address or a range as iptables and ip write them; nothing for anything else."""
+    """Return an address or range in the notation of iptables and ip; None for other texts."""
     try:
         return IPv4Network(text, strict=False)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The programs of an engine of our own: docker, buildx, compose, dockerd, containerd, registry.
+"""The programs of the testbed's engine: docker, buildx, compose, dockerd, containerd, registry.
 
-Unpacked once into the cache; another release's packages never touch the system's.
+They are unpacked once into the cache. Packages of another release are never installed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ PACKAGES = (
     "containerd",
     "tini",
 )
-# These load kernel tables or link a libc, so they have to be this system's own.
+# These depend on the kernel or on the C library, so they must be this system's own.
 SYSTEM = {"runc": "runc", "iptables": "iptables", "ip": "iproute2"}
 ADMINISTRATION = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def place() -> Path:
-    """Where the engine's programs are, once they are unpacked."""
+    """Return the folder of the engine's unpacked programs."""
     return folders.cache() / "parts" / RELEASE
 
 
 def unpack() -> Path:
-    """Unpack the engine's programs where they are not there yet, and say where they are.
+    """Unpack the engine's programs if necessary; return their folder.
 
-    Raises HarnessError when there is no mirror to take them from.
+    Raises HarnessError if this machine has no Debian mirror.
     """
     with folders.locked(folders.cache() / "parts.lock"):
         if not place().is_dir():
@@ -50,18 +50,18 @@ def unpack() -> Path:
 
 
 def require_root() -> None:
-    """Raise HarnessError, before anything is downloaded, where an engine could not be started."""
+    """Raise HarnessError if this account is not root, before anything is downloaded."""
     if os.geteuid() != 0:
         raise HarnessError(
-            "engine: no Docker engine with buildx and compose answers, and starting one takes root;"
-            " start Docker, or run this as root"
+            "engine: no Docker engine with buildx and compose answers, and only root can start one."
+            " Start Docker, or run this as root"
         )
 
 
 def install_system_parts() -> None:
-    """Install the programs that have to be the system's own.
+    """Install the programs that must be the system's own.
 
-    Raises HarnessError when apt fails.
+    Raises HarnessError if apt fails.
     """
     missing = [
         package
@@ -73,17 +73,17 @@ def install_system_parts() -> None:
 
 
 def path_of(parts: Path) -> str:
-    """The PATH entries of the unpacked programs."""
+    """Return the PATH entries of the unpacked programs."""
     return f"{parts}/usr/bin:{parts}/usr/sbin"
 
 
 def plugins_of(parts: Path) -> list[Path]:
-    """The unpacked plugins of the docker command."""
+    """Return the unpacked plugins of the docker command."""
     return sorted((parts / "usr/libexec/docker/cli-plugins").iterdir())
 
 
 def version_of(parts: Path) -> str:
-    """The version of the unpacked engine, as in `26.1.5`."""
+    """Return the version of the unpacked engine, for example `26.1.5`."""
     text = run("engine", [parts / "usr/bin/docker", "--version"])
     found = re.search(r"\d+(\.\d+)+", text)
     return found[0] if found else text.strip()

@@ -1,4 +1,4 @@
-"""podman, of this machine's own release, with a store and a network that go with the block."""
+"""podman from this machine's release, with a temporary store and network."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Self
 from testbed import debian
 from testbed.console import run, succeeds
 
-# By their Debian packages; the second is what `--init` starts.
+# The program of each Debian package. `--init` starts catatonit.
 PROGRAMS = {"podman": "podman", "catatonit": "catatonit", "iproute2": "ip", "iptables": "iptables"}
-# This machine may allow less than what podman asks for on its own.
+# podman's own limits may be higher than this machine allows.
 CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
 
 
 class Podman:
-    """A podman on a machine of its own, as far as images, ports and packets go; takes root.
+    """A podman with its own images and its own network, as on another machine; requires root.
 
-    What listens on its 127.0.0.1 is reached from its own network alone, see `ask`.
+    A port of its 127.0.0.1 can be reached only from its own network, see `ask`.
     """
 
     def __enter__(self) -> Self:
-        """Install it where it is not there yet.
+        """Install podman if necessary.
 
-        Raises HarnessError when that cannot be done.
+        Raises HarnessError if that fails.
         """
         missing = [package for package, program in PROGRAMS.items() if not shutil.which(program)]
         if missing:
@@ -45,35 +45,35 @@ class Podman:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove its containers, its store and its network."""
+        """Remove the containers, the store and the network."""
         self.succeeds("rm", "--force", "--all", "--time=1")
         self.succeeds("rmi", "--force", "--all")
         succeeds(["ip", "netns", "delete", self._network])
         shutil.rmtree(self._folder)
 
     def pull(self, *words: str) -> None:
-        """Pull an image, in this machine's network, where the registry is.
+        """Pull an image through this machine's network, where the registry is.
 
-        Raises HarnessError, with the command's last lines, when it fails.
+        Raises HarnessError, with the command's last lines, if it fails.
         """
         run("podman", [*self._podman, "pull", *words], environment=self._environment)
 
     def run(self, *words: str) -> str:
-        """Run a podman command and return its standard output.
+        """Run a podman command; return its standard output.
 
-        Raises HarnessError, with the command's last lines, when it fails.
+        Raises HarnessError, with the command's last lines, if it fails.
         """
         return self._inside(*self._podman, *words)
 
     def succeeds(self, *words: str) -> bool:
-        """Whether a podman command ends with zero."""
+        """Return whether a podman command exits with status 0."""
         command = [*self._enter, *self._podman, *words]
         return succeeds(command, environment=self._environment)
 
     def ask(self, url: str) -> str:
-        """What is answered at a URL, asked in its network.
+        """Request a URL in the network of the containers; return the answer.
 
-        Raises HarnessError when nothing is.
+        Raises HarnessError if there is none.
         """
         script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
         return self._inside("python3", "-c", script, url).strip()
@@ -93,6 +93,6 @@ class Podman:
     @property
     def _environment(self) -> dict[str, str]:
         own = {"CONTAINERS_CONF": f"{self._folder}/containers.conf"}
-        # it would look for passwords where an engine of our own has no file for them
+        # podman would look for passwords in this folder, where the testbed's engine has none
         others = {name: value for name, value in os.environ.items() if name != "DOCKER_CONFIG"}
         return {**others, **own}

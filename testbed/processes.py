@@ -1,4 +1,4 @@
-"""What /proc says about processes: who lives, since when, and who descends from whom."""
+"""Processes in /proc: whether and since when they run, and their descendants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 
 def born(pid: int) -> str | None:
-    """The start time of a living process, which tells it from a later one with its number."""
+    """Return the start time of a running process; with its number, it identifies the process."""
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX":
         return None
@@ -20,7 +20,7 @@ def born(pid: int) -> str | None:
 
 
 def descendants(roots: Iterable[int]) -> set[int]:
-    """Those processes, and all that they have started."""
+    """Return these processes and all their descendants."""
     children: dict[int, list[int]] = {}
     for pid in _all():
         fields = _stat(pid)
@@ -37,7 +37,7 @@ def descendants(roots: Iterable[int]) -> set[int]:
 
 
 def naming(words: Collection[str], text: str) -> set[int]:
-    """Processes whose program is one of `words` and whose command line contains `text`."""
+    """Return processes whose program is one of `words` and whose command line contains `text`."""
     found = set()
     for pid in _all():
         try:
@@ -50,7 +50,7 @@ def naming(words: Collection[str], text: str) -> set[int]:
 
 
 def end(pids: Iterable[int], sign: signal.Signals, seconds: float) -> set[int]:
-    """Send a signal to processes, wait for their end, and return those that are still there."""
+    """Send a signal to processes and wait for their end; return those that still run."""
     living = {pid: start for pid in pids if (start := born(pid)) is not None}
     for pid in living:
         try:
@@ -70,7 +70,7 @@ def _all() -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    """Return the fields of /proc/PID/stat after the name, which may contain any text."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""A server to deploy to: sshd and a Docker engine of its own, in a privileged container.
+"""Servers to deploy to: sshd and a Docker engine, or systemd, in a privileged container.
 
-It is reached as a rented server is, over ssh with host keys checked, and removed without a trace.
+Like a rented server, they are reached over ssh, with checked host keys.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ READY_SECONDS = 90
 
 
 def remove_kept(engine: Engine, lease: str) -> None:
-    """Remove the servers that have outlived their block with that lease.
+    """Remove the servers that were kept with this lease.
 
-    Raises HarnessError when the engine does not do it.
+    Raises HarnessError if docker fails.
     """
     wanted = f"label={LABEL}={lease}"
     kept = engine.run("docker", "ps", "--all", "--quiet", "--filter", wanted).split()
@@ -39,7 +39,7 @@ def remove_kept(engine: Engine, lease: str) -> None:
 
 
 def _folder_of(lease: str) -> Path:
-    """Where the keys of servers are: with a lease, where a later process finds them."""
+    """Return the folder of the servers' keys; with a lease, later processes use it too."""
     if not lease:
         return Path(tempfile.gettempdir())
     folder = folders.cache() / "servers" / lease
@@ -48,18 +48,20 @@ def _folder_of(lease: str) -> Path:
 
 
 class Server:
-    """A server that lasts as long as the `with` block.
+    """A server that runs for the duration of the `with` block.
 
-    `user` is `root`, or `deployer`, who is in the docker group, or `sudoer`, who may use docker by
-    sudo alone, or `rootless`, who has a Docker of its own, and then nobody else has one. `ports`
-    are those on which something deployed shall be reached, see `address`. With `docker=False` it
-    has no Docker.
-    With a `shared` folder it has that at the same path, and its engine can be used from here, see
-    `engine`. With a `lease` it outlives the block, until `remove_kept` is told that lease.
+    Args:
+        user: `root`; `deployer`, who is in the group docker; `sudoer`, who may use docker with sudo
+            only; or `rootless`, who has the server's only Docker engine.
+        ports: ports on which deployed applications are reached, see `address`.
+        docker: whether the server has Docker.
+        shared: a folder that is mounted at the same path, so that the server's engine can be used
+            from here, see `engine`.
+        lease: keeps the server after the block, until `remove_kept` gets the same lease.
     """
 
     host = "server"
-    image = "server"  # the folder beside this file that it is built from
+    image = "server"  # the folder next to this file that contains its dockerfile
     options: tuple[str, ...] = ()  # of docker create
 
     def __init__(
@@ -72,7 +74,7 @@ class Server:
         shared: Path | None = None,
         lease: str = "",
     ) -> None:
-        """Say what kind of server it is to be; `with` starts it."""
+        """Configure the server; `with` starts it."""
         self._engine = engine
         self._user = user
         self._ports = tuple(ports)
@@ -87,7 +89,7 @@ class Server:
     def __enter__(self) -> Self:
         """Start the server, and wait until sshd and its engine answer.
 
-        Raises HarnessError, with the end of its log, when they do not.
+        Raises HarnessError, with the end of its log, if they do not.
         """
         context = images.HERE / self.image
         image = f"slipway-{self.image}:{images.fingerprint_of(context)}"
@@ -119,43 +121,43 @@ class Server:
 
     @property
     def folder(self) -> Path:
-        """Where its keys are, and the ssh configuration that names them."""
+        """The folder of the server's keys and ssh configuration."""
         return self._folder
 
     @property
     def ssh(self) -> str:
-        """The ssh command, as `SSH=…` of make takes it."""
+        """The ssh command, as a value for make's variable SSH."""
         return f"ssh -F {shlex.quote(str(self._folder / 'config'))}"
 
     def address(self, port: int) -> str:
-        """Where one of its `ports` is reached from here, as in `127.0.0.1:49153`.
+        """Return where one of the server's ports is reached from here, like `127.0.0.1:49153`.
 
-        Raises HarnessError when it is not one of them.
+        Raises HarnessError if the port is not one of them.
         """
         return self._engine.run("docker", "port", self.name, f"{port}/tcp").splitlines()[0]
 
     def run(self, *command: str, timeout: float = 60) -> str:
-        """Run a command on the server, not through ssh, and return its standard output.
+        """Run a command on the server, without ssh; return its standard output.
 
-        Raises HarnessError, with the command's last lines, when it fails.
+        Raises HarnessError, with the command's last lines, if it fails.
         """
         return self._engine.run("docker", "exec", self.name, *command, timeout=timeout)
 
     def docker(self, *words: str, timeout: float = 60) -> str:
-        """Run a docker command on the server and return its standard output.
+        """Run a docker command on the server; return its standard output.
 
-        Raises HarnessError, with the command's last lines, when it fails.
+        Raises HarnessError, with the command's last lines, if it fails.
         """
         command = ("docker", "exec", *self._by, self.name, "docker", *words)
         return self._engine.run(*command, timeout=timeout)
 
     def logs(self, container: str) -> str:
-        """The last lines that a container on the server has said, on either output."""
+        """Return the last lines of a container's log on the server."""
         return self.run("sh", "-c", 'docker logs --tail 50 "$1" 2>&1', "logs", container)
 
     @property
     def engine(self) -> Engine:
-        """Its engine, for commands that run here; what they mount must be in the shared folder."""
+        """The server's engine, for commands that run here and mount only the shared folder."""
         here = {"DOCKER_HOST": f"unix://{self._socket}"}
         return Engine({**self._engine.environment, **here}, ours=True)
 
@@ -164,25 +166,25 @@ class Server:
         return (self._shared or Path("/nowhere")) / f"{self.name}.sock"
 
     def stop_engine(self) -> None:
-        """Stop its Docker engine, as an administrator would; sshd goes on."""
+        """Stop the server's Docker engine in order; sshd keeps running."""
         self.run("engine.sh", "stop")
 
     def kill_engine(self) -> None:
-        """End its Docker engine at once, as the loss of power would; what it runs is cut off."""
+        """Kill the server's Docker engine, as a power failure would."""
         self.run("engine.sh", "kill")
 
     def start_engine(self) -> None:
-        """Start its Docker engine again, and wait until it answers.
+        """Start the server's Docker engine again, and wait until it answers.
 
-        Raises HarnessError, with the end of its log, when it does not.
+        Raises HarnessError, with the end of its log, if it does not.
         """
         self.run("engine.sh", "start")
         self._wait_until_ready()
 
     def reboot(self) -> None:
-        """Cut its power and switch it on again; the ports that it is reached on change.
+        """Kill the server and start it again; the published ports change.
 
-        Raises HarnessError, with the end of its log, when it does not come back.
+        Raises HarnessError, with the end of its log, if it does not answer afterwards.
         """
         self._engine.run("docker", "kill", self.name)
         self._engine.run("docker", "start", self.name)
@@ -210,7 +212,7 @@ class Server:
         (self._folder / "known_hosts").write_text(f"{self.host} {public}")
 
     def _create(self, image: str) -> None:
-        # Not the ranges of the engine that it runs on: an address has to mean one thing.
+        # The server must not use the addresses of the engine that it runs on.
         outer = (*network.taken_ranges(), *self._ranges_of_engine())
         [free] = network.free_ranges(outer, 1)
         _, pool = free.subnets()
@@ -239,10 +241,14 @@ class Server:
             self._engine.run("docker", "cp", "--quiet", self._folder / source, place)
 
     def _ranges_of_engine(self) -> list[IPv4Network]:
-        ids = self._engine.run("docker", "network", "ls", "--quiet").split()
         subnets = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        listed = self._engine.run("docker", "network", "inspect", "--format", subnets, *ids)
-        return [found for text in listed.split() if (found := network.range_of(text))]
+        found = []
+        for each in self._engine.run("docker", "network", "ls", "--quiet").split():
+            # somebody else's network may be removed between the two commands
+            with contextlib.suppress(HarnessError):
+                listed = self._engine.run("docker", "network", "inspect", "--format", subnets, each)
+                found += [known for text in listed.split() if (known := network.range_of(text))]
+        return found
 
     def _write_ssh_configuration(self) -> None:
         address, _, port = self.address(SSH_PORT).rpartition(":")
@@ -250,7 +256,7 @@ class Server:
             "HostName": address,
             "Port": port,
             "User": self._user,
-            # The port changes with each start, the server's key does not.
+            # The port changes with each start; the host key does not.
             "HostKeyAlias": self.host,
             "IdentityFile": f'"{self._folder / "client_key"}"',
             "IdentitiesOnly": "yes",
@@ -273,39 +279,42 @@ class Server:
                 "docker", "inspect", "--format", "{{.State.Running}}", self.name
             )
             if running.strip() != "true" or time.monotonic() > deadline:
-                raise HarnessError(f"server: {what} does not answer; its log ends:\n{self._log()}")
+                raise HarnessError(
+                    f"server: {what} does not answer. The end of its log:\n{self._log()}"
+                )
             time.sleep(0.1)
 
     def _log(self) -> str:
-        said = ""
+        text = ""
         for command in (
             ("docker", "logs", "--tail", "50", self.name),
             ("docker", "exec", self.name, "tail", "-n", "50", "/var/log/dockerd.log"),
         ):
             with contextlib.suppress(HarnessError):
-                said += self._engine.run(*command)
-        return last_lines(said)
+                text += self._engine.run(*command)
+        return last_lines(text)
 
     def _remove(self) -> None:
         self._engine.succeeds("docker", "rm", "--force", "--volumes", self.name)
 
 
 class Systemd(Server):
-    """A server that has systemd, Python and PyPy, and no Docker.
+    """A server with systemd, Python and PyPy, without Docker.
 
-    `user` is `root`, or `sudoer`, who may do anything by sudo, or `deployer`, who has services of
-    its own at most.
+    Args:
+        user: `root`; `sudoer`, who may run any command with sudo; or `deployer`, who may only have
+            services of its own.
     """
 
     image = "systemd"
     options = ("--cgroupns=private", *(f"--tmpfs={place}" for place in ("/run", "/run/lock")))
 
     def __init__(self, engine: Engine, *, user: str = "root", ports: Iterable[int] = ()) -> None:
-        """Say what kind of server it is to be; `with` starts it."""
+        """Configure the server; `with` starts it."""
         super().__init__(engine, user=user, ports=ports, docker=False)
 
     def by(self, user: str) -> str:
-        """Give the ssh command of another account."""
+        """Return the ssh command of another account."""
         place = self.folder / f"config-{user}"
         text = (self.folder / "config").read_text()
         place.write_text(text.replace(f"User {self._user}", f"User {user}"))

@@ -14,14 +14,6 @@ sys.path.insert(0, str(HERE.parents[1] / "{{cookiecutter.project}}" / "deploy"))
 from slipway.laptop import command_table
 from slipway.laptop.settings import rules
 
-GROUPS = {
-    "application": "The application and its image",
-    "container": "The container",
-    "deploy": "Deploys",
-    "laptop": "This machine",
-    "command": "Single commands",
-}
-
 
 def cell(text: str) -> str:
     """Return a text that can stand in a cell of a table."""
@@ -32,12 +24,12 @@ def settings_page() -> str:
     """Return the page of all settings and variables."""
     parts = [
         "# Settings",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/settings/rules.py. -->",
-        "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line takes"
-        " precedence: `make run PORT=9000`. The environment counts for a name that `settings.mk` does"
-        " not set, except where the table says otherwise.",
+        "<!-- Written by `make reference` from slipway/laptop/settings/rules.py. -->",
+        "Set these in `deploy/settings.mk` as `NAME := value`. A variable on make's command line"
+        " takes precedence: `make run PORT=9000`. The environment counts for a name that"
+        " `settings.mk` does not set, except where the table says otherwise.",
     ]
-    for group, title in GROUPS.items():
+    for group, title in rules.TITLES.items():
         rows = ["| setting | meaning | default |", "|---|---|---|"]
         for each in rules.SETTINGS:
             if each.group == group:
@@ -63,18 +55,17 @@ def commands_page() -> str:
     """Return the page of all commands, with the variables of each."""
     parts = [
         "# Commands",
-        "<!-- Written by `make reference` from deploy/slipway/laptop/command_table.py. -->",
-        "`make NAME` and `python3 deploy/slipway NAME` do the same. `python3 deploy/slipway NAME --help`"
-        " explains a command's variables. A command that has the variable `DRY_RUN` prints the exact"
-        " docker, ssh and systemctl command lines with `DRY_RUN=1`, and changes nothing. All variables:"
-        " [settings.md](settings.md).",
+        "<!-- Written by `make reference` from slipway/laptop/command_table.py. -->",
+        "`make NAME` and `python3 deploy/slipway NAME` do the same."
+        " `python3 deploy/slipway NAME --help` explains a command's variables. A command that"
+        " has the variable `DRY_RUN` prints the exact docker, ssh and systemctl command lines with"
+        " `DRY_RUN=1`, and changes nothing. All variables: [settings.md](settings.md).",
     ]
-    for group, title in command_table.TITLES.items():
+    for title, group in command_table.GROUPS.items():
         rows = ["| command | what it does | variables |", "|---|---|---|"]
-        for each in command_table.COMMANDS:
-            if each.group == group:
-                names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
-                rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
+        for each in group:
+            names = " ".join(f"`{name}`" for name in dict.fromkeys(each.variables.split()))
+            rows.append(f"| `{each.name}` | {cell(each.summary)} | {names} |")
         parts += [f"## {title}", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 

@@ -1,1 +1,1 @@
-"""Public applications from PyPI, from a list of requirements to an answer of a server: a table."""
+"""A table of applications from PyPI that are built and deployed to a server."""

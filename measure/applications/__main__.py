@@ -1,7 +1,7 @@
-"""The command line: `python -m measure.applications [--python CPython|PyPy] [NAME…]`.
+"""Fill the table of applications from PyPI: `python -m measure.applications [NAME…]`.
 
-For each application a project is generated without one, requirements.in is written into it, and
-settings; then `make wheels image push deploy` brings it to a server, and it is asked there.
+For each application, a project with app=existing is generated, and its requirements.in and settings
+are written. Then `make wheels image push deploy` deploys it to a server, where it must answer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import testbed
 from measure.applications.applications import APPLICATIONS, PORT, Application
 from measure.applications.report import page
 from measure.table import Table, baker, for_interpreter
-from tests.conftest import ROOT, Project
-from tests.containers.conftest import free_port
+from testbed.network import free_port
+from testbed.projects import ROOT, Project
 
-OUTPUT = ROOT / "docs" / "apps.json"
+OUTPUT = ROOT / "docs" / "figures" / "apps.json"
 CACHE = "apps-table"
 STEPS = ("wheels", "image", "push", "deploy")
 
@@ -31,7 +31,7 @@ class Laptop:
     """An engine, a server, and a project for each application in turn."""
 
     def __init__(self, engine: testbed.Engine, server: testbed.Server, place: Path) -> None:
-        """Take them; place is for the projects."""
+        """Remember the engine and the server; the projects are generated below place."""
         self.engine = engine
         self.server = server
         self.bake = baker(place)
@@ -40,16 +40,16 @@ class Laptop:
 
     def make(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
         """Run make in a project."""
-        typed = (
+        settings = (
             f"DEPLOY_HOST={self.server.host}",
             f"SSH={self.server.ssh}",
             f"REGISTRY_PORT={self.registry_port}",
         )
         variables = {**self.engine.environment, "DEPLOY_CACHE": CACHE}
-        return project.run("make", *words, *typed, **variables)
+        return project.run("make", *words, *settings, **variables)
 
     def generate(self, application: Application, python: str) -> Project:
-        """Write what its user writes."""
+        """Generate a project, and write the files that the application's user writes."""
         project = self.bake(
             **{"project": f"apps-{application.name}", "app": "existing", "python": python},
             **{"native_deps": " ", "command": application.command, "port": PORT},
@@ -61,7 +61,7 @@ class Laptop:
         return project
 
     def row(self, application: Application, python: str) -> dict[str, Any]:
-        """Do all steps, and ask it on the server; say what came of it."""
+        """Deploy an application and send a request to it; return the row."""
         project = self.generate(application, python)
         began = time.monotonic()
         row: dict[str, Any] = {
@@ -104,7 +104,7 @@ class Laptop:
 
 
 def measure(python: str, names: Sequence[str], output: Path) -> None:
-    """Fill in the rows of an interpreter."""
+    """Fill the rows of an interpreter with these names, or those that are missing."""
     table = Table("apps-table", output, page)
     with (
         testbed.engine_session() as engine,

@@ -1,6 +1,6 @@
-"""The applications, and what is written for each: requirements.in, and settings.
+"""The applications, each with its requirements.in and its settings.
 
-All of them are by other people, and none is changed. They listen on PORT, which is 8080.
+Other people wrote them, and none is changed. They listen on PORT, which is 8080.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-from tests.conftest import Project
+from testbed.projects import Project
 
 PORT = "8080"
 
 
 class Application(NamedTuple):
-    """An application of the index.
+    """An application of the package index.
 
     Attributes:
-        requirements: what requirements.in has, words for lines.
-        command: COMMAND.
-        path: what it is asked for.
-        settings: others than COMMAND and PORT, as lines of settings.mk.
+        requirements: the lines of requirements.in, separated by spaces.
+        command: the setting COMMAND.
+        path: the path that is requested.
+        settings: further lines of settings.mk.
         environment: lines of run.env.
     """
 
@@ -34,15 +34,15 @@ class Application(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the row is about."""
+        """The name of the row."""
         return self.requirements.split()[0].partition("[")[0]
 
     def at(self, port: int) -> Application:
-        """Give the same application on another port."""
+        """Return the same application with another port."""
         return self._replace(command=self.command.replace(PORT, str(port)))
 
     def put_into(self, project: Project) -> None:
-        """Write what its user writes into a project that was generated without an application."""
+        """Write the user's files into a project that was generated without an application."""
         path = project.path
         lines = self.requirements.replace(" ", "\n")
         (path / "requirements.in").write_text(lines + "\n", encoding="utf-8")
@@ -56,7 +56,7 @@ class Application(NamedTuple):
             (path / "deploy" / "run.env").write_text(text, encoding="utf-8")
 
     def answer_at(self, address: str) -> str:
-        """Ask it for its path; gives the status and the type of what comes."""
+        """Request the path; return the status and the media type of the answer."""
         try:
             with urllib.request.urlopen(f"http://{address}{self.path}", timeout=60) as response:
                 return f"{response.status}, {response.headers.get_content_type()}"

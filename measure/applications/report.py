@@ -1,4 +1,4 @@
-"""The page that shows the table."""
+"""The page with the table of applications."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ measured on two cores that others were using.
 
 
 def page(found: dict[str, Any]) -> str:
-    """Write the page of all rows that there are."""
+    """Return the page about all rows."""
     return "\n".join([HEAD, *(section(python, rows) for python, rows in found.items())])
 
 
 def works(row: dict[str, Any]) -> bool:
-    """Say whether an application answered."""
+    """Check whether an application answered."""
     return str(row.get("answer", "")).startswith(("2", "3", "401", "403"))
 
 
 def section(python: str, rows: dict[str, Any]) -> str:
-    """Write the table of one interpreter."""
+    """Return the section of one interpreter."""
     tried = {name: row for name, row in rows.items() if "refused" not in row}
     good = sum(works(row) for row in tried.values())
     lines = [
@@ -43,9 +43,9 @@ def section(python: str, rows: dict[str, Any]) -> str:
         error = row.get("error", "").splitlines() or [""]
         answer = row.get("answer") or f"no: {cell(error[-1])}"
         others = [*row["settings"], *(f"run.env: {line}" for line in row["environment"])]
-        told = ", ".join(f"`{cell(each)}`" for each in others)
+        settings = ", ".join(f"`{cell(each)}`" for each in others)
         lines.append(
-            f"| {row['requirements']} | `{cell(row['command'], 300)}` | {told} |"
+            f"| {row['requirements']} | `{cell(row['command'], 300)}` | {settings} |"
             f" {row.get('dependencies', '')} | {answer} | {row.get('seconds', '')} |"
         )
     refused = {name: row for name, row in rows.items() if "refused" in row}

@@ -1,7 +1,7 @@
-"""The command line: `python -m measure.blobs [--rounds N]`; writes blobs.* in docs/figures.
+"""Measure ways to store files: `python -m measure.blobs [--rounds N]` writes docs/figures/blobs.*.
 
-Each round measures every way once, beginning with another one, each in a process of its own, and
-compares it with the plain file of that round: the disk of one minute is not that of the next.
+Each round measures every way once, in a process of its own, and begins with another way. The
+results are compared with the plain file of the same round, because the speed of a disk changes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import testbed
 from measure.peers import plot, report
 from measure.peers.figures import rotated, summary
 from measure.peers.machine import description
+from testbed import databases
 from testbed.console import say
-from tests.apps import ROOT, SOURCES, databases
+from testbed.projects import BLOBFILES, ROOT
 
 HERE = Path(__file__).parent
-DOCS = ROOT / "docs/figures"
+FIGURES = ROOT / "docs" / "figures"
 MIB = 1 << 20
 SIZES = ((1, 16), (64, 1))  # MiB, and how many files
 WAIT_MIB = 128
@@ -38,7 +39,7 @@ WAYS = {
     "postgresql": (PLAIN, *OURS, "one column", "large object", "django-db-file-storage"),
     "mysql": (PLAIN, *OURS, "one column"),
 }
-# max_allowed_packet's default: nothing larger gets into one column.
+# The default of max_allowed_packet in MiB, the limit of a column.
 LARGEST_COLUMN = {"mysql": 8}
 TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
 MEASURES = {"write": "write, per second", "read": "read, per second", "memory": "memory"}
@@ -47,10 +48,10 @@ Values = dict[str, dict[str, list[float]]]
 
 
 class Bench:
-    """One virtualenv, one folder, and the databases."""
+    """A virtualenv and a folder for the measurements."""
 
     def __init__(self, folder: Path) -> None:
-        """Install what the other ways need."""
+        """Install the packages that the other ways need."""
         self.folder = folder
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
         self.python = str(folder / "venv/bin/python")
@@ -58,14 +59,14 @@ class Bench:
         subprocess.run([self.python, "-m", "pip", "-qq", "install", "-r", requirements], check=True)
 
     def child(self, script: str, *words: object) -> dict[str, float]:
-        """Run a script in a process of its own; gives what it prints."""
-        environment = {**os.environ, "PYTHONPATH": f"{SOURCES}:{ROOT}"}
+        """Run a script in a process of its own; return the JSON that it prints."""
+        environment = {**os.environ, "PYTHONPATH": f"{BLOBFILES}:{ROOT}"}
         command = [self.python, str(HERE / script), *map(str, words)]
         found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment))
         return found
 
     def once(self, way: str, url: str, mib: int, count: int) -> dict[str, float]:
-        """Measure one way once, in bytes a second and bytes."""
+        """Measure a way once; return speeds in bytes per second, and memory in bytes."""
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             own = f"sqlite:///{place}/files.db" if url.startswith("sqlite") else url
             found = self.child("ways.py", way, own, place, mib * MIB, count)
@@ -74,7 +75,7 @@ class Bench:
         return {**speeds, "memory": found["memory"]}
 
     def case(self, name: str, url: str, mib: int, count: int, rounds: int) -> dict[str, Any]:
-        """Measure all ways on one database and one size, round by round."""
+        """Measure all ways on a database with files of one size, round by round."""
         ways = [
             way for way in WAYS[name] if way != "one column" or mib <= LARGEST_COLUMN.get(name, mib)
         ]
@@ -97,7 +98,7 @@ class Bench:
 
 
 def table_of(case: Mapping[str, Any]) -> str:
-    """One case: a row for each way, with the ratios to the same round's plain file."""
+    """Return the table of a case: a row for each way, with ratios to the plain file."""
     values: Values = case["values"]
     rows = {}
     for way, measures in values.items():
@@ -111,7 +112,7 @@ def table_of(case: Mapping[str, Any]) -> str:
 
 
 def waits_of(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """How long others wait, a row for each database."""
+    """Return the table of other writers' waits, with a row for each database."""
     headings = {"wait_s": "longest wait", "wait99_s": "99 of 100 wait less", "log": "longest log"}
     rows = {
         TITLES[name]: {measure: report.cell(measure, values) for measure, values in each.items()}
@@ -122,24 +123,25 @@ def waits_of(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 def write(found: Mapping[str, Any]) -> None:
     """Write the figures, the plot and the tables."""
-    (DOCS / "blobs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    drawn = plot.svg(found, ours="blobfiles", measures=MEASURES, labels=160)
-    (DOCS / "blobs.svg").write_text(drawn, encoding="utf-8")
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    (FIGURES / "blobs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    drawn = plot.svg(found, ours="blobfiles", measures=MEASURES)
+    (FIGURES / "blobs.svg").write_text(drawn, encoding="utf-8")
     parts = [report.machine(found)]
     for case in found["cases"]:
         parts += [f"### {case['title']}", table_of(case)]
     title = f"### Other writers, while a file of {WAIT_MIB} MiB is stored"
     parts += [title, waits_of(found["waits"])]
-    page = DOCS / "blobs.md"
+    page = FIGURES / "blobs.md"
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     page.write_text(report.inserted(text, "\n\n".join(parts)), encoding="utf-8")
     say("bench", "wrote docs/figures/blobs.json, blobs.svg and blobs.md")
 
 
 def main() -> None:
-    """Measure, and write."""
+    """Measure, and write the figures, the plot and the tables."""
     parser = argparse.ArgumentParser(prog="python -m measure.blobs", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each case (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each case (%(default)s)")
     rounds = parser.parse_args().rounds
     folder = Path(tempfile.mkdtemp(prefix="bench-blobs-"))
     with ExitStack() as stack:

@@ -1,9 +1,9 @@
-"""How long another writer waits while a large file is stored.
+"""Measure how long another writer waits while a large file is stored.
 
     python waits.py URL MIB
 
-prints, as JSON, the longest and the 99th percentile of the seconds that a small row took to insert
-and commit, by another process that does nothing else, and the largest write-ahead log.
+prints a JSON object: the longest time, and the 99th percentile of the times, in seconds, that
+another process needs to insert and commit a small row, and the largest size of the write-ahead log.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import time
 from multiprocessing.synchronize import Event
 
 import blobfiles
-from tests.apps.memory import PIECE, stage
+from testbed.memory import PIECE, stage
 
 PAUSE = 0.01  # seconds between two rows
 
 
 def store(url: str, mib: int, ended: Event) -> None:
-    """Store a file as fast as it goes."""
+    """Store a file as fast as possible."""
     try:
         connection = blobfiles.connect(url)
         stage(connection, itertools.repeat(os.urandom(PIECE), mib))
@@ -32,7 +32,7 @@ def store(url: str, mib: int, ended: Event) -> None:
 
 
 def insert(url: str, ended: Event) -> tuple[list[float], int]:
-    """Insert rows until the file is stored; gives the seconds of each, and the longest log."""
+    """Insert rows until the file is stored; return the sorted times, and the largest log."""
     connection = blobfiles.connect(url)
     cursor = connection.cursor()
     log = f"{url.removeprefix('sqlite:///')}-wal"

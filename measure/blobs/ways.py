@@ -1,9 +1,9 @@
-"""Ways to keep a file: each stores one, makes it durable, and reads it back.
+"""Measure a way to store files: write them durably, and read them back.
 
     python ways.py WAY URL FOLDER BYTES COUNT
 
-prints, as JSON, how many seconds COUNT files of that many bytes took to write and to read, and by
-how many bytes the memory's peak grew. It runs in a process of its own, whose memory is only its.
+prints a JSON object: the seconds to write and to read COUNT files of BYTES bytes each, and by how
+many bytes the peak of the memory grew. It needs a process of its own to measure its memory.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import blobfiles
-from tests.apps.memory import PIECE, forget_peak, peak, stage
+from testbed.memory import PIECE, forget_peak, peak, stage
 
 RANDOM = os.urandom(PIECE)
 
 
 def pieces(size: int) -> Iterator[bytes]:
-    """Give a file's content as it would come from the network."""
+    """Return a file's content in pieces, as from the network."""
     for start in range(0, size, PIECE):
         yield RANDOM[: min(PIECE, size - start)]
 
 
 def drain(read: Callable[[int], bytes]) -> None:
-    """Read all of it, in pieces."""
+    """Read a file to its end, in pieces."""
     while read(PIECE):
         pass
 
@@ -42,7 +42,7 @@ class PlainFile:
     """A file in a folder, with fsync of both."""
 
     def __init__(self, url: str, folder: str) -> None:
-        """Take the folder."""
+        """Remember the folder."""
         self.folder = Path(folder)
 
     def write(self, number: int, size: int) -> object:
@@ -65,12 +65,12 @@ class PlainFile:
 
 
 class Staged:
-    """blobfiles, as an upload uses it."""
+    """blobfiles, in the way of an upload."""
 
     staged = True
 
     def __init__(self, url: str, folder: str) -> None:
-        """Connect, migrate, and remove what was there, as the other ways do."""
+        """Connect, migrate, and remove older files, as the other ways do."""
         self.connection: Any = blobfiles.connect(url)
         blobfiles.migrate(self.connection)
         for blob in blobfiles.list(self.connection):
@@ -102,13 +102,13 @@ class Joined(Staged):
 
 
 class Column:
-    """One value of one row: bytea, LONGBLOB, or SQLite's BLOB; all of it in memory."""
+    """A value of a row: bytea, LONGBLOB, or SQLite's BLOB; the whole value is in memory."""
 
     def __init__(self, url: str, folder: str) -> None:
-        """Connect as everybody does, and make the table."""
+        """Connect in the usual way, and create the table."""
         self.connection: Any
         if url.startswith("sqlite"):
-            # of its own, with SQLite's own settings but for the journal, which is the better one
+            # a separate file with SQLite's defaults, but the faster journal
             self.connection = sqlite3.connect(Path(folder) / "column.db", isolation_level=None)
             self.connection.execute("PRAGMA journal_mode = WAL")
             kind, self.sign = "BLOB", "?"
@@ -119,7 +119,7 @@ class Column:
         self.run("DELETE FROM one_column")
 
     def run(self, statement: str, *parameters: object) -> Any:
-        """Run a statement; gives its cursor."""
+        """Run a statement; return the cursor."""
         psycopg = type(self.connection).__module__.startswith("psycopg")
         cursor = self.connection.cursor(binary=True) if psycopg else self.connection.cursor()
         cursor.execute(statement.replace("?", self.sign), parameters)
@@ -137,7 +137,7 @@ class Column:
 
 
 class IncrementalBlob(Column):
-    """SQLite's incremental BLOB, whose length must be known beforehand."""
+    """SQLite's incremental BLOB, which needs the length in advance."""
 
     def write(self, number: int, size: int) -> object:
         """Write one file."""
@@ -168,7 +168,7 @@ class LargeObject(Column):
         return id
 
     def read(self, id: Any) -> None:
-        """Read one file, and remove it: it belongs to no table that could be emptied."""
+        """Read one file, and remove it, since no table that could be emptied contains it."""
         with self.connection.transaction():
             (descriptor,) = self.run("SELECT lo_open(?, 262144)", id).fetchone()
             drain(lambda size: self.run("SELECT loread(?, ?)", descriptor, size).fetchone()[0])
@@ -176,10 +176,10 @@ class LargeObject(Column):
 
 
 class DjangoStorage:
-    """django-db-file-storage, which keeps base 64 in a text column."""
+    """django-db-file-storage, which stores base 64 in a text column."""
 
     def __init__(self, url: str, folder: str) -> None:
-        """Set Django up with one model, as its documentation says."""
+        """Configure Django with a model, as the package's documentation describes."""
         import django
         from django.conf import settings
 
@@ -246,7 +246,7 @@ WAYS: dict[str, Callable[[str, str], Any]] = {
 
 
 def measure(way: str, url: str, folder: str, size: int, count: int) -> dict[str, float]:
-    """Do it once for nothing, then for the figures."""
+    """Write and read a small file first, then measure; return the figures."""
     kept = WAYS[way](url, folder)
     kept.read(kept.write(0, 1000))
     hashlib.sha256()

@@ -1,0 +1,1 @@
+"""A table of packages that need a C library, built from source."""

@@ -1,8 +1,8 @@
-"""The command line: `python -m measure.c_libraries [--python CPython|PyPy] [NAME…]`.
+"""Fill the table of packages with C libraries: `python -m measure.c_libraries [NAME…]`.
 
-Each package is built from its source distribution with no word in NATIVE but those it was given,
-by `make image NATIVE=auto`; then it is used in the run image, which has no compiler and no headers.
-The figures are written after each, so that a run which is cut off goes on where it was.
+Each package is built from its source distribution by `make image NATIVE=auto`. At the start, NATIVE
+contains only the library names that the package's case lists, which are usually none. Then the
+package is used in the run image, which has no compiler and no headers.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import testbed
 from measure.c_libraries.packages import CASES, PYPY_CASES, REFUSED, Case
 from measure.c_libraries.report import page
 from measure.table import Table, baker, for_interpreter
-from tests.conftest import ROOT, Project
+from testbed.projects import ROOT, Project
 
-OUTPUT = ROOT / "docs" / "native.json"
+OUTPUT = ROOT / "docs" / "figures" / "native.json"
 CACHE = "native-table"
-# what no run image may have
+# fails in an image with a compiler or headers
 BARE = "! command -v gcc cc make && ! find /usr/include -name '*.h' | grep -q ."
 
 
 class Workbench:
-    """One project of an interpreter, in which one package after another is built."""
+    """A project of an interpreter, in which one package after another is built."""
 
     def __init__(self, engine: testbed.Engine, python: str, place: Path) -> None:
         """Generate the project."""
@@ -44,37 +44,36 @@ class Workbench:
         self.settings = self.project.read("deploy/settings.mk")
 
     def make(self, *words: str) -> tuple[bool, str]:
-        """Run make in the project; gives whether it went well, and what it said."""
+        """Run make in the project; return whether it succeeded, and its output."""
         variables = {**self.engine.environment, "DEPLOY_CACHE": CACHE}
         done = self.project.run("make", *words, **variables)
         return done.returncode == 0, done.stdout
 
     def write(self, case: Case) -> None:
-        """Ask for one package and nothing else."""
+        """Write the requirements and the settings for one package."""
         path = self.project.path
         names = case.requirements.split()
         lines = [*names, *case.others.split(), f"--no-binary {','.join(names)}"]
         (path / "requirements.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (path / "requirements.txt").unlink(missing_ok=True)
-        settings = self.settings.replace("HEALTH := /", "HEALTH := none")
-        settings = re.sub(r"^NATIVE :=.*", f"NATIVE := {case.words}", settings, flags=re.M)
+        settings = self.settings
+        for name, value in (("HEALTH", "none"), ("NATIVE", case.words)):
+            settings = re.sub(rf"^{name} :=.*", f"{name} := {value}", settings, flags=re.M)
         (path / "deploy" / "settings.mk").write_text(settings, encoding="utf-8")
 
     def row(self, case: Case) -> dict[str, Any]:
-        """Build one package, or see that it is refused."""
+        """Build one package; lock it only if it is not supported on this interpreter."""
         return self.refused(case) if case in self.unsupported else self.built(case)
 
     def built(self, case: Case) -> dict[str, Any]:
-        """Build one package, use it, and say what came of it."""
+        """Build one package and use it; return the row."""
         self.write(case)
         began = time.monotonic()
-        good, said = self.make("image", "NATIVE=auto")
+        good, output = self.make("image", "NATIVE=auto")
         row: dict[str, Any] = {"name": case.name, "from the user": case.words.split()}
         row["seconds"] = round(time.monotonic() - began)
         row["built"] = good
-        added = re.findall(r"words\.py: adds (.*) to NATIVE", said)
-        row["added"] = " ".join(added).split()
-        row["because"] = re.findall(r"needs .* \((.*)\): add", said)
+        row["added"] = added(case.words, self.project.read("deploy/settings.mk"))
         if good:
             lock = self.project.read("requirements.txt")
             row["version"] = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.M)).get(case.name, "")
@@ -82,25 +81,27 @@ class Workbench:
             row["bare"] = self.runs(image, "sh", "-c", BARE) == ""
             row["error"] = self.runs(image, "/appenv/bin/python", "-c", case.use)
         else:
-            row["error"] = "\n".join(said.strip().splitlines()[-6:])
+            row["error"] = "\n".join(output.strip().splitlines()[-6:])
         row["used"] = good and not row["error"]
         return row
 
     def refused(self, case: Case) -> dict[str, Any]:
-        """Lock a package that its authors do not support here; gives what is said of it."""
+        """Lock a package whose authors do not support this interpreter; return the row."""
         self.write(case)
         began = time.monotonic()
-        good, said = self.make("lock")
-        lines = [line for line in said.splitlines() if f"{case.name} does not work on PyPy" in line]
+        good, output = self.make("lock")
+        lines = [
+            line for line in output.splitlines() if f"{case.name} does not work on PyPy" in line
+        ]
         return {
             "name": case.name,
             "seconds": round(time.monotonic() - began),
             "refused": not good and bool(lines),
-            "said": lines[-1] if lines else said.strip().splitlines()[-1],
+            "said": lines[-1] if lines else output.strip().splitlines()[-1],
         }
 
     def runs(self, image: str, *command: str) -> str:
-        """Run a command in an image without a network; gives the end of what a failing one says."""
+        """Run a command in an image without a network; return the last line if it fails."""
         words = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp"]
         program, *arguments = command
         done = subprocess.run(
@@ -110,12 +111,19 @@ class Workbench:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        said = done.stdout.strip().splitlines()
-        return "" if done.returncode == 0 else (said or ["failed without a word"])[-1]
+        lines = done.stdout.strip().splitlines()
+        return "" if done.returncode == 0 else (lines or ["failed without output"])[-1]
+
+
+def added(before: str, settings: str) -> list[str]:
+    """Return the library names that NATIVE in a settings.mk has gained, in their order."""
+    found = re.search(r"^NATIVE :=(.*)", settings, re.M)
+    names = found[1].split() if found else []
+    return [name for name in names if name not in before.split()]
 
 
 def measure(python: str, names: Sequence[str], output: Path) -> None:
-    """Fill in the rows of an interpreter that are asked for, or that are not there yet."""
+    """Fill the rows of an interpreter with these names, or those that are missing."""
     table = Table("native-table", output, page)
     with testbed.engine_session() as engine, tempfile.TemporaryDirectory() as folder:
         testbed.provide(engine, testbed.BASE)

@@ -1,6 +1,6 @@
-"""The packages of the table: each is built from its source distribution and used in one line.
+"""The packages of the table, each with a line of Python that uses it.
 
-What is used says that the C library is there, at run time: its version, or something that it does.
+The line uses the C library at run time: it reads the library's version, or calls a function.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """A package of the index, and how it is used.
+    """A package of the package index, and how it is used.
 
     Attributes:
-        requirements: what is built from source, all of it.
-        use: Python that fails when the library does not work.
-        others: what comes as the index has it.
-        words: what the user has to type, in addition to nothing.
+        requirements: packages that are built from source.
+        use: Python that fails if the library does not work.
+        others: packages that may be installed as wheels.
+        words: library names that the user has to add to NATIVE by hand.
     """
 
     requirements: str
@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The package that the row is about."""
+        """The first package, which is the subject of the row."""
         return self.requirements.split()[0]
 
 
@@ -122,7 +122,7 @@ CASES = (
     Case("rrdtool", "import rrdtool; assert rrdtool.lib_version()"),
 )
 
-# On PyPy: those whose authors support it; of the others it is said when they are locked.
+# On PyPy: packages whose authors support it. The others are refused when they are locked.
 ON_PYPY = (
     "psycopg2cffi mysqlclient lxml cffi cairocffi pycairo pillow pyzmq python-magic"
     " soundfile libarchive-c onigurumacffi pyenchant python-lzo pylibacl"

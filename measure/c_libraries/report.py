@@ -1,4 +1,4 @@
-"""The page that shows the table."""
+"""The page with the table of packages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from measure.table import cell
 
-# What make and the scripts say when a step of theirs has said why.
-NOTHING_SAID = r"make: |build\.sh: wheels: not built|lock\.sh: no lock"
+# Lines that follow the reason of a failure. Figures of earlier versions have the names of scripts.
+NO_REASON = r"make: |(slipway|build\.sh): wheels: not built|(slipway|lock\.sh): no lock"
 
 HEAD = """\
 # Packages that need a C library, built from source
@@ -27,12 +27,12 @@ A package of that list without a row has not been measured yet.
 
 
 def page(found: dict[str, Any]) -> str:
-    """Write the page of all rows that there are."""
+    """Return the page about all rows."""
     return "\n".join([HEAD, *(section(python, rows) for python, rows in found.items())])
 
 
 def section(python: str, rows: dict[str, Any]) -> str:
-    """Write the tables of one interpreter."""
+    """Return the section of one interpreter."""
     built = [row for row in rows.values() if "built" in row]
     refused = [row for row in rows.values() if "refused" in row]
     good = [row for row in built if row["used"]]
@@ -57,6 +57,6 @@ def section(python: str, rows: dict[str, Any]) -> str:
 
 
 def brief(row: dict[str, Any]) -> str:
-    """Give the last line of what went wrong that says more than that it did."""
-    lines = [line for line in str(row["error"]).splitlines() if not re.match(NOTHING_SAID, line)]
+    """Return the last line of an error that contains a reason."""
+    lines = [line for line in str(row["error"]).splitlines() if not re.match(NO_REASON, line)]
     return cell(lines[-1], 400) if lines else ""

@@ -1,1 +1,1 @@
-"""The benchmark: this template and its peers, on one machine; see docs/figures/bench.md."""
+"""The benchmark: slipway and its peers, on one machine, in one run. See docs/figures/bench.md."""

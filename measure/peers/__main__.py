@@ -1,4 +1,4 @@
-"""The command line: `python -m measure.peers [--rounds N] [--case NAME…] [--output FILE.json]`."""
+"""Measure slipway and its peers: `python -m measure.peers [--rounds N] [--case NAME…]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS = 3
 
 
 def measure(names: Sequence[str], rounds: int, output: Path) -> None:
-    """Run cases on an engine of our own, and write the figures after each."""
+    """Run cases on an engine of the benchmark's own, and write the figures after each case."""
     with machine.own_engine() as engine:
         workshop = Workshop(engine, folders.state() / "bench")
         workshop.prepare()
@@ -44,7 +44,8 @@ def measure(names: Sequence[str], rounds: int, output: Path) -> None:
 
 
 def write(found: dict[str, Any], output: Path) -> None:
-    """Write the figures, the plot and the table."""
+    """Write the figures, the plot and the tables."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     output.with_suffix(".svg").write_text(plot.svg(found), encoding="utf-8")
     page = output.with_suffix(".md")
@@ -54,11 +55,15 @@ def write(found: dict[str, Any], output: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, and write the figures, the plot and the table; gives the exit status."""
+    """Measure, and write the figures, the plot and the tables; return the exit status."""
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(prog="python -m measure.peers", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each case (%(default)s)")
-    parser.add_argument("--case", nargs="+", choices=names, default=names, help="only these")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="rounds of each case (%(default)s)"
+    )
+    parser.add_argument(
+        "--case", nargs="+", choices=names, default=names, help="run only these cases"
+    )
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs/figures/bench.json", help="where the figures go"
     )
@@ -69,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("bench: ended before its time; what was finished is written", file=sys.stderr)
+        print("bench: interrupted; the figures of finished cases are written", file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""The applications that are built: a folder with a source, a lock, and one line that changes."""
+"""The applications that are built: folders with a source, a lock, and a line that changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Every application has this name, package and port: one dockerfile of a peer fits all of them.
+# All applications have the same name, package and port, so that each peer needs one dockerfile.
 NAME = "bench-app"
 PORT = 8081
 GREETING = "Hello, world!"
@@ -18,8 +18,8 @@ GREETING = "Hello, world!"
 class Application:
     """An application: its interpreter, its own files, and the file with the greeting.
 
-    The sample has no files here, since it is what the template generates. Where nothing is ever
-    started there is no greeting.
+    The sample application has no files here, since the template generates them. An application that
+    is never started has no greeting.
     """
 
     python: str
@@ -28,7 +28,7 @@ class Application:
 
     @property
     def answers(self) -> dict[str, str]:
-        """What cookiecutter is asked."""
+        """The answers to cookiecutter's questions."""
         answers = {"project": NAME, "python": self.python, "port": str(PORT)}
         if self.files:
             answers |= {"app": "existing", "native_deps": " ", "command": "run-the-app"}
@@ -36,21 +36,21 @@ class Application:
 
     @property
     def program(self) -> str:
-        """Debian's package of the interpreter, and its program."""
+        """The name of the interpreter's Debian package and of its program."""
         return {"CPython": "python3", "PyPy": "pypy3"}[self.python]
 
     def greet(self, folder: Path, greeting: str) -> None:
-        """Change the one line in a checkout: what the application answers."""
+        """Change the application's answer, which is one line of a checkout."""
         assert self.greeter
         file = folder / self.greeter
         text = file.read_text(encoding="utf-8")
         before, start, rest = text.partition('"Hello, ')
         _, end, after = rest.partition('"')
-        assert start and end, f"{file} greets nobody"
+        assert start and end, f"{file} contains no greeting"
         file.write_text(f'{before}"{greeting}"{after}', encoding="utf-8")
 
     def copy_from(self, checkout: Path, folder: Path) -> None:
-        """Copy the application, without this template's machinery, from another checkout."""
+        """Copy the application from another checkout, without slipway's machinery."""
         folder.mkdir(parents=True)
         shutil.copytree(checkout / "src", folder / "src")
         for name in ("pyproject.toml", "requirements.txt"):
@@ -64,12 +64,12 @@ SOURCE = Application("CPython", files=HERE / "apps/source")
 
 
 def greeting(change: int) -> str:
-    """The line that an application answers after so many changes."""
+    """Return the application's answer after this number of changes."""
     return f"Hello, change {change}!" if change else GREETING
 
 
 def pins_of(lock: str) -> dict[str, str]:
-    """Each distribution of a lock in pip's format, and its version."""
+    """Return the version of each distribution in a lock of pip's format."""
     pins = {}
     for line in lock.splitlines():
         name, equal, rest = line.partition("==")
@@ -79,6 +79,6 @@ def pins_of(lock: str) -> dict[str, str]:
 
 
 def uv_pins_of(lock: str) -> dict[str, str]:
-    """Each distribution of a lock in uv's format, and its version."""
+    """Return the version of each distribution in a lock of uv's format."""
     packages = tomllib.loads(lock)["package"]
     return {each["name"]: each["version"] for each in packages if "version" in each}

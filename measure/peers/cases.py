@@ -1,7 +1,7 @@
-"""The cases: which application is built by whom, and what is measured of it.
+"""The cases: which contenders build which application, and what is measured.
 
-Rounds are interleaved: in each of them every contender has its turn from nothing, and each round
-begins with another one, so that a slow minute of the machine or the network is nobody's alone.
+In each round, every contender builds from nothing. Each round begins with another contender, so
+that a slow minute of the machine or the network does not affect only one of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from measure.peers.registry import Registry
 from testbed.console import say
 
 KEPT = (testbed.BASE, testbed.REGISTRY, UV_IMAGE)
-# What costs little is measured so often in each round.
+# Quick measurements are repeated in each round.
 REPEATS = 2
 
 
@@ -41,9 +41,11 @@ REPEATS = 2
 class Result:
     """The raw figures of one case.
 
-    values: contender -> measure -> one value a measurement, seconds (`…_s`) or bytes (`…_bytes`).
-    written: contender -> lines of `docker diff` after the first answer.
-    pins: distribution -> version.
+    Attributes:
+        values: by contender and measure, the measured values in seconds (`…_s`) or bytes
+            (`…_bytes`).
+        written: by contender, the lines of `docker diff` after the first answer.
+        pins: the version of each distribution.
     """
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -51,11 +53,11 @@ class Result:
     pins: dict[str, str] = field(default_factory=dict)
 
     def add(self, contender: str, measure: str, value: float) -> None:
-        """Note one value."""
+        """Add one value."""
         self.values.setdefault(contender, {}).setdefault(measure, []).append(value)
 
     def as_json(self) -> dict[str, Any]:
-        """Only what JSON has; times to the millisecond."""
+        """Return the figures as JSON can write them, with times in milliseconds."""
         values = {
             contender: {
                 name: [round(each, 3) for each in found] for name, found in measures.items()
@@ -77,10 +79,10 @@ class Case:
 
 
 class Images:
-    """Rounds in which every contender makes an image, which is then weighed and started."""
+    """Rounds in which every contender builds an image, whose size and start are measured."""
 
     def __init__(self, case: Case, workshop: Workshop, registry: Registry) -> None:
-        """Make everybody's checkout, with our lock in it."""
+        """Make the checkouts of all contenders, with the same locked versions."""
         self.case = case
         self.workshop = workshop
         self.registry = registry
@@ -99,7 +101,7 @@ class Images:
                 self.contenders[peer.name] = prepared(peer(workshop, application, place), self.ours)
 
     def rounds(self, number: int) -> Result:
-        """Give every contender its turn so many times."""
+        """Run this number of rounds; return the figures."""
         for each in range(number):
             for name in rotated(self.case.contenders, each):
                 say("bench", f"{self.case.name}: round {each + 1} of {number}: {name}")
@@ -107,7 +109,7 @@ class Images:
         return self.result
 
     def turn(self, contender: Contender, first: bool) -> None:
-        """Build from nothing, change lines, start; bytes on the wire are counted only once."""
+        """Build from nothing, rebuild after changes, start; measure bytes in the first round."""
         note = _noter(self.result, contender)
         self.make_cold(contender)
         if isinstance(contender, Ours):
@@ -135,18 +137,18 @@ class Images:
                 note("builder_start_s", contender.start_builder().seconds)
 
     def make_cold(self, contender: Contender) -> None:
-        """Forget all that was built, and change the application."""
+        """Remove all that was built, and change the application."""
         forget(self.workshop.engine, KEPT)
         contender.forget()
         self.change(contender)
 
     def change(self, contender: Contender) -> None:
-        """Change the one line to what it never was."""
+        """Change the application's line to a new text."""
         self.changes += 1
         contender.change(self.changes)
 
     def start(self, contender: Contender, first: bool, note: Callable[[str, float], None]) -> None:
-        """Start the image as a server would; and once with its file system open, to see writes."""
+        """Start the image as on a server; in the first round also with a writable file system."""
         engine, text = self.workshop.engine, applications.greeting(self.changes)
         options, port = self.ours.run_options(), applications.PORT
         for _ in range(REPEATS):
@@ -160,13 +162,13 @@ class Images:
 
 
 def prepared(peer: Peer, ours: Ours) -> Peer:
-    """The same peer, with a checkout like ours."""
+    """Prepare a peer from our checkout; return it."""
     peer.prepare(ours.folder)
     return peer
 
 
 def images(case: Case, workshop: Workshop, registry: Registry, rounds: int) -> Result:
-    """Run a case in which images are made."""
+    """Run a case in which images are built."""
     return Images(case, workshop, registry).rounds(rounds)
 
 
@@ -175,12 +177,12 @@ def _noter(result: Result, contender: Contender) -> Callable[[str, float], None]
 
 
 PIP = "pip wheel"
-# The builder's own tools, whose pip is compared with what the builder makes of it.
+# slipway is compared with the pip that its own builder uses.
 BUILDERS_PYTHON = "/opt/builder/bin/python"
 
 
 def wheels(case: Case, workshop: Workshop, _: Registry, rounds: int) -> Result:
-    """Run a case in which only wheels are made, in the same builder with empty caches."""
+    """Run a case in which only wheels are built, in the same builder with empty caches."""
     result = Result()
     ours = Ours(workshop, case.application, workshop.folder / case.name / Ours.name)
     ours.prepare()
@@ -201,7 +203,7 @@ def wheels(case: Case, workshop: Workshop, _: Registry, rounds: int) -> Result:
 
 
 def _pip_wheel(workshop: Workshop, ours: Ours) -> Timed:
-    """What the builder's pip does by itself, in a new container without any cache."""
+    """Run the builder's pip alone, in a new container without a cache."""
     target = ours.folder / "wheelhouse" / "pip"
     target.mkdir(parents=True)
     volumes = (

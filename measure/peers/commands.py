@@ -1,4 +1,4 @@
-"""Run a command, take its time, and know when it said what."""
+"""Run commands, and measure when they print each line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from testbed.console import HarnessError, last_lines
 
-# What would make one command read another's settings: a make above us, this machine's pip and uv;
-# and what this repository's Makefile sets.
+# These variables would influence only some contenders: settings of a surrounding make, of this
+# machine's pip and uv, and of this repository's Makefile.
 FOREIGN = (
     *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "VIRTUAL_ENV"),
     "PYTHONDONTWRITEBYTECODE",
@@ -23,19 +23,19 @@ FOREIGN_PREFIXES = ("PIP_", "UV_", "DEPLOY_")
 
 @dataclass(frozen=True)
 class Timed:
-    """What a command took, in seconds, and each line that it said, with the second it came at."""
+    """The seconds that a command took, and each line of its output with the second it came at."""
 
     seconds: float
     lines: list[tuple[float, str]]
 
     @property
     def output(self) -> str:
-        """All that it said."""
+        """The whole output."""
         return "\n".join(text for _, text in self.lines)
 
 
 def plain(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out of an environment what only some of the contenders would listen to."""
+    """Return an environment without variables that influence only some contenders."""
     return {
         name: value
         for name, value in environment.items()
@@ -46,9 +46,9 @@ def plain(environment: Mapping[str, str]) -> dict[str, str]:
 def timed(
     *command: str | Path, environment: Mapping[str, str] = os.environ, folder: Path | None = None
 ) -> Timed:
-    """Run a command to its end.
+    """Run a command; return its time and output.
 
-    Raises HarnessError, with the last lines of what it said, when it fails.
+    Raises HarnessError, with the last lines of the output, if it fails.
     """
     words = [str(word) for word in command]
     lines = []

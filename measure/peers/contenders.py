@@ -1,14 +1,14 @@
-"""The ways to build an image that are compared: this template, and its peers.
+"""The contenders: slipway, and other ways to build an image.
 
-Each contender has a checkout of the same application, with the same pins, and does in it what its
-own document tells a user to type.
+Each contender has a checkout of the same application with the same locked versions, and runs the
+commands that its own documentation recommends.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shlex
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -26,44 +26,52 @@ from testbed.console import HarnessError
 from testbed.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
-PEERS = Path(__file__).parent / "peers"
+DOCKERFILES = Path(__file__).parent / "dockerfiles"
 UV = "0.13.9"
 UV_IMAGE = f"uv:{UV}"
-# How a step of ours begins, whatever it says of itself.
-STEP = re.compile(r"build\.sh: (base|tools|builder|wheels|image): ")
+# The line with which slipway reports the start of a step.
+STEP = re.compile(r"slipway: (base|tools|builder|wheels|image): ")
+# Prints the options of docker run as JSON; it runs in the project, with its machinery.
+RUN_OPTIONS = """\
+import json
+from slipway.laptop.docker import run_options
+from slipway.laptop.settings.load import load
+settings = load()
+print(json.dumps([*run_options.options(settings), *run_options.published(settings, "127.0.0.1")]))
+"""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where contenders work: an engine, a folder, and the certificates that are trusted there."""
+    """An engine, a folder for the contenders, and the certificates that they trust."""
 
     engine: Engine
     folder: Path
 
     @property
     def certificates(self) -> Path:
-        """One file with the usual certificates and with those that this machine adds."""
+        """A file with the usual certificates and those that this machine adds."""
         return self.folder / "ca.pem"
 
     @property
     def uv(self) -> Path:
-        """Where the programs of uv are."""
+        """The folder of uv's programs."""
         return self.folder / "uv" / "bin"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every command gets."""
+        """The environment of every command."""
         return plain(self.engine.environment)
 
     def run(self, *command: str | Path, folder: Path | None = None, **environment: str) -> Timed:
-        """Run a command for this engine; HarnessError when it fails."""
+        """Run a command for this engine; raise HarnessError if it fails."""
         return timed(*command, environment={**self.environment, **environment}, folder=folder)
 
     def prepare(self) -> None:
-        """Write the certificates, and put an image of uv beside the base image.
+        """Write the certificates, and add an image of uv to the engine.
 
-        Both stand for images that a hub has; their way here is in no figure.
+        The base image and uv's would come from a hub; no figure includes their download.
         """
         self.folder.mkdir(parents=True)
         parts = [Path(certifi.where()), *testbed.extra_certificates()]
@@ -77,27 +85,27 @@ class Workshop:
 
 
 class Contender(ABC):
-    """One way to make an image of one application."""
+    """A way to build an image of an application."""
 
     name: str
     image: str
 
     def __init__(self, workshop: Workshop, application: Application, folder: Path) -> None:
-        """Name the folder of its checkout, which `prepare` makes."""
+        """Remember the folder of the checkout; `prepare` creates it."""
         self.workshop = workshop
         self.application = application
         self.folder = folder
 
     def cold(self) -> Timed:
-        """Build the image where nothing is there but the base image and the locks."""
+        """Build the image if nothing but the base image and the locks exists."""
         return self.build()
 
     @abstractmethod
     def build(self) -> Timed:
         """Build the image after the application has changed."""
 
-    def forget(self) -> None:  # noqa: B027  # most leave nothing
-        """Remove what a build leaves in the checkout."""
+    def forget(self) -> None:  # noqa: B027  # most contenders leave nothing
+        """Remove the files that builds left in the checkout."""
 
     def change(self, number: int) -> None:
         """Change one line of the application."""
@@ -105,14 +113,14 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """This template: `make wheels image`."""
+    """slipway: `make wheels image`."""
 
     name = "slipway"
     image = f"{applications.NAME}-run"
     builder = f"{applications.NAME}-builder"
 
     def prepare(self) -> None:
-        """Generate the project, give it the application, and make the lock."""
+        """Generate the project, add the application, and write the lock."""
         answers = [f"{key}={value}" for key, value in self.application.answers.items()]
         place = self.folder.parent
         place.mkdir(parents=True)
@@ -133,7 +141,7 @@ class Ours(Contender):
         self.workshop.run(*git, "commit", "--quiet", "--message", "Begin", folder=self.folder)
 
     def build(self) -> Timed:
-        """Have make do what has to be done."""
+        """Run `make wheels image`."""
         return self.make("wheels", "image")
 
     def make(self, *targets: str) -> Timed:
@@ -141,83 +149,84 @@ class Ours(Contender):
         return self.workshop.run("make", *targets, folder=self.folder)
 
     def forget(self) -> None:
-        """Remove the wheelhouse and the notes of what is done."""
+        """Remove the wheelhouse and the record of finished steps."""
         for name in (".deploy", "wheelhouse"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def start_builder(self) -> Timed:
-        """Start the image that makes the wheels for nothing: what a container costs here."""
+        """Start a container of the builder that does nothing, to measure the start itself."""
         command = ("docker", "run", "--rm", "--entrypoint", "true", f"{self.builder}:tools")
         return self.workshop.run(*command)
 
     def run_options(self) -> list[str]:
-        """The options that a run image is started with, published on loopback."""
-        program = self.folder / "deploy" / "container.py"
-        return shlex.split(self.workshop.run("python3", program, "127.0.0.1").output)
+        """Return slipway's options of docker run, with the port published on loopback."""
+        found: list[str] = json.loads(
+            self.workshop.run(
+                *("python3", "-B", "-c", RUN_OPTIONS), folder=self.folder, PYTHONPATH="deploy"
+            ).output
+        )
+        return found
 
 
 def steps_of(build: Timed) -> dict[str, float]:
-    """Seconds of each step of ours, from the moments at which it says that one begins.
-
-    Empty where it says nothing of the kind.
-    """
+    """Return the seconds of each of slipway's steps, from the lines that report their start."""
     starts = [(moment, found[1]) for moment, text in build.lines if (found := STEP.match(text))]
     ends = [*(moment for moment, _ in starts[1:]), build.seconds]
     return {name: end - start for (start, name), end in zip(starts, ends, strict=False)}
 
 
 class Peer(Contender):
-    """Somebody else's way, in the form that its document has."""
+    """A way to build an image that is not slipway, as its documentation recommends."""
 
     def prepare(self, checkout: Path) -> None:
-        """Take the application and its lock from our checkout."""
+        """Copy the application and its lock from slipway's checkout."""
         self.application.copy_from(checkout, self.folder)
 
     def docker_build(self, image: str, dockerfile: str, *more: str, **arguments: str) -> Timed:
-        """Build a peer's dockerfile with the checkout as the context."""
+        """Build a dockerfile with the checkout as its context."""
         arguments = {"BASE_IMAGE": testbed.BASE, **arguments}
         options = [*more, *(f"--build-arg={name}={value}" for name, value in arguments.items())]
         options += [f"--build-arg={name}" for name in PROXIES if os.environ.get(name)]
         options += [f"--secret=id=ca,src={self.workshop.certificates}"]
-        place = PEERS / dockerfile
+        place = DOCKERFILES / dockerfile
         return self.workshop.run(
             "docker", "build", "--tag", image, "--file", place, *options, self.folder
         )
 
     def pins(self) -> Mapping[str, str]:
-        """What the lock pins: distribution -> version."""
+        """Return the version of each locked distribution."""
         text = (self.folder / "requirements.txt").read_text(encoding="utf-8")
         return applications.pins_of(text)
 
     def constraints(self) -> str:
-        """The pins without hashes, for those who resolve: the same versions for everybody."""
+        """Return the locked versions as constraints, so that all contenders install the same."""
         return "".join(f"{name}=={version}\n" for name, version in self.pins().items())
 
 
 class Naive(Peer):
-    """One stage with everything in it."""
+    """A dockerfile with a single stage."""
 
     name = "naive"
     image = "bench-naive"
 
     def prepare(self, checkout: Path) -> None:
-        """Add the common pins."""
+        """Write the common constraints."""
         super().prepare(checkout)
         (self.folder / "pins.txt").write_text(self.constraints(), encoding="utf-8")
 
     def build(self) -> Timed:
-        """Build the one dockerfile."""
+        """Build the dockerfile."""
         return self.docker_build(self.image, "naive.docker")
 
 
 class DockerInit(Peer):
-    """What `docker init` writes."""
+    """The dockerfile that `docker init` writes."""
 
     name = "docker init"
     image = "bench-docker-init"
 
     def build(self) -> Timed:
-        """Build the one dockerfile."""
+        """Build the dockerfile."""
         return self.docker_build(self.image, "docker-init.docker")
 
 
@@ -228,7 +237,7 @@ class Uv(Peer):
     image = "bench-uv"
 
     def prepare(self, checkout: Path) -> None:
-        """Lock the same versions as the others have, for this one system, in uv's own format."""
+        """Lock the same versions, for this system only, in uv's own format."""
         super().prepare(checkout)
         pins = "".join(f'    "{line}",\n' for line in self.constraints().splitlines())
         system = (
@@ -239,7 +248,7 @@ class Uv(Peer):
             file.write(
                 f'\n[tool.uv]\nenvironments = ["{system}"]\nconstraint-dependencies = [\n{pins}]\n'
             )
-        # In a container, since it is that interpreter's; this machine's may be too old for it.
+        # In a container with the image's interpreter; this machine's may be too old.
         python = "bench-python"
         given = {"UV_IMAGE": UV_IMAGE, "PYTHON": self.application.program}
         self.docker_build(python, "uv.docker", "--target=python", **given)
@@ -257,20 +266,20 @@ class Uv(Peer):
                 raise HarnessError(f"bench: uv locks {name} {locked[name]}, not {version}")
 
     def build(self) -> Timed:
-        """Build the one dockerfile."""
+        """Build the dockerfile."""
         return self.docker_build(
             self.image, "uv.docker", UV_IMAGE=UV_IMAGE, PYTHON=self.application.program
         )
 
 
 class Seed(Peer):
-    """The recipe that this template grew from: three dockerfiles, and docker typed by hand."""
+    """The essay that slipway grew from: three dockerfiles, and docker commands by hand."""
 
     name = "seed"
     image = "bench-seed-run"
 
     def prepare(self, checkout: Path) -> None:
-        """Add the common pins."""
+        """Write the common constraints."""
         super().prepare(checkout)
         (self.folder / "pins.txt").write_text(self.constraints(), encoding="utf-8")
         self.forget()
@@ -296,14 +305,14 @@ class Seed(Peer):
         return joined(wheels, self.docker_build(self.image, "seed/run.docker"))
 
     def forget(self) -> None:
-        """Empty the wheelhouse, and what setuptools leaves in the source."""
+        """Empty the wheelhouse, and remove the files of setuptools from the source."""
         for name in ("wheelhouse", "build"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "wheelhouse").mkdir()
 
 
 def joined(*parts: Timed) -> Timed:
-    """Several commands, one after the other, as one."""
+    """Return several commands that ran one after the other as one."""
     seconds, lines = 0.0, []
     for part in parts:
         lines += [(seconds + moment, text) for moment, text in part.lines]

@@ -1,4 +1,4 @@
-"""Numbers from repeated measurements: a median, its spread, and ratios between contenders."""
+"""The arithmetic of repeated measurements: medians, their spread, and ratios of contenders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Summary:
-    """The middle and the two ends of one measure's values, in the measure's own unit."""
+    """The median, the smallest and the largest of a measure's values."""
 
     median: float
     low: float
@@ -17,21 +17,21 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Summarize one measure of one contender; ValueError when there is no value."""
+    """Return the summary of some values; raise ValueError if there are none."""
     if not values:
-        raise ValueError("there is nothing to summarize")
+        raise ValueError("there is nothing to summarize: no value was measured")
     return Summary(statistics.median(values), min(values), max(values))
 
 
 def ratio(value: float, reference: float) -> float | None:
-    """How many times the reference a value is; None where the reference is zero."""
+    """Return a value as a multiple of a reference; None if the reference is zero."""
     return value / reference if reference else None
 
 
 def ratios(values: Mapping[str, Sequence[float]], reference: str) -> dict[str, float | None]:
-    """Each contender's median as a multiple of the reference contender's, which may be missing.
+    """Return each contender's median as a multiple of the reference contender's.
 
-    values: contender -> one measure's values.
+    values are those of one measure, by contender. Without the reference there are no ratios.
     """
     if not values.get(reference):
         return {}
@@ -40,12 +40,12 @@ def ratios(values: Mapping[str, Sequence[float]], reference: str) -> dict[str, f
 
 
 def rotated(items: Sequence[str], round_number: int) -> list[str]:
-    """The same items, each round beginning with another one: none is always the first."""
+    """Return the items in another order for each round, so that none is always the first."""
     start = round_number % len(items)
     return [*items[start:], *items[:start]]
 
 
 def bytes_of(blobs: Mapping[str, int], without: Iterable[str] = ()) -> int:
-    """The sum of blobs (digest -> bytes), leaving out those that are there already."""
+    """Return the sum of the sizes of blobs, by digest, without those that exist already."""
     there = set(without)
     return sum(size for digest, size in blobs.items() if digest not in there)

@@ -1,7 +1,7 @@
-"""The engine of the benchmark's own, and what the figures were taken on.
+"""The benchmark's own engine, and a description of the machine.
 
-Cold means that everything is removed in between, so it is never an engine that people use: always
-one of our own, in a folder of its own, that is gone afterwards.
+A cold build requires that the engine is emptied. Therefore the benchmark never uses an engine of
+somebody else: it starts its own in a folder of its own, and removes it at the end.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ UNUSED = ("--filter", "dangling=true")
 
 @contextmanager
 def own_engine() -> Iterator[Engine]:
-    """An engine of our own with the base image and the registry's, for as long as the block lasts.
+    """Provide an engine with the base image and the registry's for the duration of the block.
 
-    Raises HarnessError when none can be started, or when another benchmark has it.
+    Raises HarnessError if it cannot be started, or if another benchmark uses it.
     """
     os.environ["SLIPWAY_STATE"] = STATE
-    # Whoever names the harness's own socket is given its own engine, whatever else answers here.
+    # With its own socket in the environment, the testbed starts its own engine even if this machine
+    # has another one.
     os.environ.update(Daemon(folders.state()).environment())
     users = Leases(folders.state() / "leases").held()
     if users:
         raise HarnessError(f"bench: the engine in {STATE} is in use by {', '.join(users)}")
-    engines.down("nobody")  # what one that was killed has left
+    engines.down("nobody")  # remains of a benchmark that was killed
     with testbed.engine_session() as engine:
         for image in (testbed.BASE, testbed.REGISTRY):
             testbed.provide(engine, image)
@@ -44,17 +45,17 @@ def own_engine() -> Iterator[Engine]:
 
 
 def words_of(engine: Engine, *command: str) -> list[str]:
-    """The words that a docker command prints."""
+    """Return the words of a docker command's output."""
     return engine.run("docker", *command).split()
 
 
 def forget(engine: Engine, keep: Iterable[str]) -> None:
-    """Make the engine cold: no container, cache, volume or image is left, but for some images.
+    """Empty the engine: remove containers, caches, volumes and images.
 
-    The containers and volumes of images in `keep` (the registry) stay.
+    The images in keep stay, with their containers and volumes (the registry's).
     """
     if not engine.ours or engine.environment["DOCKER_HOST"] != f"unix://{STATE}/docker.sock":
-        raise HarnessError("bench: only an engine of our own is ever emptied")
+        raise HarnessError("bench: this engine is not the benchmark's own, so it is not emptied")
     kept = set(keep)
     for line in engine.run("docker", "ps", "--all", "--format", "{{.ID}} {{.Image}}").splitlines():
         container, image = line.split(" ", 1)
@@ -71,7 +72,7 @@ def forget(engine: Engine, keep: Iterable[str]) -> None:
 
 
 def description(engine: Engine) -> dict[str, str | int]:
-    """What the figures depend on: processors, memory in bytes, kernel and engine."""
+    """Return what the figures depend on: processors, memory in bytes, kernel and engine."""
     return {
         "cores": os.cpu_count() or 0,
         "processor": _processor(),

@@ -1,91 +1,87 @@
-"""The figures as a picture: one row of bars for each measure of each case, in SVG.
+"""The figures as a plot in SVG: a row of panels for each case, a panel for each measure.
 
-A bar is a median, the line on it the smallest and the largest value; each panel has its own scale
-from zero.
+A bar is a median; the line on it reaches from the smallest to the largest value. Each panel has its
+own scale, which begins at zero.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import escape
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from measure.peers.figures import summary
 from measure.peers.report import MEASURES, formatter
 
-LABELS, PANEL, BAR, GAP, TEXT = 90, 170, 14, 5, 12  # pixels; the names' width may be another
 OURS, THEIRS, LINE = "#0b6e4f", "#a9b4c2", "#30363d"
+PANEL, ROW, MARGIN = 2.3, 0.26, 0.7  # inches: a panel's width, a bar's height, a case's title
 
 
-def text(x: float, y: float, words: str, style: str = "") -> str:
-    """A line of text whose baseline begins at a point."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
-
-
-def bar(x: float, y: float, measure: str, values: Sequence[float], full: float, colour: str) -> str:
-    """One contender's median with its spread and its value; `full` fills the panel."""
-    found, width = summary(values), PANEL - 70
-    scale = width / full if full else 0.0
-    middle = y + BAR / 2
-    parts = [
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(found.median * scale, 1):.1f}"'
-        f' height="{BAR}" fill="{colour}"/>',
-        f'<path d="M{x + found.low * scale:.1f} {middle:.1f}H{x + found.high * scale:.1f}"'
-        f' stroke="{LINE}"/>',
-        text(x + found.high * scale + 4, middle + 4, formatter(measure)(found.median)),
-    ]
-    return "".join(parts)
-
-
-def panel(x: float, y: float, measure: str, rows: Mapping[str, Sequence[float]], ours: str) -> str:
-    """One measure: a bar for each contender. rows: contender -> values, maybe none."""
-    full = max(max(values) for values in rows.values() if values)
-    parts = []
-    for number, (name, values) in enumerate(rows.items()):
+def draw_panel(
+    axes: Axes, measure: str, rows: Mapping[str, Sequence[float]], ours: str, names: bool
+) -> None:
+    """Draw the bars of a measure; rows contain each contender's values, possibly none."""
+    axes.set_axis_on()
+    axes.set_frame_on(False)
+    axes.set_xticks([])
+    axes.set_yticks(range(len(rows)), rows.keys() if names else [""] * len(rows))
+    axes.tick_params(left=False)
+    for position, (name, values) in enumerate(rows.items()):
         if values:
-            top = y + 8 + number * (BAR + GAP)
+            found = summary(values)
             colour = OURS if name.startswith(ours) else THEIRS
-            parts.append(bar(x, top, measure, values, full, colour))
-    return "".join(parts)
+            axes.barh(position, found.median, height=0.74, color=colour)
+            axes.hlines(position, found.low, found.high, color=LINE, linewidth=1)
+            label = f" {formatter(measure)(found.median)}"
+            axes.text(found.high, position, label, verticalalignment="center")
+    axes.set_xlim(left=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
-def block(
-    y: float, case: Mapping[str, Any], ours: str, headings: Mapping[str, str], labels: float
-) -> tuple[str, float]:
-    """One case: its title, its contenders' names, its panels; and where the next one begins."""
-    values: Mapping[str, Mapping[str, Sequence[float]]] = case["values"]
-    measures = [name for name in headings if any(name in each for each in values.values())]
-    parts = [text(10, y, case["title"], 'font-size="14" font-weight="bold"')]
-    top = y + 24
-    for number, name in enumerate(values):
-        parts.append(text(10, top + 8 + number * (BAR + GAP) + TEXT - 1, name))
-    for number, measure in enumerate(measures):
-        rows = {name: each.get(measure, ()) for name, each in values.items()}
-        left = labels + number * PANEL
-        parts.append(text(left, top, headings[measure], 'font-weight="bold"'))
-        parts.append(panel(left, top, measure, rows, ours))
-    return "".join(parts), top + 8 + len(values) * (BAR + GAP) + 30
+def draw(found: Mapping[str, Any], ours: str, measures: Mapping[str, str]) -> Figure:
+    """Return the figure with all panels."""
+    cases = found["cases"]
+    columns = [
+        [name for name in measures if any(name in each for each in case["values"].values())]
+        for case in cases
+    ]
+    heights = [len(case["values"]) * ROW + MARGIN for case in cases]
+    width = (max(map(len, columns)) + 0.5) * PANEL
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(cases), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, case, shown in zip(parts, cases, columns, strict=True):
+        part.suptitle(case["title"], x=0.01, horizontalalignment="left", fontweight="bold")
+        panels = part.subplots(1, max(map(len, columns)), squeeze=False)[0]
+        for axes in panels:
+            axes.set_axis_off()
+        for number, (axes, measure) in enumerate(zip(panels, shown, strict=False)):
+            rows = {name: each.get(measure, ()) for name, each in case["values"].items()}
+            axes.set_title(measures[measure], loc="left", fontsize=9)
+            draw_panel(axes, measure, rows, ours, names=number == 0)
+    return figure
 
 
 def svg(
-    found: Mapping[str, Any],
-    ours: str = "slipway",
-    measures: Mapping[str, str] = MEASURES,
-    labels: float = LABELS,
+    found: Mapping[str, Any], ours: str = "slipway", measures: Mapping[str, str] = MEASURES
 ) -> str:
-    """The whole picture; ours are the contenders whose names begin so."""
-    parts, y = [], 28.0
-    for case in found["cases"]:
-        drawn, y = block(y, case, ours, measures, labels)
-        parts.append(drawn)
-    widest = max(
-        (len({name for each in case["values"].values() for name in each} & set(measures)))
-        for case in found["cases"]
-    )
-    width, height = labels + widest * PANEL, y - 16
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}"'
-        f' viewBox="0 0 {width} {height:.0f}" font-family="sans-serif" font-size="{TEXT}"'
-        f' fill="{LINE}"><title>Median and spread; {ours} beside its peers</title>'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
-    )
+    """Return the plot; ours are the contenders whose names begin with this text."""
+    output = io.StringIO()
+    title = f"Median and spread; {ours} compared with its peers"
+    with matplotlib.rc_context(
+        {
+            "font.family": "sans-serif",
+            "font.size": 9,
+            "text.color": LINE,
+            "text.parse_math": False,  # a $ in a name is a $
+            "ytick.color": LINE,
+            "svg.fonttype": "none",  # texts stay texts
+            "svg.hashsalt": "slipway",  # the same figures give the same bytes
+        }
+    ):
+        figure = draw(found, ours, measures)
+        figure.savefig(output, format="svg", metadata={"Date": None, "Title": title})
+    return output.getvalue()

@@ -1,4 +1,4 @@
-"""What an image is over the wire: its manifest, configuration and layers, compressed."""
+"""The size of an image in a transfer: its manifest, configuration and compressed layers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NAME = "bench-registry"
 
 
 class Registry:
-    """A registry on loopback, in a container of the benchmark's engine."""
+    """A registry on the loopback interface, in a container of the benchmark's engine."""
 
     def __init__(self, engine: Engine) -> None:
-        """Start it, and wait until it answers."""
+        """Start the registry, and wait until it answers."""
         self._engine = engine
         publish = "127.0.0.1::5000"
         engine.run(
@@ -34,11 +34,13 @@ class Registry:
         deadline = time.monotonic() + 30
         while not self._answers():
             if time.monotonic() > deadline:
-                raise HarnessError("bench: the registry does not answer")
+                raise HarnessError(
+                    f"bench: the registry does not answer after 30 seconds: docker logs {NAME}"
+                )
             time.sleep(0.05)
 
     def blobs(self, image: str) -> dict[str, int]:
-        """Push an image; gives what a server without any of it would load: digest -> bytes."""
+        """Push an image; return the sizes of the blobs that an empty server loads, by digest."""
         name = f"{self._address}/{image}"
         self._engine.run("docker", "tag", image, name)
         self._engine.run("docker", "push", "--quiet", name)
@@ -58,13 +60,13 @@ class Registry:
 
 
 def blobs_of(manifest: bytes) -> dict[str, int]:
-    """Every blob that an image's manifest stands for, itself included: digest -> bytes.
+    """Return the size of each blob of an image's manifest, and of the manifest, by digest.
 
-    ValueError when it is the manifest of several images.
+    Raises ValueError if it is the manifest of several images.
     """
     read: Mapping[str, Any] = json.loads(manifest)
     if "layers" not in read:
-        raise ValueError(f"this is no image's manifest: {read.get('mediaType')}")
+        raise ValueError(f"not the manifest of one image: {read.get('mediaType')}")
     parts = [read["config"], *read["layers"]]
     blobs = {str(part["digest"]): int(part["size"]) for part in parts}
     return {f"sha256:{sha256(manifest).hexdigest()}": len(manifest), **blobs}

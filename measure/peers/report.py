@@ -1,4 +1,4 @@
-"""Tables in Markdown from the figures, so that none is ever typed by hand."""
+"""Tables in Markdown, written from the figures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from measure.peers.figures import ratios, summary
 
 BEGIN = "<!-- figures: written by make bench -->"
 END = "<!-- end of figures -->"
-# What the others are compared with: the first of these that a case has.
+# The others are compared with the first of these contenders that a case has.
 REFERENCES = ("uv", "pip wheel")
 
-# measure -> its heading, in the order of the table
+# the heading of each measure, in the order of the table
 MEASURES = {
     "cold_s": "cold build",
     "rebuild_s": "rebuild after one line",
@@ -35,14 +35,14 @@ STEPS = {
 
 
 def seconds(value: float) -> str:
-    """A time in seconds, to three digits."""
+    """Return a time in seconds with three digits."""
     return (
         f"{value:.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
     )
 
 
 def size(value: float) -> str:
-    """A number of bytes in decimal units, to three digits."""
+    """Return a number of bytes in decimal units with three digits."""
     for unit, factor in (("MB", 1e6), ("kB", 1e3)):
         if value >= factor:
             number = value / factor
@@ -51,17 +51,17 @@ def size(value: float) -> str:
 
 
 def formatter(measure: str) -> Callable[[float], str]:
-    """How a measure's values are written, by the unit that its name ends with."""
+    """Return the function that formats a measure's values, by the unit in its name."""
     return seconds if measure.endswith("_s") else size
 
 
 def multiple(times: float) -> str:
-    """How many times another value: two decimals, or one digit of what is very little."""
+    """Return a ratio with two decimals; a very small one with one digit."""
     return f"{times:.2f}" if times >= 0.1 or not times else f"{times:.1g}"
 
 
 def cell(measure: str, values: Sequence[float]) -> str:
-    """A median, and its spread where there is one."""
+    """Return a median, with the spread if there is one."""
     write, found = formatter(measure), summary(values)
     text = f"**{write(found.median)}**"
     if write(found.low) != write(found.high):
@@ -70,7 +70,7 @@ def cell(measure: str, values: Sequence[float]) -> str:
 
 
 def table(rows: Mapping[str, Mapping[str, str]], headings: Mapping[str, str]) -> str:
-    """A table in Markdown. rows: name -> column -> text."""
+    """Return a table in Markdown; rows contain texts by name and column."""
     columns = [name for name in headings if any(name in row for row in rows.values())]
     lines = [["", *(headings[name] for name in columns)], ["---"] * (len(columns) + 1)]
     lines += [[name, *(row.get(each, "") for each in columns)] for name, row in rows.items()]
@@ -78,7 +78,7 @@ def table(rows: Mapping[str, Mapping[str, str]], headings: Mapping[str, str]) ->
 
 
 def case_table(case: Mapping[str, Any]) -> str:
-    """One case: a row for each contender, a column for each measure."""
+    """Return the table of a case: a row for each contender, a column for each measure."""
     values: Mapping[str, Mapping[str, Sequence[float]]] = case["values"]
     rows: dict[str, dict[str, str]] = {name: {} for name in values}
     reference = next((name for name in REFERENCES if name in values), "")
@@ -93,14 +93,14 @@ def case_table(case: Mapping[str, Any]) -> str:
 
 
 def writes(case: Mapping[str, Any]) -> str:
-    """Who wrote to its own file system until the first answer, in a sentence each."""
+    """Return a sentence about the paths that each contender wrote until its first answer."""
     found: Mapping[str, Sequence[str]] = case["written"]
     counts = ", ".join(f"{name} {len(lines) or 'nothing'}" for name, lines in found.items())
     return f"Paths written until the first answer, on a file system that lets it: {counts}."
 
 
 def steps_table(cases: Sequence[Mapping[str, Any]]) -> str:
-    """What our own time is made of: a row for each case."""
+    """Return the table of slipway's own steps, with a row for each case."""
     rows = {}
     for case in cases:
         for each in case["values"].values():
@@ -112,7 +112,7 @@ def steps_table(cases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine(found: Mapping[str, Any]) -> str:
-    """What the figures were taken on, in a sentence."""
+    """Return a sentence about the machine on which the figures were measured."""
     each = found["machine"]
     return (
         f"Taken on {found['date'][:10]} with `{found['command']}`: {found['rounds']} rounds,"
@@ -122,7 +122,7 @@ def machine(found: Mapping[str, Any]) -> str:
 
 
 def tables(found: Mapping[str, Any]) -> str:
-    """All figures in Markdown."""
+    """Return all figures in Markdown."""
     parts = [machine(found)]
     for case in found["cases"]:
         parts += [f"### {case['title']}", f"{len(case['pins'])} locked distributions."]
@@ -135,7 +135,7 @@ def tables(found: Mapping[str, Any]) -> str:
 
 
 def inserted(page: str, text: str) -> str:
-    """The page with a text between its two marks; the text alone where the page has none."""
+    """Return a page with the text between its two marks, or at its end if it has no marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

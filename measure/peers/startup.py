@@ -1,4 +1,4 @@
-"""How long a container takes to its first answer, and what it writes until then."""
+"""The time until a container's first answer, and the files that it writes until then."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from testbed.console import HarnessError, last_lines
 from testbed.engine import Engine
 
 NAME = "bench-start"
-# docker puts it there itself, for --init.
+# docker adds this file itself, because of --init.
 INIT = "/usr/sbin/docker-init"
 SECONDS = 60
 PAUSE = 0.005
-# A packet to an address that is not up yet is sent again only after a second: rather connect anew.
+# A packet to an address that is not up yet is repeated only after a second. A new connection is
+# quicker.
 CONNECT_SECONDS = 0.02
 ANSWER_SECONDS = 5
 
@@ -22,11 +23,11 @@ ANSWER_SECONDS = 5
 def seconds_to_answer(
     engine: Engine, image: str, options: Sequence[str], port: int, text: str
 ) -> float:
-    """Seconds from `docker run` to the first answer with that text in it. The container stays.
+    """Start a container; return the seconds until its first answer that contains the text.
 
-    port is the container's. It is asked at its own address: a published port takes connections for
-    a container that takes none yet, and lets them wait.
-    Raises HarnessError, with the container's last lines, when there is no answer.
+    The request goes to the container's own address and port: a published port accepts connections
+    before the container does, and lets them wait. The container keeps running.
+    Raises HarnessError, with the container's last lines, if there is no answer.
     """
     engine.succeeds("docker", "rm", "--force", "--volumes", NAME)
     start = time.monotonic()
@@ -36,18 +37,20 @@ def seconds_to_answer(
     while text not in _answer(address, port):
         if not address or time.monotonic() - start > SECONDS:
             log = engine.run("sh", "-c", f"docker logs {NAME} 2>&1")
-            raise HarnessError(f"bench: {image} does not answer\n{last_lines(log)}")
+            raise HarnessError(
+                f"bench: {image} does not answer within {SECONDS} seconds\n{last_lines(log)}"
+            )
         time.sleep(PAUSE)
     return time.monotonic() - start
 
 
 def written(engine: Engine) -> list[str]:
-    """What the container has changed on its own file system, as `docker diff` says it."""
+    """Return the container's changes of its own file system, as lines of `docker diff`."""
     return changes(engine.run("docker", "diff", NAME))
 
 
 def changes(diff: str) -> list[str]:
-    """The lines of `docker diff` without those that `docker run --init` accounts for."""
+    """Return the lines of `docker diff` without those that `docker run --init` causes."""
     return [
         line for line in diff.splitlines() if not f"{INIT}/".startswith(f"{line.split(' ', 1)[1]}/")
     ]

@@ -1,1 +1,1 @@
-"""Public repositories that were not made for this template, adopted and built: a table."""
+"""A table of public repositories that are adopted and built without a change."""

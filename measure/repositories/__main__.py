@@ -1,8 +1,8 @@
-"""The command line: `python -m measure.repositories [--source NAME=ADDRESS]… [NAME…]`.
+"""Fill the table of adopted repositories: `python -m measure.repositories [NAME…]`.
 
-Each repository is cloned as it is, gets a copy of deploy/ and one include line, and then what the
-documentation says: `make adopt YES=1`, `make lock`, `make wheels image`. No file of it is edited.
-The figures are written after each, so that a run which is cut off goes on where it was.
+Each public repository is cloned, and gets a copy of deploy/ and one line in its Makefile. Then
+follow the commands of the documentation: `make adopt YES=1`, `make lock`, `make wheels image`. No
+other file of the repository is edited. --source clones from another address.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import testbed
 from measure.table import Table, baker, cell
 from testbed.console import HarnessError
-from tests.conftest import ROOT, Project
+from testbed.projects import ROOT, Project
 
-OUTPUT = ROOT / "docs" / "adopt.json"
+OUTPUT = ROOT / "docs" / "figures" / "adopt.json"
 STEPS = (("adopt", "YES=1"), ("lock",), ("wheels", "image"))
 HEAD = """\
 # Public repositories, adopted
@@ -44,9 +44,9 @@ class Case(NamedTuple):
     """A public repository.
 
     Attributes:
-        name: on GitHub.
-        back_end: that its pyproject.toml names.
-        typed: what make adopt is told.
+        name: its name on GitHub.
+        back_end: the build back end in its pyproject.toml.
+        typed: settings for make adopt that the repository does not contain.
     """
 
     name: str
@@ -65,7 +65,7 @@ CASES = (
 
 
 class Workbench:
-    """An engine, and a generated project whose deploy/ is copied."""
+    """An engine, and a generated project whose folder deploy/ is copied."""
 
     def __init__(self, engine: testbed.Engine, place: Path, sources: Mapping[str, str]) -> None:
         """Generate the project."""
@@ -76,7 +76,7 @@ class Workbench:
         testbed.copy_certificates(self.origin.path / "deploy" / "ca")
 
     def adopt(self, case: Case) -> Project:
-        """Clone a repository, copy deploy/ into it and add the line."""
+        """Clone a repository, copy deploy/ into it, and add the line to its Makefile."""
         folder = self.place / case.name.replace("/", "-")
         address = self.sources.get(case.name, f"https://github.com/{case.name}")
         subprocess.run(["git", "clone", "--quiet", address, folder], check=True)
@@ -86,7 +86,7 @@ class Workbench:
         return Project(folder, "")
 
     def row(self, case: Case) -> dict[str, Any]:
-        """Do all steps; say what came of it."""
+        """Run all steps; return the row."""
         project = self.adopt(case)
         began = time.monotonic()
         row: dict[str, Any] = {"back end": case.back_end, "typed": list(case.typed), "error": ""}
@@ -109,7 +109,7 @@ class Workbench:
 
 
 def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write the page of all rows that there are."""
+    """Return the page about all rows."""
     lines = []
     for name, row in rows.items():
         why = cell(row["error"].splitlines()[-1]) if row["error"] else ""
@@ -125,7 +125,7 @@ def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def measure(names: Sequence[str], sources: Mapping[str, str], output: Path) -> None:
-    """Fill in the rows that are asked for, or that are not there yet."""
+    """Fill the rows with these names, or those that are missing."""
     table = Table("adopt-table", output, page)
     with testbed.engine_session() as engine, tempfile.TemporaryDirectory() as folder:
         testbed.provide(engine, testbed.BASE)
@@ -133,11 +133,15 @@ def measure(names: Sequence[str], sources: Mapping[str, str], output: Path) -> N
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the table; gives the exit status."""
+    """Fill the table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m measure.repositories", description=__doc__)
-    parser.add_argument("--source", action="append", default=[], metavar="NAME=ADDRESS")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("names", nargs="*", help="repositories to do again; none: those not done")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="NAME=ADDRESS", help="clone from here"
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the figures go")
+    parser.add_argument(
+        "names", nargs="*", help="rows to measure again (default: those that are missing)"
+    )
     options = parser.parse_args(arguments)
     sources = dict(each.split("=", 1) for each in options.source)
     os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Start the server: its engine (unless DOCKER=no), or one of the account `rootless`, then sshd.
+# Start the server: its Docker engine (DOCKER=yes), the engine of the account rootless
+# (DOCKER=rootless) or none (DOCKER=no), then sshd.
 set -eu
 
-# What a power cut would have taken.
+# A reboot would have emptied these folders.
 rm -rf /run/docker /run/docker.pid /run/docker.sock /run/containerd /run/user
 mkdir -p /run/sshd
 
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
-    # In cgroup v2 a group with processes hands no controllers on to the groups below it.
+    # In cgroup v2, a group that contains processes cannot pass controllers to the groups below it.
     mkdir -p /sys/fs/cgroup/init
     xargs -rn1 </sys/fs/cgroup/cgroup.procs >/sys/fs/cgroup/init/cgroup.procs || :
     sed -e 's/ / +/g' -e 's/^/+/' </sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control

@@ -1,6 +1,7 @@
 #!/bin/sh
-# engine.sh start|stop - what an init system would do with dockerd; kill - what a power cut does;
-# rootless - what the init system of that account would do.
+# engine.sh start|stop: start or stop dockerd, as an init system would.
+# engine.sh kill: kill dockerd and containerd, as a power failure would.
+# engine.sh rootless: start the Docker engine of the account rootless.
 set -eu
 
 case "$1" in
@@ -27,7 +28,7 @@ kill)
     rm /run/docker.pid
     ;;
 *)
-    echo "engine.sh: say start, stop or kill, not $1" >&2
+    echo "engine.sh: unknown command $1: use start, stop, kill or rootless" >&2
     exit 2
     ;;
 esac

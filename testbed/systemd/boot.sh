@@ -1,5 +1,5 @@
 #!/bin/sh
-# Become systemd, which wants the second version of control groups, in a group of this container's own.
+# Start systemd, which requires control groups of version 2.
 set -eu
 
 if [ ! -f /sys/fs/cgroup/cgroup.controllers ]; then

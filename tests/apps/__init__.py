@@ -1,17 +1,18 @@
-"""The sample applications, tested where they stand in the template.
+"""The sample applications, tested where they are in the template.
 
-Beside the tests there are programs that the measurements of `blobfiles` share: databases, and a
-busy application that is killed.
+Beside the tests there is a busy application, and a program that kills it.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-ATTACHMENTS = ROOT / "{{cookiecutter.project}}" / "slipway-apps" / "attachments"
-SOURCES = ATTACHMENTS / "src"
+from testbed.projects import BLOBFILES as SOURCES
+from testbed.projects import ROOT
+
+__all__ = ["ATTACHMENTS", "PACKAGE", "ROOT", "SOURCES", "SUITE"]
+
+ATTACHMENTS = SOURCES.parent
 SUITE = ATTACHMENTS / "tests" / "test_blobfiles.py"
 PACKAGE = SOURCES / "blobfiles"
 # pytest reads the same folder from pyproject.toml; programs that run without pytest do not.

@@ -30,7 +30,7 @@ class Application:
         self.dice = random.Random(seed)
 
     def rows(self) -> dict[str, str]:
-        """Give the table: the hash of each file by its identifier."""
+        """Return the table: the hash of each file by its identifier."""
         cursor = self.connection.cursor()
         cursor.execute("SELECT blob_id, sha256 FROM attachment ORDER BY blob_id")
         return dict(cursor.fetchall())

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import blobfiles
 import testbed
-from tests.apps import SOURCES, databases
+from testbed import databases
+from tests.apps import SOURCES
 from tests.apps.busy import Application
 
 # The longest time that the application is left alone, in seconds: some ten of its operations.
@@ -39,7 +40,7 @@ def prepare(url: str, folder: Path) -> None:
 
 
 def kill_once(database: databases.File | databases.Server, seed: str) -> str:
-    """Let the application work for a random time, kill it or the database; say which."""
+    """Kill the application or its database after a random time; return which one."""
     dice = random.Random(seed)
     environment = {**os.environ, "DATABASE_URL": database.url, "PYTHONPATH": str(SOURCES)}
     command = [sys.executable, str(Path(__file__).with_name("busy.py")), seed]

@@ -122,7 +122,7 @@ class FileMachine(RuleBasedStateMachine):
 
     @rule()
     def flags(self) -> None:
-        """Say what it can do."""
+        """Return what it can do."""
         assert self.real.readable()
         assert self.real.seekable()
         assert not self.real.writable()

@@ -103,7 +103,7 @@ def render(answers: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def read_by_make(text: str, directory: Path) -> dict[str, str]:
-    """Give the settings as make understands them."""
+    """Return the settings as make understands them."""
     show = "".join(f"$(info {name}=$({name}))" for name in [*SETTINGS, "HEALTH"])
     (directory / "Makefile").write_text(f"{text}\n{show}\nall: ;\n", encoding="utf-8")
     output = subprocess.check_output(["make", "-rRs"], cwd=directory, text=True)
@@ -129,12 +129,12 @@ def check(files: dict[str, str], answers: dict[str, Any], directory: Path) -> No
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give make a place to read in."""
+    """A folder for make to read in."""
     return tmp_path_factory.mktemp("make")
 
 
 def works_or_is_refused(answers: dict[str, str], directory: Path) -> None:
-    """Let the hook judge the answers as cookiecutter hands them over, and believe nothing."""
+    """Check answers by the hook, as cookiecutter passes them to it."""
     try:
         read, files = render(answers)
     except (TemplateError, UndefinedVariableInTemplate):

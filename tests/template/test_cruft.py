@@ -13,6 +13,11 @@ from tests.conftest import BIN, ROOT, Baker, Project, copy_template
 
 GIT = ["git", "-c", "user.name=tests", "-c", "user.email=tests@example.com"]
 
+# The last commit in which file names had Jinja, the package of the attachments was called like the
+# project, and all machinery was directly in deploy/.
+BEFORE_THE_MOVE = "d46ba45"
+TOP = "{{cookiecutter.project}}"
+LAYOUT = ("deploy/slipway/__main__.py", "slipway-apps/existing/Makefile")
 # The answers that a project of any application had before `existing` left them open.
 ANSWERED = {"python": "PyPy", "native_deps": "openssl libffi", "command": "run-the-app"}
 
@@ -73,22 +78,27 @@ def test_cruft_refuses_an_unknown_library(repository: Path, tmp_path: Path) -> N
 
 
 def oldest_commit() -> str:
-    """Find the oldest commit of this repository with the questions and most settings of today.
+    """Return the oldest commit with the questions and the layout of today.
 
-    git takes an edit into a later version that changes no line within three of it.
+    git merges an edit into a later version that changes no line next to it. The next test updates
+    across the change of the layout.
     """
 
     def git(*words: str) -> str:
         return subprocess.check_output([*GIT, *words], cwd=ROOT, text=True)
 
-    def questions(commit: str) -> set[str]:
+    def is_alike(commit: str) -> bool:
         text = git("show", f"{commit}:cookiecutter.json")
-        return {name for name in json.loads(text) if not name.startswith("_")}
+        names = [name for name in json.loads(text) if not name.startswith("_")]
+        there = git(
+            "ls-tree", "-r", "--name-only", commit, "--", *(f"{TOP}/{name}" for name in LAYOUT)
+        )
+        return names == questions and len(there.splitlines()) == len(LAYOUT)
 
-    commits = git(
-        "log", "--format=%H", "--reverse", "--", "{{cookiecutter.project}}/deploy/adopt.py"
-    )
-    return next(each for each in commits.split() if questions(each) == questions("HEAD"))
+    text = (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+    questions = [name for name in json.loads(text) if not name.startswith("_")]
+    commits = git("log", "--format=%H", "--reverse", f"{BEFORE_THE_MOVE}..HEAD")
+    return next(each for each in commits.split() if is_alike(each))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +149,7 @@ def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
     edits = {
         "README.md": ("Runs in a container", "Sells shoes. Runs in a container"),
         "deploy/settings.mk": ("MEMORY := 1g", "MEMORY := 2g"),
-        "deploy/lock.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# mine\n"),
+        "deploy/run.sh": ("exec python3", "# mine\nexec python3"),
     }
     if app == "hello":
         edits["src/deployme/__init__.py"] = ("Hello, world!", "Hello, shoes!")
@@ -156,11 +166,6 @@ def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
     differing = [name for name in fresh.files() if project.read(name) != fresh.read(name)]
     assert sorted(differing) == sorted(edits)
     assert "PORT := 9000" in project.read("deploy/settings.mk")
-
-
-# The last commit in which file names had Jinja, the package of the attachments was called like the
-# project, and all machinery was directly in deploy/.
-BEFORE_THE_MOVE = "d46ba45"
 
 
 @pytest.mark.parametrize(
@@ -188,9 +193,8 @@ def test_update_across_the_move_keeps_edits(
 ) -> None:
     """git merges what the owner edited into the new version, under the new name if there is one.
 
-    A dockerfile is machinery at the same path, so it is a three-way merge like any other; what
-    cannot be merged would have both versions between conflict markers. Files that the owner has
-    added are where they were.
+    A dockerfile is machinery at the same path, so git merges it like any other file. What git
+    cannot merge has both versions between conflict markers. Files that the owner added stay.
     """
     project = created(history, tmp_path, BEFORE_THE_MOVE, app=app)
     commit_all(project)  # so that git has what it merges from

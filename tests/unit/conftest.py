@@ -63,7 +63,7 @@ def copy_of_deploy(place: Path) -> Project:
 
 
 def stand_in(patch: pytest.MonkeyPatch, place: Path) -> None:
-    """Let the laptop's modules work on the project at a place, without the start of a Python.
+    """Point the laptop's modules at the project at a place, without the start of a Python.
 
     A test imports those that it uses before: one that is imported later would stay there.
     """
@@ -150,7 +150,7 @@ def here(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def closed_port() -> int:
-    """Give a loopback port where nothing listens."""
+    """Return a loopback port where nothing listens."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])

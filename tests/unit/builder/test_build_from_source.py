@@ -1,4 +1,4 @@
-"""Building from source: real back ends, real virtualenvs, an index that the test serves."""
+"""Builds from source, with real back ends and virtualenvs and a package index of the test."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 
 def pyproject(*requires: str, maker: str = "") -> str:
-    """Write a pyproject.toml, whose back end is a required one or that in the tree."""
+    """Return a pyproject.toml, whose back end is a requirement or in the tree itself."""
     where = f'build-backend = "{maker}"\n' if maker else 'build-backend = "own"\n'
     path = "" if maker else 'backend-path = ["."]\n'
     return f"[build-system]\nrequires = {list(requires)}\n{where}{path}"
@@ -72,7 +72,7 @@ def pyproject(*requires: str, maker: str = "") -> str:
 def publish_source(
     pages: Pages, name: str, version: str = "1.0", requires: str = "", **files: str
 ) -> Any:
-    """Publish a source distribution, built by what it requires or by itself; gives its pin."""
+    """Write a source distribution with its own or a required back end, and return its pin."""
     words = requires.split()
     maker = "maker" if "maker" in words else ""
     tree = {"pyproject.toml": pyproject(*words, maker=maker), "name": f"{name} {version}", **files}
@@ -82,16 +82,16 @@ def publish_source(
 
 
 def publish_maker(pages: Pages, version: str) -> Any:
-    """Publish a version of a back end, which says in its wheels who made them; gives its pin."""
+    """Write a version of a back end, which puts its name into wheels, and return its pin."""
     text = MAKER.replace('"in the tree"', repr(f"maker {version}"))
     return pin(pack(pages.folder, "maker", version, {"maker.py": text}))
 
 
 class Bench:
-    """A place to build: an index, one store, and what back ends were asked for."""
+    """A package index, one store, and a list of the calls of back ends."""
 
     def __init__(self, pages: Pages, folder: Path) -> None:
-        """Take an index and an empty folder."""
+        """Keep a package index and an empty folder."""
         self.pages = pages
         self.folder = folder
         self.notes = folder / "notes"
@@ -100,7 +100,7 @@ class Bench:
         self.projects = 0
 
     def builds(self, locking: bool = False, **pinned: list[Any]) -> Any:
-        """Give what builds in another project, a new process as it were, with the same store."""
+        """Return the builds of another project, like a new process, with the same store."""
         self.projects += 1
         scratch = self.folder / f"scratch {self.projects}"
         scratch.mkdir()
@@ -109,7 +109,7 @@ class Bench:
         return backend.Builds(own, {"[]": [], **sets}, self.environment, scratch, locking)
 
     def noted(self) -> list[str]:
-        """Give what back ends did since this was asked last, in the order of names."""
+        """Return the calls of back ends since the last call of this method, sorted."""
         text = self.notes.read_text() if self.notes.exists() else ""
         self.notes.write_text("")
         return sorted(text.splitlines())
@@ -117,24 +117,24 @@ class Bench:
 
 @pytest.fixture
 def bench(pages: Pages, tmp_path: Path) -> Bench:
-    """A new one."""
+    """A new bench."""
     return Bench(pages, tmp_path)
 
 
 @pytest.fixture
 def pages(pip_here: None, serve: Serve, tmp_path: Path) -> Pages:
-    """An index without any file."""
+    """A package index without any file."""
     return Pages(serve, tmp_path / "index")
 
 
 @pytest.fixture(autouse=True)
 def few_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no other C libraries than the test's: this machine's are many, and read each time."""
+    """Replace the list of this machine's C libraries, which takes a while to read."""
     monkeypatch.setattr(backend, "libraries", lambda: ["zlib.h"])
 
 
 def seen(wheel: Path) -> str:
-    """Give what a wheel's one module holds."""
+    """Return the text in a wheel's only module."""
     with zipfile.ZipFile(wheel) as archive:
         (module,) = (name for name in archive.namelist() if name.endswith(".py"))
         found: dict[str, str] = {}
@@ -143,14 +143,14 @@ def seen(wheel: Path) -> str:
 
 
 def refused(builds: Any, pins: list[Any]) -> str:
-    """Give what is said of pins that cannot be built."""
+    """Return the message about pins that cannot be built."""
     with pytest.raises(errors.Failure) as problem:
         builds.wheels(pins)
     return str(problem.value)
 
 
 def test_sources_are_built_once_for_all_projects(bench: Bench) -> None:
-    """The second project starts no back end, nor makes a virtualenv for it."""
+    """The second project does not start a back end or make a virtualenv."""
     pins = [publish_source(bench.pages, name) for name in ("one", "two")]
     first = bench.builds().wheels(pins)
     assert bench.noted() == ["asked one 1.0", "asked two 1.0", "built one 1.0", "built two 1.0"]
@@ -166,7 +166,7 @@ def test_sources_are_built_once_for_all_projects(bench: Bench) -> None:
 
 
 def test_wheels_come_in_the_order_of_their_pins(bench: Bench) -> None:
-    """Those that were fetched among those that were built."""
+    """Downloaded wheels and built wheels are mixed."""
     pins = []
     for number in range(3):
         pins.append(publish_source(bench.pages, f"source{number}", filler="x" * 1000 * number))
@@ -177,7 +177,7 @@ def test_wheels_come_in_the_order_of_their_pins(bench: Bench) -> None:
 
 
 def test_a_lock_that_wants_no_wheel_of_a_name_has_it_built(bench: Bench) -> None:
-    """Back ends are not meant by it."""
+    """The option does not apply to back ends."""
     maker = publish_maker(bench.pages, "1.0")
     publish_source(bench.pages, "one", requires="maker")
     wheel = bench.pages.wheel("one", seen="the index's")
@@ -189,7 +189,7 @@ def test_a_lock_that_wants_no_wheel_of_a_name_has_it_built(bench: Bench) -> None
 
 
 def test_another_dependency_builds_that_one_alone(bench: Bench) -> None:
-    """A lock that grew."""
+    """The other wheels stay in the store."""
     pins = [publish_source(bench.pages, name) for name in ("one", "two")]
     bench.builds().wheels(pins)
     bench.noted()
@@ -199,7 +199,7 @@ def test_another_dependency_builds_that_one_alone(bench: Bench) -> None:
 
 
 def test_another_back_end_builds_again(bench: Bench) -> None:
-    """A wheel is made of its back end too; the pins decide, not what is newest."""
+    """The back end is an input of the wheel; the pins decide, not the newest version."""
     old, new = (publish_maker(bench.pages, version) for version in ("1.0", "2.0"))
     one = publish_source(bench.pages, "one", requires="maker")
     for maker, says in ((old, "maker 1.0"), (new, "maker 2.0")):
@@ -211,7 +211,7 @@ def test_another_back_end_builds_again(bench: Bench) -> None:
 
 
 def test_another_c_library_builds_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many packages take one when it is there; what was built without it is kept as well."""
+    """Many packages use a library if it is installed; the other wheel is kept as well."""
     one = publish_source(bench.pages, "one")
     pins = [one, pin(bench.pages.wheel("two"))]
     first = bench.builds().wheels(pins)
@@ -227,7 +227,7 @@ def test_another_c_library_builds_again(bench: Bench, monkeypatch: pytest.Monkey
 def test_another_interpreter_or_system_builds_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store is one for all of them."""
+    """They all share one store."""
     one = publish_source(bench.pages, "one")
     first = bench.builds().wheels([one])
     bench.noted()
@@ -237,7 +237,7 @@ def test_another_interpreter_or_system_builds_again(
 
 
 def test_a_damaged_wheel_in_the_store_is_built_again(bench: Bench) -> None:
-    """And a damaged archive is fetched again."""
+    """A damaged archive is downloaded again."""
     one = publish_source(bench.pages, "one")
     (wheel,) = bench.builds().wheels([one])
     bench.noted()
@@ -251,7 +251,7 @@ def test_a_damaged_wheel_in_the_store_is_built_again(bench: Bench) -> None:
 
 
 def test_what_a_back_end_asks_for_is_there_when_it_builds(bench: Bench) -> None:
-    """A set of its own, with pins of its own; it is asked once."""
+    """The additional requirements have pins of their own; the back end is asked once."""
     needed = pin(bench.pages.wheel("needed"))
     one = publish_source(bench.pages, "one", asks="needed\n")
     assert len(bench.builds(needed=[needed]).wheels([one])) == 1
@@ -261,7 +261,7 @@ def test_what_a_back_end_asks_for_is_there_when_it_builds(bench: Bench) -> None:
 
 
 def test_a_back_end_may_have_to_be_built_itself(bench: Bench) -> None:
-    """By one of its own; it is kept like any wheel."""
+    """It has a back end of its own, and its wheel is kept like any other."""
     maker = publish_source(
         bench.pages, "maker", **{"own.py": MAKER.replace("make_wheel(Path(", "make(Path(") + MAKES}
     )
@@ -294,7 +294,7 @@ def make(folder, name, version, seen):
 
 
 def test_two_may_need_the_same_back_end_from_source_at_once(bench: Bench) -> None:
-    """The one waits for the other's, and then finds it built."""
+    """One build waits for the other, and then uses its result."""
     slow = MAKER.replace('    note("built")', '    import time; time.sleep(0.2); note("built")')
     helper = publish_source(bench.pages, "helper", **{"own.py": slow})
     others = [pin(bench.pages.wheel(name)) for name in ("first", "second")]
@@ -326,7 +326,7 @@ except errors.Failure as problem:
 
 
 def test_a_back_end_that_needs_itself_is_refused(bench: Bench, tmp_path: Path) -> None:
-    """It is said, and nothing waits for ever."""
+    """There is a message, and no deadlock."""
     maker = publish_source(bench.pages, "maker", requires="maker")
     command = [sys.executable, "-c", NEEDS_ITSELF, str(tmp_path), maker.text]
     with subprocess.Popen(
@@ -338,11 +338,11 @@ def test_a_back_end_that_needs_itself_is_refused(bench: Bench, tmp_path: Path) -
             builder.kill()
             pytest.fail("it waits for itself")
     assert said.startswith("maker 1.0 cannot be built: ")
-    assert "it is needed to build maker 1.0" in said
+    assert "maker 1.0 is needed to build maker 1.0" in said
 
 
 def test_everything_that_cannot_be_built_is_named(bench: Bench) -> None:
-    """With the back ends' own words, to be shown; what went well stays built."""
+    """The output of the back ends is shown; successful builds are kept."""
     pins = [
         publish_source(bench.pages, "bad", fails="there is no libfoo"),
         publish_source(bench.pages, "good"),
@@ -376,7 +376,7 @@ def test_a_source_that_is_wrong_is_named(bench: Bench, files: dict[str, str], sa
 
 
 def test_only_fetching_starts_no_back_end(bench: Bench) -> None:
-    """What was built before is given, what was not is left out."""
+    """Wheels that were built before are returned, the others are left out."""
     wheel, one = pin(bench.pages.wheel("wheel")), publish_source(bench.pages, "one")
     found = bench.builds().wheels([one, wheel], only_fetch=True)
     assert [path.name for path in found] == ["wheel-1.0-py3-none-any.whl"]
@@ -389,7 +389,7 @@ def test_only_fetching_starts_no_back_end(bench: Bench) -> None:
 
 
 def test_without_a_compiler_what_starts_a_program_is_tried_once(bench: Bench) -> None:
-    """It may be one: the builder is asked for, in the next project before any back end starts."""
+    """The program may be a compiler; the next project needs the builder without a try."""
     one = publish_source(bench.pages, "one", starts="")
     for noted in (["asked one 1.0", "built one 1.0"], []):
         builds = bench.builds()
@@ -403,7 +403,7 @@ def test_without_a_compiler_what_starts_a_program_is_tried_once(bench: Bench) ->
 def test_what_the_lock_does_not_pin_is_the_newest_and_said(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the command that pins it; not while that command is at work."""
+    """The message names the command that pins it, and is not printed by that command."""
     for version in ("1.0", "2.0"):
         publish_maker(bench.pages, version)
     one = publish_source(bench.pages, "one", requires="maker")
@@ -419,7 +419,7 @@ def test_what_the_lock_does_not_pin_is_the_newest_and_said(
 
 
 def test_requirements_that_do_not_hold_here_are_pinned_by_nothing(bench: Bench) -> None:
-    """Some are for old interpreters alone."""
+    """Some requirements apply to old interpreters only."""
     publish_maker(bench.pages, "1.0")
     builds = bench.builds(locking=True)
     assert builds.pins_for({"nothing; python_version < '3'"}) == []
@@ -428,7 +428,7 @@ def test_requirements_that_do_not_hold_here_are_pinned_by_nothing(bench: Bench) 
 
 
 def test_a_virtualenv_that_was_half_made_is_made_anew(bench: Bench) -> None:
-    """Its maker was killed."""
+    """The process that made it was killed."""
     builds = bench.builds(maker=[publish_maker(bench.pages, "1.0")])
     python, variables = builds.virtualenv({"maker"})
     place = Path(variables["VIRTUAL_ENV"])
@@ -443,7 +443,7 @@ def test_a_virtualenv_that_was_half_made_is_made_anew(bench: Bench) -> None:
 
 
 def test_nothing_of_a_build_is_left_in_the_scratch_folder(bench: Bench) -> None:
-    """It is the container's memory."""
+    """The folder is in the container's memory."""
     builds = bench.builds()
     builds.wheels([publish_source(bench.pages, "one")])
     refused(builds, [publish_source(bench.pages, "bad", fails="no")])
@@ -465,7 +465,7 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_what_a_source_states_that_it_needs(tree: Callable[..., Path]) -> None:
-    """Without a pyproject.toml, or without a word about it there, that is setuptools."""
+    """Without a statement in pyproject.toml it is setuptools."""
     stated = pyproject("flit_core >=3.2,<4", "x")
     assert source_tree.build_requirements(tree(pyproject_toml=stated)) == {
         "flit_core >=3.2,<4",
@@ -490,13 +490,13 @@ def test_what_a_source_states_that_it_needs(tree: Callable[..., Path]) -> None:
 def test_what_setup_py_imports_of_an_older_setuptools_is_asked_for(
     tree: Callable[..., Path], stated: str, text: str, wanted: set[str]
 ) -> None:
-    """Where the source leaves open which setuptools it is."""
+    """An older version is added if the source allows any version of setuptools."""
     source = tree(pyproject_toml=pyproject(stated), setup_py=text)
     assert source_tree.build_requirements(source) == wanted
 
 
 def test_a_source_is_known_by_what_says_how_it_is_built(tree: Callable[..., Path]) -> None:
-    """Its modules may change as they like."""
+    """A change of its modules does not matter."""
     known = {source_tree.configuration_of(tree(main_py="1"))}
     for name in ("pyproject_toml", "setup_py", "setup_cfg"):
         for text in ("", "1"):
@@ -506,7 +506,7 @@ def test_a_source_is_known_by_what_says_how_it_is_built(tree: Callable[..., Path
 
 
 def test_an_archive_is_unpacked_without_the_folder_around_it(tmp_path: Path) -> None:
-    """Both kinds that there are."""
+    """Tar and zip archives are supported."""
     tar = make_sdist(tmp_path, "one", "1.0", {"a/b.txt": "b", "c.txt": "c"})
     with zipfile.ZipFile(tmp_path / "one-1.0.zip", "w") as archive:
         for name in ("a/b.txt", "c.txt"):
@@ -530,7 +530,7 @@ def test_an_archive_is_unpacked_without_the_folder_around_it(tmp_path: Path) -> 
     ids=["no zip", "no tar", "no tar inside", "a broken stream"],
 )
 def test_an_archive_that_is_broken_is_named(tmp_path: Path, name: str, data: bytes) -> None:
-    """Whatever it was meant to be."""
+    """Both kinds of archives are checked."""
     archive = tmp_path / name
     archive.write_bytes(data)
     (tmp_path / "place").mkdir()
@@ -539,7 +539,7 @@ def test_an_archive_that_is_broken_is_named(tmp_path: Path, name: str, data: byt
 
 
 def test_an_archive_that_is_cut_off_is_named(tmp_path: Path) -> None:
-    """Though its beginning is good."""
+    """The beginning of the archive is valid."""
     archive = make_sdist(tmp_path, "one", "1.0", {f"{n}.txt": f"{n}" * 9999 for n in range(99)})
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     (tmp_path / "place").mkdir()
@@ -548,7 +548,7 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_leads_outside_is_refused(tmp_path: Path) -> None:
-    """Nothing is written there."""
+    """Nothing is written outside the folder."""
     place = tmp_path / "a" / "b"
     place.mkdir(parents=True)
     archive = make_sdist(tmp_path, "out", "1.0", {"../../../victim": "x", "c.txt": "c"})
@@ -559,7 +559,7 @@ def test_an_archive_that_leads_outside_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def found_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Name the libraries in some folders, by the real function."""
+    """A function that returns the libraries in some folders."""
 
     def look(*places: Path) -> list[str]:
         monkeypatch.setattr(source_tree, "LIBRARIES", tuple(str(place) for place in places))
@@ -572,7 +572,7 @@ def found_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]
 def test_c_libraries_are_known_by_their_headers(
     found_libraries: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """And by what pkg-config reads; what is not there is nothing."""
+    """Files of pkg-config count as well; missing folders are ignored."""
     for name in ("include/zlib.h", "include/libxml/parser.h", "x86/pkgconfig/openssl.pc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -584,7 +584,7 @@ def test_c_libraries_are_known_by_their_headers(
 
 
 def test_compilers_are_told_to_forget_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After whatever flags somebody set."""
+    """The user's own flags come first."""
     monkeypatch.setenv("CFLAGS", "-march=native")
     monkeypatch.delenv("CXXFLAGS", raising=False)
     flags = source_tree.compiler_flags(Path("/a/tree"))
@@ -595,12 +595,12 @@ def test_compilers_are_told_to_forget_where_they_are(monkeypatch: pytest.MonkeyP
 
 
 def test_there_is_at_least_one_processor() -> None:
-    """Of those that this process may use."""
+    """Only processors that this process may use are counted."""
     assert 1 <= backend.processors() <= (os.cpu_count() or 1)
 
 
 def test_what_takes_the_compiler_longest_is_built_first(tmp_path: Path) -> None:
-    """By what is compiled, not by how large the archive is: little C++ before much text and C."""
+    """The kind of code counts, not the archive's size: some C++ comes before much text and C."""
     archives = [
         make_sdist(tmp_path, name, "1.0", {inside: text})
         for name, inside, text in (
@@ -623,7 +623,7 @@ def test_what_takes_the_compiler_longest_is_built_first(tmp_path: Path) -> None:
 def test_the_newest_back_end_is_resolved_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For all that ask for some age or younger; what has an upper bound is another question."""
+    """One result serves all sets with a lower bound; a set with an upper bound needs another."""
     asked = []
 
     def compile_lock(_: Path, wanted: list[str], output: Path, *__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Making a wheelhouse: the builder's own command, real wheels, and folders for an index."""
+"""The builder's command line, with real wheels and a folder as a package index."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ version = "1.0"
 
 
 class Workshop:
-    """An application, an empty wheelhouse, and wheels that a lock may name."""
+    """An application, an empty wheelhouse, and wheels for a lock."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folders."""
+        """Create the folders."""
         self.application = folder / "my application"
         self.wheelhouse = folder / "wheelhouse"
         self.index = folder / "index"
@@ -73,12 +73,12 @@ class Workshop:
             each.mkdir()
 
     def locked(self, *names: str, header: str = "") -> str:
-        """Publish wheels of these names, and give their pins."""
+        """Write wheels of some names, and return their pins."""
         published = [make_wheel(self.index, name, "2.0") for name in names]
-        return f"{header}{wheelhouse.sums(published)}"
+        return f"{header}{wheelhouse.listing(published)}"
 
     def lock(self, *names: str) -> None:
-        """Lock the application to these names."""
+        """Write a lock with some names."""
         header = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n"
         self.write("requirements.txt", self.locked(*names, header=header))
 
@@ -90,7 +90,7 @@ class Workshop:
         return path
 
     def lock_sources(self, *names: str, more: str = "", **files: str) -> None:
-        """Lock the application to source distributions that build themselves, with these files."""
+        """Write a lock with source distributions that contain their back end and some files."""
         text = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n" + more
         for name in names:
             tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": f"{name} 1.0", **files}
@@ -98,13 +98,13 @@ class Workshop:
         self.write("requirements.txt", text)
 
     def distribution(self, *requires: str) -> None:
-        """Make the application one that a wheel can be built of."""
+        """Write an application from which a wheel can be built."""
         self.write("pyproject.toml", PYPROJECT)
         self.write("backend.py", BACKEND)
         self.write("requires", "\n".join(requires))
 
     def arguments(self, *arguments: object) -> list[str]:
-        """Give the command line that names these folders."""
+        """Return the command line with these folders."""
         return [
             *map(str, arguments),
             *("--application", str(self.application), "--wheelhouse", str(self.wheelhouse)),
@@ -112,7 +112,7 @@ class Workshop:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Give the environment that names a folder for an index."""
+        """Return the environment with a folder as a package index."""
         own = {
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.index),
@@ -165,28 +165,28 @@ class Workshop:
         return subprocess.CompletedProcess([], status, stdout.getvalue(), stderr.getvalue())
 
     def noted(self) -> list[str]:
-        """Give what back ends did since this was asked last, in the order of names."""
+        """Return the calls of back ends since the last call of this method, sorted."""
         text = self.notes.read_text() if self.notes.exists() else ""
         self.notes.write_text("")
         return sorted(text.splitlines())
 
     def unread(self) -> set[str]:
-        """Give which files the application's wheel is not made of."""
+        """Return the files that do not affect the application's wheel."""
         return set(json.loads((self.wheelhouse / "unread.json").read_text()))
 
     def files(self, part: str) -> dict[str, int]:
-        """Give the files in a part of the wheelhouse, and which files they are."""
+        """Return the names of files in a part of the wheelhouse, with their inode numbers."""
         return {path.name: path.stat().st_ino for path in (self.wheelhouse / part).iterdir()}
 
 
 @pytest.fixture
 def workshop(pip_here: None, tmp_path: Path) -> Workshop:
-    """An empty one."""
+    """A workshop with an empty application."""
     return Workshop(tmp_path)
 
 
 def test_a_list_of_requirements_gives_exactly_its_wheels(workshop: Workshop) -> None:
-    """Both folders list what they hold, with its sums, and nothing else is there."""
+    """Both folders list their wheels with their SHA-256 and contain no other files."""
     workshop.write("requirements.in", "one\ntwo\n")
     workshop.lock("one", "two-b")
     done = workshop.run()
@@ -201,9 +201,9 @@ def test_a_list_of_requirements_gives_exactly_its_wheels(workshop: Workshop) -> 
 
 
 def test_the_same_lock_builds_nothing_twice(workshop: Workshop) -> None:
-    """A comment or another order of lines in the file makes no other lock.
+    """A comment or another order of lines does not change the lock.
 
-    That the dependencies are there anew is said, for who wants to go on with them.
+    The laptop learns that the dependencies are new, so that it can continue with them.
     """
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
@@ -218,7 +218,7 @@ def test_the_same_lock_builds_nothing_twice(workshop: Workshop) -> None:
 
 
 def test_another_lock_leaves_no_stale_wheel(workshop: Workshop) -> None:
-    """The folder is made anew."""
+    """The whole folder is replaced."""
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
     assert workshop.run().returncode == 0
@@ -228,7 +228,7 @@ def test_another_lock_leaves_no_stale_wheel(workshop: Workshop) -> None:
 
 
 def test_a_download_with_another_sum_leaves_the_wheelhouse_as_it_was(workshop: Workshop) -> None:
-    """Nothing half-built takes the place of what was good."""
+    """An incomplete folder never replaces a complete one."""
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
     assert workshop.run().returncode == 0
@@ -239,14 +239,14 @@ def test_a_download_with_another_sum_leaves_the_wheelhouse_as_it_was(workshop: W
     assert done.returncode == 1
     changed = files.sha256(workshop.index / "two-2.0-py3-none-any.whl")
     assert done.stderr.endswith(
-        "builder: two-2.0-py3-none-any.whl cannot be fetched: two-2.0-py3-none-any.whl has the sum"
-        f" sha256:{changed}, which the lock does not state\n"
+        "builder: two-2.0-py3-none-any.whl cannot be downloaded: two-2.0-py3-none-any.whl has the"
+        f" SHA-256 {changed}, which is not in the lock\n"
     )
     assert (workshop.files("deps"), workshop.files("app")) == before
 
 
 def test_the_application_is_built_outside_its_tree(workshop: Workshop) -> None:
-    """The source is only read; what an earlier checkout left there is not packed."""
+    """The source is only read; old files of an earlier build are not packed."""
     workshop.distribution()
     workshop.lock()
     stale = ["build/lib/shop/old.py", "build/bdist.linux/x", "src/shop.egg-info/SOURCES.txt"]
@@ -268,7 +268,7 @@ def test_the_application_is_built_outside_its_tree(workshop: Workshop) -> None:
 
 
 def test_what_the_application_asks_for_must_be_locked(workshop: Workshop) -> None:
-    """Each requirement that holds here and is not locked is named, and the command to run."""
+    """The message names each requirement that is not locked, and the command to run."""
     workshop.distribution(
         *("one>=2", "two<2", "three", "Four.B ; python_version < '3'", "five ; extra == 'x'")
     )
@@ -304,29 +304,29 @@ def test_a_missing_lock_is_asked_for(workshop: Workshop, name: str) -> None:
 
 
 def arrange_no_application(workshop: Workshop) -> None:
-    """Mount nothing."""
+    """Remove the application."""
     workshop.application.rmdir()
 
 
 def arrange_no_wheelhouse(workshop: Workshop) -> None:
-    """Mount no place for the wheels."""
+    """Remove the wheelhouse."""
     workshop.wheelhouse.rmdir()
 
 
 def arrange_line_without_hash(workshop: Workshop) -> None:
-    """Edit a lock by hand."""
+    """Add a line without a hash to a lock."""
     workshop.lock("one")
     lock = workshop.application / "requirements.txt"
     lock.write_text(lock.read_text() + "two==2.0\n")
 
 
 def arrange_utf_16(workshop: Workshop) -> None:
-    """Let PowerShell write the requirements."""
+    """Write the requirements in UTF-16, as PowerShell does."""
     (workshop.application / "requirements.txt").write_bytes("one==1\n".encode("utf-16"))
 
 
 def arrange_der(workshop: Workshop) -> None:
-    """Put a certificate there that is none."""
+    """Write a file that is not a certificate."""
     workshop.lock("one")
     (workshop.ca / "proxy.crt").write_text(CERTIFICATE.partition("\n")[2])
 
@@ -345,7 +345,7 @@ def arrange_der(workshop: Workshop) -> None:
 def test_what_cannot_be_built_is_said_in_a_line(
     workshop: Workshop, arrange: Callable[[Workshop], None], says: str
 ) -> None:
-    """The last line says what to change; nothing is left in the wheelhouse to be taken for good."""
+    """The last line states what to change; the wheelhouse stays empty."""
     arrange(workshop)
     done = workshop.run()
     assert done.returncode == 1
@@ -357,14 +357,14 @@ def test_what_cannot_be_built_is_said_in_a_line(
 
 
 def test_a_lock_of_nothing_is_refused(workshop: Workshop) -> None:
-    """`make lock` in an empty repository says what is missing, and prints no lock."""
+    """`make lock` in an empty repository reports what is missing, and prints no lock."""
     done = workshop.run("lock")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is nothing to build: write a pyproject.toml" in done.stderr
 
 
 def test_the_interpreter_is_named_as_locks_name_it() -> None:
-    """`make venv` names folders by it."""
+    """`make venv` uses the name for folders."""
     command = [sys.executable, "-m", "slipway.shared.lockfile"]
     said = subprocess.check_output(command, cwd=DEPLOY, text=True)
     assert said == lockfile.interpreter() + "\n"
@@ -387,7 +387,7 @@ def test_the_interpreter_is_named_as_locks_name_it() -> None:
     ],
 )
 def test_a_requirement_is_missing_when_no_pin_satisfies_it(requirement: str, missing: bool) -> None:
-    """What does not hold for this interpreter, or belongs to an extra, is not asked for."""
+    """Requirements of other interpreters and of extras do not count."""
     lock = "one==2.0 --hash=sha256:aa\npre==1.0rc1 --hash=sha256:bb\n"
     found = wheels.missing_from_lock([requirement], lock)
     assert bool(found) is missing
@@ -396,9 +396,9 @@ def test_a_requirement_is_missing_when_no_pin_satisfies_it(requirement: str, mis
 def test_what_was_built_for_one_project_is_there_for_another(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """The second starts no back end; both have the same wheels, of which the lock's one was built.
+    """The second project does not start a back end, and gets the same wheels.
 
-    What is there already is not even looked for.
+    Wheels that are there already are not searched for.
     """
     workshop.write("requirements.in", "one\ntwo\n")
     workshop.lock_sources("one", "two")
@@ -424,7 +424,7 @@ def test_what_was_built_for_one_project_is_there_for_another(
 
 
 def test_a_wheelhouse_that_was_damaged_is_made_again(workshop: Workshop) -> None:
-    """From the store, without any index and without a back end."""
+    """The files come from the store, without a package index and without a back end."""
     workshop.write("requirements.in", "one\n")
     workshop.lock_sources("one")
     assert workshop.run().returncode == 0
@@ -441,7 +441,7 @@ def test_a_wheelhouse_that_was_damaged_is_made_again(workshop: Workshop) -> None
 
 
 def test_a_wheelhouse_does_not_lend_its_files_to_the_store(workshop: Workshop) -> None:
-    """Who writes into the one has not written into the other."""
+    """The files are copies, so that a change of one does not change the other."""
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
     assert workshop.run().returncode == 0
@@ -452,7 +452,7 @@ def test_a_wheelhouse_does_not_lend_its_files_to_the_store(workshop: Workshop) -
 
 
 def test_two_builds_at_once_give_what_one_gives(workshop: Workshop, tmp_path: Path) -> None:
-    """In one wheelhouse the second waits; in another both use one store."""
+    """The second build in a wheelhouse waits; builds in different ones share the store."""
     workshop.distribution()
     workshop.lock_sources("one", "two")
     own, other = workshop.wheelhouse, tmp_path / "another wheelhouse"
@@ -490,7 +490,7 @@ def test_only_fetching_says_when_something_has_to_be_built(workshop: Workshop) -
 
 
 def test_only_fetching_leaves_the_application_alone(workshop: Workshop) -> None:
-    """It is done while the compiler is still being installed."""
+    """This happens while the compiler is being installed."""
     workshop.distribution()
     workshop.lock("one")
     done = workshop.run("fetch")
@@ -502,7 +502,7 @@ def test_only_fetching_leaves_the_application_alone(workshop: Workshop) -> None:
 def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
     tmp_path: Path, pinned: str, made: int
 ) -> None:
-    """What has to be resolved first is done, and said, in its turn."""
+    """Sets that must be resolved first are resolved, and reported, later."""
     builds = mock.Mock(pinned={pinned: []})
     (tmp_path / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["maker"]\nbuild-backend = "maker"\n[project]\nname = "app"\n'
@@ -512,7 +512,7 @@ def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
 
 
 def test_what_takes_no_compiler_is_built_without_one(workshop: Workshop) -> None:
-    """Its back end starts no program, and so would make the same wheel with a compiler there."""
+    """A back end that starts no program makes the same wheel with a compiler."""
     shop(workshop)
     workshop.lock_sources("one", "two")
     done = workshop.run("--without-compiler")
@@ -535,7 +535,7 @@ def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Worksho
 
 
 def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> None:
-    """The outcome is needs-compiler for a dependency or application whose back end starts programs."""
+    """The outcome is needs-compiler, for a dependency and for the application."""
     shop(workshop)
     workshop.lock_sources("one", starts="")
     assert workshop.outcome("--without-compiler") == "needs-compiler"
@@ -555,7 +555,7 @@ def test_without_a_compiler_what_may_need_one_is_left(workshop: Workshop) -> Non
 
 
 def test_a_source_that_came_out_as_something_else_is_refused(workshop: Workshop) -> None:
-    """A lock that lies about a version installs nothing."""
+    """A lock with a wrong version installs nothing."""
     workshop.write("requirements.in", "one\n")
     tree = {"pyproject.toml": pyproject(), "own.py": MAKER, "name": "one 1.1"}
     locked = pin(make_sdist(workshop.index, "one", "1.0", tree))
@@ -569,7 +569,7 @@ def test_a_source_that_came_out_as_something_else_is_refused(workshop: Workshop)
 
 
 def test_versions_are_compared_as_versions(workshop: Workshop) -> None:
-    """1.0 is 1, however the lock and the wheel spell it."""
+    """1.0 equals 1, in the lock and in the name of the wheel."""
     workshop.write("requirements.in", "one\n")
     made = make_wheel(workshop.index, "One", "2.0")
     workshop.write("requirements.txt", f"one==2 --hash=sha256:{files.sha256(made)}\n")
@@ -578,7 +578,7 @@ def test_versions_are_compared_as_versions(workshop: Workshop) -> None:
 
 
 def test_a_missing_lock_is_made_in_the_wheelhouse(workshop: Workshop) -> None:
-    """The application is only read; the next build keeps those pins."""
+    """The application is only read; the next build keeps the pins."""
     workshop.write("requirements.in", "one\n")
     make_wheel(workshop.index, "one", "2.0")
     done = workshop.run()
@@ -593,7 +593,7 @@ def test_a_missing_lock_is_made_in_the_wheelhouse(workshop: Workshop) -> None:
 
 
 def test_a_lock_is_printed_and_nothing_else(workshop: Workshop) -> None:
-    """`make lock` writes what comes out of it."""
+    """Standard output is the text of the lock."""
     workshop.write("requirements.in", "one\n")
     made = make_wheel(workshop.index, "one", "2.0")
     with workshop.start("lock") as process:
@@ -620,7 +620,7 @@ def test_a_lock_is_one_event(workshop: Workshop) -> None:
 def test_missing_libraries_are_reported_as_data(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all packages that failed: library names to add, and files that nobody knows."""
+    """All failed packages count: library names to add, and files that are not known."""
     monkeypatch.setattr(build_errors, "is_here", lambda library: False)
     missing = "fatal error: {}: No such file or directory"
     workshop.write("requirements.in", "one\ntwo\n")
@@ -660,7 +660,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 
 def shop(workshop: Workshop, more: str = "MORE = []\n") -> None:
-    """Make the application one of some modules, whose back end has a module besides."""
+    """Write an application with some modules and with a back end of two modules."""
     workshop.distribution()
     workshop.lock()
     workshop.write("backend.py", READER)
@@ -670,7 +670,7 @@ def shop(workshop: Workshop, more: str = "MORE = []\n") -> None:
 
 
 def test_what_the_wheel_is_not_made_of_is_written_down(workshop: Workshop) -> None:
-    """Neither modules, nor what configures the build, nor the back end in the tree."""
+    """Modules, the configuration of the build and a back end in the tree are not in the list."""
     shop(workshop, "MORE = ['LICENSE']\n")
     workshop.write("setup.cfg", "")
     done = workshop.run()
@@ -686,7 +686,7 @@ def test_what_the_wheel_is_not_made_of_is_written_down(workshop: Workshop) -> No
 
 
 def test_a_back_end_that_starts_programs_may_have_read_anything(workshop: Workshop) -> None:
-    """Such as a setup.py that calls a compiler."""
+    """A setup.py may call a compiler."""
     shop(workshop)
     workshop.write("starts", "")
     done = workshop.run()
@@ -695,7 +695,7 @@ def test_a_back_end_that_starts_programs_may_have_read_anything(workshop: Worksh
 
 
 def test_a_link_that_the_wheel_is_made_by_is_not_passed_over(workshop: Workshop) -> None:
-    """Pointed elsewhere it gives another wheel, as much as another content does."""
+    """Another target of a symbolic link gives another wheel, like another content."""
     shop(workshop, "MORE = ['file', 'folder/data.txt']\n")
     workshop.write("data/data.txt", "")
     os.symlink("LICENSE", workshop.application / "file")
@@ -706,7 +706,7 @@ def test_a_link_that_the_wheel_is_made_by_is_not_passed_over(workshop: Workshop)
 
 
 def test_a_list_of_requirements_is_made_of_no_file(workshop: Workshop) -> None:
-    """There is no wheel; what says what is wanted counts elsewhere."""
+    """There is no wheel; the requirements count elsewhere."""
     workshop.write("requirements.in", "")
     workshop.lock()
     workshop.write("notes.txt", "")
@@ -716,7 +716,7 @@ def test_a_list_of_requirements_is_made_of_no_file(workshop: Workshop) -> None:
 
 
 def test_a_build_that_fails_leaves_the_last_one(workshop: Workshop) -> None:
-    """The wheel, its list, and what it was not made of."""
+    """The wheel, its list and the list of unread files stay."""
     shop(workshop)
     assert workshop.run().returncode == 0
     before = workshop.files("app"), workshop.unread()
@@ -731,7 +731,7 @@ def test_a_build_that_fails_leaves_the_last_one(workshop: Workshop) -> None:
 
 
 def test_the_same_source_gives_the_same_wheelhouse(workshop: Workshop, tmp_path: Path) -> None:
-    """Byte for byte, wherever it lies."""
+    """All files are identical, whatever the folder of the source."""
     shop(workshop)
     assert workshop.run().returncode == 0
     first = workshop.wheelhouse

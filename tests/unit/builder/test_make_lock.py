@@ -1,7 +1,8 @@
-"""Making a lock: real pip-compile, and an index that the test serves."""
+"""Locks, made by the real pip-compile with a package index of the test."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ __all__ = ["bench", "few_libraries", "pages", "pip_here"]  # fixtures
 
 @pytest.fixture
 def application(tmp_path: Path) -> Path:
-    """An application of no file."""
+    """An application without files."""
     folder = tmp_path / "my application"
     folder.mkdir()
     return folder
@@ -44,7 +45,7 @@ def write(application: Path, **files: str) -> None:
 
 
 def lock(bench: Bench, application: Path, present: str = "", upgrade: bool = False) -> str:
-    """Lock an application as `make lock` and `make upgrade` do, each in a process of its own."""
+    """Return a lock as `make lock` and `make upgrade` make it, each like a new process."""
     builds = bench.builds(locking=True)
     builds.pinned = {} if upgrade else lockfile.build_pins(present)
     made: str = locking.make(application, present, upgrade, builds)
@@ -52,12 +53,12 @@ def lock(bench: Bench, application: Path, present: str = "", upgrade: bool = Fal
 
 
 def pinned(text: str) -> dict[str, str]:
-    """Give the versions of a lock's pins."""
+    """Return the versions of a lock's pins."""
     return {pin.name: pin.version for pin in lockfile.pins(text)}
 
 
 def back_ends(text: str) -> dict[str, dict[str, str]]:
-    """Give the versions of a lock's back ends, by their requirement set."""
+    """Return the versions of a lock's back ends, by their requirement set."""
     return {
         wanted: {pin.name: pin.version for pin in pins}
         for wanted, pins in lockfile.build_pins(text).items()
@@ -65,7 +66,7 @@ def back_ends(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application: Path) -> None:
-    """Those of back ends as those of dependencies; all of them with their sums."""
+    """This applies to back ends and dependencies; all pins have hashes."""
     publish_maker(bench.pages, "1.0")
     publish_source(bench.pages, "source", requires="maker")
     bench.pages.wheel("one", requires=["source"])
@@ -87,7 +88,7 @@ def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application:
 
 
 def test_a_pin_of_another_interpreter_is_kept(bench: Bench, application: Path) -> None:
-    """When PYTHON is changed, what was pinned for the one alone is asked for by the other too."""
+    """After a change of PYTHON, the new interpreter may need the same package."""
     bench.pages.wheel("one")
     write(application, requirements_in="one\n")
     present = lock(bench, application).replace("one==1.0 ", "one==1.0 ; os_name == 'other' ")
@@ -99,7 +100,7 @@ def test_a_pin_of_another_interpreter_is_kept(bench: Bench, application: Path) -
 def test_back_ends_that_nobody_needs_any_more_are_not_pinned(
     bench: Bench, application: Path
 ) -> None:
-    """A new one is, in the place of those that are gone."""
+    """A new back end replaces the old ones."""
     for version in ("1.0", "2.0"):
         publish_maker(bench.pages, version)
     old = lockfile.Pin("maker", "1.0", "", ("sha256:" + "0" * 64,))
@@ -115,7 +116,7 @@ def test_back_ends_that_nobody_needs_any_more_are_not_pinned(
 def test_a_lock_that_wants_no_wheel_pins_what_builds_instead(
     bench: Bench, application: Path
 ) -> None:
-    """The first time as any other."""
+    """This works from the first time."""
     publish_maker(bench.pages, "1.0")
     publish_source(bench.pages, "one", requires="maker")
     bench.pages.wheel("one")
@@ -126,7 +127,7 @@ def test_a_lock_that_wants_no_wheel_pins_what_builds_instead(
 
 
 def test_the_applications_own_back_end_is_pinned(bench: Bench, application: Path) -> None:
-    """With what it asks for besides, in a set of its own."""
+    """Its additional requirements are pinned in a set of their own."""
     for name in ("first", "second"):
         bench.pages.wheel(name)
     stated = "[project]\nname = 'shop'\nversion = '1.0'\n" + pyproject("first")
@@ -143,7 +144,7 @@ def test_the_applications_own_back_end_is_pinned(bench: Bench, application: Path
 def test_a_back_end_that_comes_as_source_has_its_own_pinned(
     bench: Bench, application: Path
 ) -> None:
-    """And so on, until one is a wheel or needs nothing."""
+    """The chain ends with a wheel or a back end without requirements."""
     last = pin(bench.pages.wheel("last"))
     middle = publish_source(bench.pages, "middle", requires="last")
     publish_source(bench.pages, "one", requires="middle")
@@ -156,7 +157,7 @@ def test_a_back_end_that_comes_as_source_has_its_own_pinned(
 def test_a_source_that_cannot_say_what_it_needs_is_locked_as_far_as_it_does(
     bench: Bench, application: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The C library that it looks for is missing where the lock is made: `make wheels` says so."""
+    """A C library may be missing while the lock is made: `make wheels` reports it."""
     bench.pages.wheel("first")
     silent = MAKER.replace('note("asked")', 'raise SystemExit("no libfoo")')
     one = publish_source(bench.pages, "one", requires="first", **{"own.py": silent})
@@ -167,14 +168,14 @@ def test_a_source_that_cannot_say_what_it_needs_is_locked_as_far_as_it_does(
 
 
 def test_nothing_to_lock_is_said(bench: Bench, application: Path) -> None:
-    """With what to write."""
+    """The message states which file to write."""
     write(application, README_md="a shop")
     with pytest.raises(errors.Failure, match=r"there is nothing to build: write a pyproject\.toml"):
         lock(bench, application)
 
 
 def test_an_empty_list_is_a_lock_of_nothing(bench: Bench, application: Path) -> None:
-    """An application may need nothing, or nothing any more."""
+    """An application may have no requirements, or no longer have any."""
     write(application, requirements_in="# nothing yet\n")
     made = lock(bench, application)
     assert pinned(made) == {}
@@ -186,7 +187,7 @@ def test_an_empty_list_is_a_lock_of_nothing(bench: Bench, application: Path) -> 
 def test_the_application_is_copied_without_what_is_no_part_of_it(
     application: Path, tmp_path: Path
 ) -> None:
-    """Links stay links; what an earlier build left there is not packed by the next."""
+    """Symbolic links are kept; files of an earlier build are left out."""
     kept = ["shop/__init__.py", "build/keep.txt", "build/tools/x", "shop/build/lib/y.py"]
     left_out = ["build/lib/old.py", "build/lib.linux-x86_64/old.py", "build/bdist.linux/x"]
     for name in (*kept, *left_out, ".git/config", "venv/x", "shop/__pycache__/a.pyc"):
@@ -202,7 +203,7 @@ def test_the_application_is_copied_without_what_is_no_part_of_it(
 
 
 def test_sets_are_named_in_their_one_way(bench: Bench, tmp_path: Path) -> None:
-    """A source tree has one, or two when its back end asks for more."""
+    """A source tree has one set, or two if its back end has more requirements."""
     found: dict[str, Any] = {}
     bench.pages.wheel("a")
     for name, asks in (("one", ""), ("two", "a\n")):
@@ -216,7 +217,7 @@ def test_sets_are_named_in_their_one_way(bench: Bench, tmp_path: Path) -> None:
 def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
     bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As soon as pip has begun with it, and before the compiler is installed."""
+    """The package is refused when pip starts with it, before the compiler is installed."""
     said = [
         "  Collecting shop-tools[all]==1.0",
         "  Collecting PyArrow>=7",
@@ -244,7 +245,7 @@ def test_what_others_bring_is_refused_on_pypy_before_it_is_compiled(
 def test_back_end_that_imports_pkg_resources_gets_a_setuptools_that_has_it(
     bench: Bench, application: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When pip has asked it in vain, and not before."""
+    """The older setuptools is used only after a failure."""
     limits = []
 
     def compile_lock(_: Path, wanted: object, output: Path, environment: Mapping[str, str]) -> None:
@@ -264,7 +265,7 @@ def test_back_end_that_imports_pkg_resources_gets_a_setuptools_that_has_it(
 
 @pytest.fixture
 def on_pypy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have this interpreter be PyPy, which alone refuses some packages."""
+    """Replace the name of this interpreter by that of PyPy, which refuses some packages."""
     monkeypatch.setattr(lockfile, "interpreter", lambda: "PyPy 3.11")
 
 
@@ -273,7 +274,7 @@ def on_pypy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_does_not_work_on_pypy_is_refused_before_anything_is_fetched(
     bench: Bench, application: Path, name: str
 ) -> None:
-    """The index of this test has no file: the name alone is enough, as people write it."""
+    """The name is enough, in any spelling: the package index of this test is empty."""
     write(application, requirements_in=f"{name.replace('-', '_').title()}[x] >= 1\n")
     use = lockfile.not_on_pypy()[name]
     with pytest.raises(errors.Failure) as failure:
@@ -297,87 +298,90 @@ HAS = "ERROR: Could not find a version that satisfies the requirement {} (from v
                 " 2.8.0 Requires-Python ~=3.8,<3.12; 2.9.0 Requires-Python ~=3.8,<3.13\n",
                 HAS.format("shop==2.8.0", "1.0, 3.0"),
             ],
-            "shop==2.8.0 asks for Python ~=3.8,<3.12, and this is CPython",
+            "shop==2.8.0 requires Python ~=3.8,<3.12, and this is CPython",
         ),
-        ([HAS.format("shpo", "none")], "the index has no shpo for CPython"),
+        ([HAS.format("shpo", "none")], "the package index has no shpo for CPython"),
         (
             [HAS.format("shop>=9 (from mall)", "1, 2, 3, 4, 5, 6")],
-            "the index has no shop>=9; it has 2, 3, 4, 5, 6",
+            "the package index has no shop>=9; it has 2, 3, 4, 5, 6",
         ),
         (["WARNING: Retrying (Retry(total=4\n", HAS.format("shop", "none")], ""),
         (
             ["pip._internal.exceptions.network.ConnectionFailedError: <connection-failed>\n"],
-            "the index could not be reached to the end: run this again",
+            "the connection to the package index was lost: run this again",
         ),
         (["Failed to build 'shop'\n"], ""),
     ],
 )
 def test_a_package_of_which_no_version_will_do_is_named(output: list[str], says: str) -> None:
-    """With the Python that it asks for, the versions that there are, or that there is none."""
+    """The message has the required Python, the existing versions, or that there are none."""
     said = locking.why_not_found(output)
     assert said.startswith(says)
     assert bool(said) == bool(says)
 
 
 def test_package_without_a_source_is_no_misspelled_one(application: Path) -> None:
-    """Where --no-binary is what hides its wheels."""
+    """The option --no-binary hides its wheels."""
     write(application, requirements_in="pyzbar\nlxml\n--no-binary PyZBar,lxml\n")
-    names = locking.from_source(application, ["requirements.in"])
+    names = locking.names_without_wheels(application, ["requirements.in"])
     assert names == {"pyzbar", "lxml"}
     said = locking.why_not_found([HAS.format("pyzbar>=0.1", "none")], names)
-    assert said.startswith("the index has no source distribution of pyzbar>=0.1, which --no-binary")
+    assert said.startswith(
+        "the package index has no source distribution of pyzbar>=0.1, which --no-binary"
+    )
     assert "leave pyzbar out of --no-binary" in said
 
 
 def test_index_that_is_lost_while_a_back_end_is_fetched_is_no_failed_build() -> None:
-    """What pip says at the end is that it could not build."""
+    """The last message of pip is about a build."""
     said = [
         "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by\n",
         "FailedToPrepareCandidate: Failed to build 'x' when installing build dependencies for x\n",
     ]
     assert locking.why_not_built(said) == Diagnosis(
-        "the index could not be reached to the end: run this again"
+        "the connection to the package index was lost: run this again"
     )
 
 
 def test_what_works_on_a_newer_pypy_is_refused_on_older_ones_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And where the laptop's own interpreter says nothing about it."""
+    """An interpreter other than PyPy has the full list."""
     assert "gmpy2" in lockfile.not_on_pypy()
     for version, works in (((7, 3, 19, "final", 0), False), ((8, 0, 1, "final", 0), True)):
-        monkeypatch.setattr(lockfile.sys, "pypy_version_info", version, raising=False)
+        monkeypatch.setattr(sys, "pypy_version_info", version, raising=False)
         assert ("gmpy2" not in lockfile.not_on_pypy()) is works
         assert "uvloop" in lockfile.not_on_pypy()
 
 
 class Shelf:
-    """An index of what distributions ask for."""
+    """A package index with the requirements of distributions."""
 
     has: ClassVar = {
         "shop": ["till[fast]>=1", "mail; extra == 'post'", "grpcio; extra == 'post'"],
         "till": ["orjson; extra == 'fast'", "shop", "msgspec; python_version < '3'"],
     }
 
-    def asks_for(self, name: str) -> list[str]:
-        """Give it, or fail as an index may."""
+    def requirements_of_newest(self, name: str) -> list[str]:
+        """Return the requirements; fail for unknown names, as a package index may."""
         return self.has[name]
 
 
 def test_what_is_brought_along_is_found_without_building_it() -> None:
-    """Through all that asks for it here, extras included, each once; a gap in it is no failure."""
-    found = [str(each) for each in locking.brought([Requirement("shop")], Shelf())]
+    """Indirect requirements and extras are included once; a missing answer is no failure."""
+    shelf: Any = Shelf()
+    found = [str(each) for each in locking.indirect_requirements([Requirement("shop")], shelf)]
     assert found == ["till[fast]>=1", 'orjson; extra == "fast"', "shop"]
-    found = [each.name for each in locking.brought([Requirement("shop[post]")], Shelf())]
-    assert found[:3] == ["till", "mail", "grpcio"]
+    more = locking.indirect_requirements([Requirement("shop[post]")], shelf)
+    assert [each.name for each in more][:3] == ["till", "mail", "grpcio"]
 
 
 def test_of_a_wheel_only_what_it_says_of_itself_is_fetched(bench: Bench, pages: Pages) -> None:
-    """Where the index has that beside the wheel."""
+    """This needs a package index with metadata files."""
     wheel = pages.wheel("shop")
     pages.fragments[wheel.name] = f'#sha256={sum_of(wheel)}" data-core-metadata="true'
     pages.first[f"{wheel.name}.metadata"] = [
         b"Name: shop\nRequires-Dist: six\nRequires-Dist: idna\n"
     ]
-    assert bench.builds(locking=True).index.asks_for("shop") == ["six", "idna"]
+    assert bench.builds(locking=True).index.requirements_of_newest("shop") == ["six", "idna"]
     assert pages.fetched() == [f"{wheel.name}.metadata"]

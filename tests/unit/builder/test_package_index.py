@@ -1,4 +1,4 @@
-"""Choosing and fetching what a lock names, from an index that the test serves."""
+"""Choosing and downloading the files of a lock, with a package index of the test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 
 
 def make_sdist(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:
-    """Write a source distribution of these files."""
+    """Write a source distribution with some files, and return its path."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         for path, text in files.items():
@@ -42,28 +42,28 @@ def make_sdist(folder: Path, name: str, version: str, files: dict[str, str]) -> 
 
 
 def sum_of(data: bytes | Path) -> str:
-    """Give the SHA-256 of bytes, or of a file."""
+    """Return the SHA-256 of bytes or of a file."""
     return hashlib.sha256(data if isinstance(data, bytes) else data.read_bytes()).hexdigest()
 
 
 def named(path: Path) -> tuple[str, str]:
-    """Give the name and the version of a wheel or a source distribution."""
+    """Return the name and the version of a wheel or a source distribution."""
     stem = path.name.removesuffix(".tar.gz")
     name, version = stem.split("-")[:2] if path.suffix == ".whl" else stem.rsplit("-", 1)
     return lockfile.normalize(name), version
 
 
 def pin(*files: Path) -> Any:
-    """Pin the distribution of these files, as pip-compile does."""
+    """Return the pin of a distribution's files, as pip-compile makes it."""
     name, version = named(files[0])
     return lockfile.Pin(name, version, "", tuple(sorted(f"sha256:{sum_of(f)}" for f in files)))
 
 
 class Pages:
-    """An index: what it has, what it says of it, and what it was asked for."""
+    """A package index: its files, its statements about them, and the requests."""
 
     def __init__(self, serve: Serve, folder: Path) -> None:
-        """Serve a new folder."""
+        """Create the folder and start the server."""
         folder.mkdir()
         self.folder = folder
         # by file name: the fragment after its address, and what is given before the file itself
@@ -74,10 +74,10 @@ class Pages:
         pages = self
 
         class Handler(BaseHTTPRequestHandler):
-            """Answers as the index does."""
+            """A handler that answers like a package index."""
 
             def do_GET(self) -> None:
-                """Give a page or a file."""
+                """Send a page or a file."""
                 pages.asked.append(self.path)
                 body = pages.body(self.path)
                 self.send_response(404 if body is None else 200)
@@ -90,12 +90,12 @@ class Pages:
                 self.wfile.write(body or b"")
 
             def log_message(self, *arguments: object) -> None:
-                """Say nothing."""
+                """Ignore the message."""
 
         self.url = f"http://127.0.0.1:{serve(Handler)}/simple"
 
     def body(self, path: str) -> bytes | None:
-        """Give what lies at a path."""
+        """Return the page or the file at a path."""
         _, kind, name = path.strip("/").rpartition("/")[0], *path.strip("/").split("/")[:2]
         if kind == "files":
             first = self.first.get(name)
@@ -108,21 +108,21 @@ class Pages:
         return "\n".join(["<!DOCTYPE html>", *links]).encode() if links else None
 
     def wheel(self, name: str, version: str = "1.0", **more: Any) -> Path:
-        """Publish a wheel of one module."""
+        """Write a wheel with one module."""
         return make_wheel(self.folder, name, version, **more)
 
     def sdist(self, name: str, version: str = "1.0", **files: str) -> Path:
-        """Publish a source distribution, which nobody is going to build."""
+        """Write a source distribution that is not built."""
         return make_sdist(self.folder, name, version, files)
 
     def fetched(self) -> list[str]:
-        """Name the files that were asked for, in the order of names."""
+        """Return the requested files, sorted."""
         return sorted(path.split("/")[2] for path in self.asked if path.startswith("/files/"))
 
 
 @pytest.fixture
 def pip_here() -> Iterator[None]:
-    """Let pip be used in this process: its settings, and its ways to log, are gone afterwards."""
+    """Restore pip's settings and loggers in this process at the end of the test."""
     root, collector = logging.getLogger(), logging.getLogger("pip._internal.index.collector")
     kept = root.level, root.handlers[:], collector.level, collector.handlers[:]
     with mock.patch.dict(os.environ, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}):
@@ -135,12 +135,12 @@ def pip_here() -> Iterator[None]:
 
 @pytest.fixture
 def pages(pip_here: None, serve: Serve, tmp_path: Path) -> Pages:
-    """An index without any file."""
+    """A package index without any file."""
     return Pages(serve, tmp_path / "index")
 
 
 def settings(pages: Pages, tmp_path: Path, **more: str) -> dict[str, str]:
-    """Give the environment that names the index, and no other."""
+    """Return the environment with this package index only."""
     return {
         **os.environ,
         "PIP_CONFIG_FILE": os.devnull,
@@ -158,7 +158,7 @@ Fetch = Callable[..., list[Path]]
 
 @pytest.fixture
 def fetch(pages: Pages, tmp_path: Path) -> Fetch:
-    """Fetch pins into the one store, as a new process would: `fetch([pin], *options)`."""
+    """Download pins into the store like a new process: `fetch([pin], *options)`."""
     kept = store.Store(tmp_path / "store")
 
     def fetch_now(pins: list[Any], *options: str, **environment: str) -> list[Path]:
@@ -170,14 +170,14 @@ def fetch(pages: Pages, tmp_path: Path) -> Fetch:
 
 
 def refused(fetch: Fetch, pins: list[Any], *options: str, **environment: str) -> str:
-    """Give what is said of pins that cannot be fetched."""
+    """Return the message about pins that cannot be downloaded."""
     with pytest.raises(errors.Failure) as problem:
         fetch(pins, *options, **environment)
     return str(problem.value)
 
 
 def test_each_pin_gives_its_file_in_the_order_asked(pages: Pages, fetch: Fetch) -> None:
-    """Wheels and source distributions, with the bytes and the names that the index has."""
+    """Wheels and source distributions have the content and names of the package index."""
     there = [pages.wheel(f"w{n}") for n in range(9)] + [pages.sdist("source", setup_py="x")]
     found = fetch([pin(file) for file in there])
     assert [file.name for file in found] == [file.name for file in there]
@@ -185,7 +185,7 @@ def test_each_pin_gives_its_file_in_the_order_asked(pages: Pages, fetch: Fetch) 
 
 
 def test_what_was_fetched_is_not_asked_for_again(pages: Pages, fetch: Fetch) -> None:
-    """Not even whether it is still there: the lock's hash says all."""
+    """There is no request at all: the hash in the lock is enough."""
     one, two = pages.wheel("one"), pages.wheel("two")
     first = fetch([pin(one)])
     assert pages.fetched() == [one.name]
@@ -197,7 +197,7 @@ def test_what_was_fetched_is_not_asked_for_again(pages: Pages, fetch: Fetch) -> 
 
 
 def test_a_file_that_was_damaged_in_the_store_is_fetched_again(pages: Pages, fetch: Fetch) -> None:
-    """A disk that forgets is not worse than no disk."""
+    """A damaged file is replaced."""
     one = pages.wheel("one")
     (kept,) = fetch([pin(one)])
     kept.write_bytes(b"something else")
@@ -206,7 +206,7 @@ def test_a_file_that_was_damaged_in_the_store_is_fetched_again(pages: Pages, fet
 
 
 def test_the_wheel_is_taken_where_there_is_one(pages: Pages, fetch: Fetch) -> None:
-    """As pip does; and the lock's --no-binary has the source distribution taken, for its names."""
+    """This is pip's rule; --no-binary in the lock prefers the source distribution."""
     wheel, sdist = pages.wheel("one"), pages.sdist("one", setup_py="x")
     both = pin(wheel, sdist)
     assert [file.name for file in fetch([both])] == [wheel.name]
@@ -217,7 +217,7 @@ def test_the_wheel_is_taken_where_there_is_one(pages: Pages, fetch: Fetch) -> No
 
 
 def test_only_files_that_the_lock_names_are_chosen(pages: Pages, fetch: Fetch) -> None:
-    """A wheel that came after the lock was made is left alone."""
+    """A wheel that is newer than the lock is ignored."""
     wheel, sdist = pages.wheel("one"), pages.sdist("one", setup_py="x")
     assert fetch([pin(sdist)])[0].name == sdist.name
     assert pages.fetched() == [sdist.name]
@@ -225,13 +225,12 @@ def test_only_files_that_the_lock_names_are_chosen(pages: Pages, fetch: Fetch) -
 
 
 def test_a_file_that_was_changed_on_the_index_is_refused(pages: Pages, fetch: Fetch) -> None:
-    """The index says itself that it has another one, so that it is not even fetched."""
+    """The page of the package index has another SHA-256, so there is no download."""
     locked = pin(pages.wheel("one"))
     pages.wheel("one", seen="something else")
     assert refused(fetch, [locked]) == (
-        "one-1.0-py3-none-any.whl on the index has another sum than the lock states: it was"
-        " changed since it was locked, or is not the file that was meant; if it is right,"
-        " run make upgrade"
+        "one-1.0-py3-none-any.whl on the package index does not have the SHA-256 of the lock:"
+        " the file has changed, or it is another file; if you trust it, run make upgrade"
     )
     assert pages.fetched() == []
 
@@ -239,12 +238,12 @@ def test_a_file_that_was_changed_on_the_index_is_refused(pages: Pages, fetch: Fe
 def test_a_file_that_is_not_what_its_page_says_is_refused(
     pages: Pages, fetch: Fetch, tmp_path: Path
 ) -> None:
-    """Its sum is named, and nothing of it is kept."""
+    """The message has the SHA-256, and the file is not kept."""
     one = pages.wheel("one")
     pages.first[one.name] = [b"something else"] * 99
     said = refused(fetch, [pin(one)])
-    assert said.startswith("one-1.0-py3-none-any.whl cannot be fetched: ")
-    assert f"has the sum sha256:{sum_of(b'something else')}, which the lock does not" in said
+    assert said.startswith("one-1.0-py3-none-any.whl cannot be downloaded: ")
+    assert f"has the SHA-256 {sum_of(b'something else')}, which is not in" in said
     assert not [path for path in tmp_path.glob("store/files/*/*") if path.is_file()]
     pages.first.clear()
     assert fetch([pin(one)])[0].read_bytes() == one.read_bytes()
@@ -254,7 +253,7 @@ def test_a_file_that_is_not_what_its_page_says_is_refused(
 def test_a_download_that_was_damaged_on_its_way_is_tried_again(
     pages: Pages, fetch: Fetch, headers: dict[str, str]
 ) -> None:
-    """The second time from the index, whatever pip keeps of the first."""
+    """The second download does not come from pip's cache."""
     one = pages.wheel("one")
     pages.headers = headers
     pages.first[one.name] = [bytes(one.stat().st_size)]
@@ -265,7 +264,7 @@ def test_a_download_that_was_damaged_on_its_way_is_tried_again(
 
 
 def test_a_download_that_was_cut_off_is_tried_again(pages: Pages, fetch: Fetch) -> None:
-    """Half a file is none."""
+    """An incomplete file is not used."""
     one = pages.wheel("one")
     pages.headers = {"Content-Length": str(one.stat().st_size)}
     pages.first[one.name] = [one.read_bytes()[:100]]
@@ -273,7 +272,7 @@ def test_a_download_that_was_cut_off_is_tried_again(pages: Pages, fetch: Fetch) 
 
 
 def test_an_archive_is_kept_as_it_is(pages: Pages, fetch: Fetch) -> None:
-    """A server that calls the archive's own compression one of the transport is not believed."""
+    """A server may wrongly declare the archive's compression as one of the transport."""
     sdist = pages.sdist("one", setup_py="x")
     pages.headers = {"Content-Encoding": "gzip"}
     assert fetch([pin(sdist)])[0].read_bytes() == sdist.read_bytes()
@@ -282,7 +281,7 @@ def test_an_archive_is_kept_as_it_is(pages: Pages, fetch: Fetch) -> None:
 def test_a_version_that_is_not_there_is_named_with_those_that_are(
     pages: Pages, fetch: Fetch
 ) -> None:
-    """For every pin at once; files for other systems do not count."""
+    """One message covers all pins; files for other systems do not count."""
     other = make_wheel(pages.folder, "one", "9.0")
     other.rename(pages.folder / "one-9.0-cp27-cp27m-win32.whl")
     for version in ("1.0", "1.10", "1.9", "2.0rc1"):
@@ -290,33 +289,34 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(
     two = pages.wheel("two", "1.0")
     gone = [lockfile.Pin(name, "9.0", "", (f"sha256:{'0' * 64}",)) for name in ("one", "two")]
     assert refused(fetch, [gone[0], pin(two), gone[1]]).splitlines() == [
-        f"the index has no one==9.0 for {lockfile.system()} (there are: 1.0, 1.9, 1.10, 2.0rc1)",
-        f"the index has no two==9.0 for {lockfile.system()} (there are: 1.0)",
+        f"the package index has no one==9.0 for {lockfile.system()}"
+        " (it has: 1.0, 1.9, 1.10, 2.0rc1)",
+        f"the package index has no two==9.0 for {lockfile.system()} (it has: 1.0)",
     ]
 
 
 def test_a_name_that_is_not_there_is_not_the_reason_for_another(pages: Pages, fetch: Fetch) -> None:
-    """Each pin is told its own."""
+    """Each pin has a reason of its own."""
     pages.wheel("one")
     # the last is asked for when one of the others is done
     names = [*(f"nobody{n}" for n in range(index.AT_ONCE)), "one"]
     pins = [lockfile.Pin(name, "2.0", "", (f"sha256:{'0' * 64}",)) for name in names]
     said = refused(fetch, pins).splitlines()
     assert [name for name, line in zip(names, said, strict=True) if name not in line] == []
-    assert said[-1] == f"the index has no one==2.0 for {lockfile.system()} (there are: 1.0)"
+    assert said[-1] == f"the package index has no one==2.0 for {lockfile.system()} (it has: 1.0)"
 
 
 def test_another_index_may_have_what_the_first_does_not(
     pages: Pages, fetch: Fetch, serve: Serve, tmp_path: Path
 ) -> None:
-    """That one of two has no page is no reason for anything."""
+    """A missing page on one of two package indexes is no error."""
     own = Pages(serve, tmp_path / "own")
     one, two = pages.wheel("one"), own.wheel("two")
     found = fetch([pin(one), pin(two)], PIP_EXTRA_INDEX_URL=own.url)
     assert [file.name for file in found] == [one.name, two.name]
     gone = lockfile.Pin("one", "2.0", "", (f"sha256:{'0' * 64}",))
     assert refused(fetch, [gone], PIP_EXTRA_INDEX_URL=own.url) == (
-        f"the index has no one==2.0 for {lockfile.system()} (there are: 1.0)"
+        f"the package index has no one==2.0 for {lockfile.system()} (it has: 1.0)"
     )
 
 
@@ -324,7 +324,7 @@ def test_another_index_may_have_what_the_first_does_not(
 def test_an_index_that_states_no_sum_gives_the_file_to_be_checked(
     pages: Pages, fetch: Fetch, fragment: str
 ) -> None:
-    """The lock has the sums; any of them will do, and what has another is refused."""
+    """Each SHA-256 of the lock is accepted, and no other."""
     wheel, sdist = pages.wheel("one"), pages.sdist("one", setup_py="x")
     two = pages.wheel("two")
     pages.fragments = dict.fromkeys((wheel.name, sdist.name, two.name), fragment)
@@ -336,12 +336,12 @@ def test_an_index_that_states_no_sum_gives_the_file_to_be_checked(
     assert pages.asked == []
     pages.wheel("two", seen="something else")
     said = refused(fetch, [changed])
-    assert said.startswith("two-1.0-py3-none-any.whl cannot be fetched: ")
-    assert f"has the sum sha256:{sum_of(two)}, which the lock does not state" in said
+    assert said.startswith("two-1.0-py3-none-any.whl cannot be downloaded: ")
+    assert f"has the SHA-256 {sum_of(two)}, which is not in the lock" in said
 
 
 def test_a_folder_of_files_is_an_index(pages: Pages, fetch: Fetch, tmp_path: Path) -> None:
-    """For those who have no network at all."""
+    """Users without a network need it."""
     folder = tmp_path / "files"
     folder.mkdir()
     one = make_wheel(folder, "one", "1.0")
@@ -351,7 +351,7 @@ def test_a_folder_of_files_is_an_index(pages: Pages, fetch: Fetch, tmp_path: Pat
 
 
 def test_a_hash_of_another_kind_is_not_passed_over(pages: Pages, fetch: Fetch) -> None:
-    """pip reads sha384 and sha512 in a lock too: what has another one is not the locked file."""
+    """pip accepts sha384 and sha512 in a lock too: another hash means another file."""
     pages.wheel("one")
     locked = lockfile.Pin("one", "1.0", "", (f"sha512:{'0' * 128}",))
     assert refused(fetch, [locked]) == "the lock states no sha256 for one: run make lock"
@@ -359,25 +359,25 @@ def test_a_hash_of_another_kind_is_not_passed_over(pages: Pages, fetch: Fetch) -
 
 
 def test_an_index_that_does_not_answer_is_said(pages: Pages, fetch: Fetch) -> None:
-    """It is not the version that is wrong."""
+    """The message is not about the version."""
     nowhere = f"http://127.0.0.1:{closed_port()}/simple"
     said = refused(fetch, [pin(pages.wheel("one"))], PIP_INDEX_URL=nowhere)
-    assert said.startswith("the index does not give one: ")
+    assert said.startswith("the package index does not provide one: ")
     assert "connect" in said.lower()
 
 
 @pytest.fixture
 def untrusted(pages: Pages) -> Iterator[str]:
-    """The address of an index whose certificate nobody knows."""
+    """The address of a package index with an unknown certificate."""
 
     class Handler(BaseHTTPRequestHandler):
-        """Never gets to answer."""
+        """A handler that is never called."""
 
     class Server(ThreadingHTTPServer):
-        """Is silent about the clients that turn away."""
+        """A server that ignores clients that disconnect."""
 
         def handle_error(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Ignore the message."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
@@ -390,6 +390,6 @@ def untrusted(pages: Pages) -> Iterator[str]:
 
 
 def test_an_untrusted_index_is_explained(pages: Pages, fetch: Fetch, untrusted: str) -> None:
-    """People behind an inspecting proxy are told where its certificate goes."""
+    """Users behind an inspecting proxy learn where to put its certificate."""
     said = refused(fetch, [pin(pages.wheel("one"))], PIP_INDEX_URL=untrusted)
-    assert said == f"the index does not give one: {tools.UNTRUSTED}"
+    assert said == f"the package index does not provide one: {tools.UNTRUSTED}"

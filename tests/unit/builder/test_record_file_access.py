@@ -1,4 +1,4 @@
-"""What a back end's process reads is written down, by an interpreter with the audit hook."""
+"""The list of files that a back end reads, recorded by the audit hook."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.conftest import DEPLOY
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A source tree, next to something else."""
+    """A source tree beside another folder."""
     place = tmp_path / "a tree"
     (place / "shop").mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "shop/__init__.py", "shop/a.py", "shop/ü.txt"):
@@ -26,20 +26,24 @@ def tree(tmp_path: Path) -> Path:
 
 
 def listen(tree: Path, script: str, on: bool = True) -> bytes | None:
-    """Run a script in a tree, by an interpreter that listens; gives the list, if there is one."""
+    """Run a script with the audit hook in a tree, and return the list if there is one."""
     output = tree.with_name("reads")
     environment = {name: text for name, text in os.environ.items() if "READS" not in name}
     if on:
         environment.update(READS_OF=str(tree), READS_TO=str(output))
-    start = f"import sys; sys.path.insert(0, {str(DEPLOY)!r}); from slipway.builder import record_file_access\n"
-    command = [sys.executable, "-c", f"{start}import os, subprocess\nfrom pathlib import Path\n"]
-    command[-1] += script
+    start = f"""\
+import os, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, {str(DEPLOY)!r})
+from slipway.builder import record_file_access
+"""
+    command = [sys.executable, "-c", start + script]
     subprocess.run(command, cwd=tree, env=environment, check=True)
     return output.read_bytes() if output.exists() else None
 
 
 def read(tree: Path, script: str) -> set[str]:
-    """Give which of a tree's files a script may have read."""
+    """Return the files of a tree that a script may have read."""
     listen(tree, script)
     files = {
         path.relative_to(tree).as_posix()
@@ -68,12 +72,12 @@ def read(tree: Path, script: str) -> set[str]:
     ],
 )
 def test_a_file_that_is_read_is_named(tree: Path, script: str) -> None:
-    """In whatever way, and no other is."""
+    """All ways of reading count; no other file is in the list."""
     assert read(tree, script) == {"shop/a.py"}
 
 
 def test_each_file_is_named_once(tree: Path) -> None:
-    """However often it is read."""
+    """The script reads the file several times."""
     listed = listen(tree, "for n in (1, 2): open('README.md').close(); open('shop/ü.txt').close()")
     assert listed is not None
     assert listed.count(b"README.md") == listed.count("shop/ü.txt".encode()) == 1
@@ -92,7 +96,7 @@ def test_each_file_is_named_once(tree: Path) -> None:
     ],
 )
 def test_what_is_not_read_is_not_named(tree: Path, script: str) -> None:
-    """Neither other places nor what was only looked for."""
+    """Files in other folders and files that were only searched for are not in the list."""
     assert read(tree, script) == set()
     assert listen(tree, script) == b"", "the list is there, and empty"
 
@@ -109,18 +113,18 @@ def test_what_is_not_read_is_not_named(tree: Path, script: str) -> None:
     ],
 )
 def test_another_program_may_have_read_anything(tree: Path, script: str) -> None:
-    """A setup.py that calls a compiler."""
+    """A setup.py may call a compiler."""
     everything = {"pyproject.toml", "README.md", "shop/__init__.py", "shop/a.py", "shop/ü.txt"}
     assert read(tree, script) == everything
 
 
 def test_without_a_list_everything_counts_as_read(tree: Path) -> None:
-    """A back end's process that never started Python has said nothing."""
+    """The process of a back end may never start Python."""
     assert wheels.read_files(tree / "no list", {"a", "b"}) == {"a", "b"}
 
 
 def test_a_tree_behind_a_link_is_the_tree(tree: Path) -> None:
-    """Temporary folders are such on some systems."""
+    """Temporary folders are symbolic links on some systems."""
     link = tree.with_name("link")
     link.symlink_to(tree)
     assert read(link, "open('README.md').close()") == {"README.md"}
@@ -131,18 +135,18 @@ def test_a_tree_behind_a_link_is_the_tree(tree: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "ü", "a\nb", "a\x0bb", "a\u2028b", "aÿ"])
 def test_any_name_is_understood(tree: Path, name: str) -> None:
-    """A file whose name has a line's end in it is no less read."""
+    """A name may contain a line end."""
     (tree / name).touch()
     assert name in read(tree, f"open({name!r}).close()")
 
 
 def test_a_name_that_is_no_text_is_understood(tree: Path) -> None:
-    """Bytes, as file systems have them."""
+    """Names on file systems are bytes."""
     name = os.fsdecode(b"a\xff")
     (tree / name).touch()
     assert read(tree, "open(b'a\\xff').close()") == {name}
 
 
 def test_nothing_is_done_unasked(tree: Path) -> None:
-    """The virtualenv is that of other builds too."""
+    """Other builds use the same virtualenv."""
     assert listen(tree, "open('README.md').close()", on=False) is None

@@ -1,4 +1,4 @@
-"""How the builder's tools are run, and what is shown when they fail."""
+"""How the builder runs tools, and what it shows if they fail."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from slipway.shared import files
 
 
 def test_a_tool_that_works_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing of what it says is shown."""
+    """Its output is not shown."""
     tools.run("platform", environment=dict(os.environ))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_tool_that_fails_is_named_with_what_it_said() -> None:
-    """To be shown above the line that names it."""
+    """The output is shown above the line with the name."""
     with pytest.raises(
         errors.Failure, match=r"pip nonsense failed with status \d; see above"
     ) as it:
@@ -34,28 +34,29 @@ def test_a_tool_that_fails_is_named_with_what_it_said() -> None:
 def test_verbose_shows_what_a_tool_says(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Standard output is kept for the lock, so it goes to standard error."""
+    """The output goes to standard error: standard output is for events and locks."""
     monkeypatch.setenv("VERBOSE", "1")
-    assert tools.quietly([sys.executable, "-c", "print('at work')"], dict(os.environ)) == (0, [])
+    command = [sys.executable, "-c", "print('at work')"]
+    assert tools.run_quietly(command, dict(os.environ)) == (0, [])
     assert capfd.readouterr() == ("", "at work\n")
 
 
 def test_the_beginning_of_a_long_complaint_is_shown_with_its_end() -> None:
-    """A cause that stands above a long traceback is not cut off."""
+    """A cause above a long traceback is not cut off."""
     lines = [f"step {n}\n" for n in range(100)]
     lines += ["error: no Rust\n", *(f"  line {n}\n" for n in range(200)), "the end\n"]
-    shown = tools.telling(lines)
+    shown = tools.relevant_lines(lines)
     assert shown[0] == "error: no Rust\n"
     assert shown[-1] == "the end\n"
     assert len(shown) <= tools.TAIL + 1
-    assert tools.telling(lines[:50]) == lines[:50]
-    assert tools.telling(["a\n"] * 100) == ["a\n"] * tools.TAIL
+    assert tools.relevant_lines(lines[:50]) == lines[:50]
+    assert tools.relevant_lines(["a\n"] * 100) == ["a\n"] * tools.TAIL
 
 
 def test_an_untrusted_certificate_is_explained() -> None:
-    """People behind an inspecting proxy are told where its certificate goes."""
+    """Users behind an inspecting proxy learn where to put its certificate."""
     script = "raise SystemExit('ssl.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] no')"
-    status, output = tools.quietly([sys.executable, "-c", script], dict(os.environ))
+    status, output = tools.run_quietly([sys.executable, "-c", script], dict(os.environ))
     assert status == 1
     assert output[0].startswith("ssl.SSLError")
     assert output[-1].startswith("builder: a certificate is not trusted")
@@ -63,7 +64,7 @@ def test_an_untrusted_certificate_is_explained() -> None:
 
 
 def tasks(*outcomes: Any) -> list[Future[Any]]:
-    """Give tasks that came to something: an exception is one that failed."""
+    """Return finished tasks; an exception makes a failed task."""
     found = []
     for outcome in outcomes:
         task: Future[Any] = Future()
@@ -76,14 +77,14 @@ def tasks(*outcomes: Any) -> list[Future[Any]]:
 
 
 def test_tasks_give_what_they_came_to() -> None:
-    """In their order; from a generator as from a list."""
+    """The order is kept, for generators and lists."""
     assert tools.results(tasks("b", None, "a")) == ["b", None, "a"]
     assert tools.results(iter(tasks(1, 2))) == [1, 2]
     assert tools.results([]) == []
 
 
 def test_all_tasks_that_failed_are_told_at_once() -> None:
-    """One line each, in the order of the tasks; with what their tools said, to be shown."""
+    """There is one line for each task, in order, with the output of their tools."""
     problems = [
         *(
             errors.Failure("one is wrong", ["why\n"]),
@@ -98,13 +99,13 @@ def test_all_tasks_that_failed_are_told_at_once() -> None:
 
 
 def test_a_task_that_failed_by_a_mistake_of_ours_is_not_called_a_failure() -> None:
-    """Its traceback is wanted."""
+    """Its traceback is needed."""
     with pytest.raises(KeyError, match="mistake"):
         tools.results(tasks(errors.Failure("one is wrong"), KeyError("mistake")))
 
 
 def test_the_fixed_time_is_the_first_that_an_archive_can_state() -> None:
-    """A wheel is such an archive."""
+    """A wheel is a zip archive."""
     assert zipfile.ZipInfo("x", time.gmtime(files.EPOCH)[:6]).date_time[0] == 1980
     with pytest.raises(ValueError, match="1980"):
         zipfile.ZipInfo("x", time.gmtime(files.EPOCH - 1)[:6])

@@ -1,4 +1,4 @@
-"""The cache of what was fetched and built: nothing in it is believed without its sum."""
+"""The store of downloaded and built files: each file's SHA-256 is checked."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ SUM = hashlib.sha256(b"content").hexdigest()
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Any:
-    """A store that is not there yet."""
+    """A store that does not exist yet."""
     return store.Store(tmp_path / "store")
 
 
 def add(kept: Any, data: bytes = b"content", name: str = "one.whl", sum_: str = SUM) -> Path:
-    """Write a file to the store."""
+    """Add a file to the store, and return its path."""
     return Path(kept.add_file(name, {sum_, "0" * 64}, lambda place: place.write_bytes(data)))
 
 
 def built(kept: Any, folder: Path, key: str = "key", data: bytes = b"content") -> Path:
-    """Have a wheel built, and kept."""
+    """Add a built wheel to the store, and return its path."""
     wheel = folder / "one-1.0-py3-none-any.whl"
     wheel.write_bytes(data)
     return Path(kept.add_built(key, wheel))
 
 
 def test_a_file_is_found_by_its_sum(kept: Any) -> None:
-    """Under the name that it came with."""
+    """It keeps its name."""
     assert kept.file(SUM) is None
     place = add(kept)
     assert kept.file(SUM) == place
@@ -49,16 +49,16 @@ def test_a_file_is_found_by_its_sum(kept: Any) -> None:
 
 
 def leftovers(kept: Any) -> list[Path]:
-    """Name what is in the store without being of use."""
+    """Return the incomplete files in the store."""
     return [path for path in kept.root.rglob("*") if path.name != "files"]
 
 
 def test_a_file_with_another_sum_is_refused(kept: Any) -> None:
-    """Nothing of it stays."""
+    """The file is not kept."""
     other = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ValueError, match=r"one\.whl has the sum") as refused:
+    with pytest.raises(ValueError, match=r"one\.whl has the SHA-256") as refused:
         add(kept, b"other")
-    says = f"one.whl has the sum sha256:{other}, which the lock does not state"
+    says = f"one.whl has the SHA-256 {other}, which is not in the lock"
     assert str(refused.value) == says
     assert kept.file(SUM) is None
     assert kept.file(other) is None
@@ -66,7 +66,7 @@ def test_a_file_with_another_sum_is_refused(kept: Any) -> None:
 
 
 def test_a_file_that_is_not_finished_is_not_kept(kept: Any) -> None:
-    """The network went away in the middle."""
+    """The connection was lost during the download."""
 
     def fill(place: Path) -> None:
         place.write_bytes(b"content")
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_finished_is_not_kept(kept: Any) -> None:
 
 
 def test_a_process_that_is_killed_leaves_nothing_to_be_taken_for_a_file(kept: Any) -> None:
-    """The next one gets it as if nothing had been there."""
+    """The next process downloads the file as usual."""
     script = f"""\
 import os, pathlib
 from slipway.builder import store
@@ -98,7 +98,7 @@ store.Store(pathlib.Path({str(kept.root)!r})).add_file("one.whl", {{{SUM!r}}}, f
 
 
 def test_a_file_that_was_damaged_is_not_used(kept: Any) -> None:
-    """It is taken away, and can be had anew."""
+    """It is removed, and can be downloaded again."""
     place = add(kept)
     place.write_bytes(b"c0ntent")
     assert kept.file(SUM) is None
@@ -107,7 +107,7 @@ def test_a_file_that_was_damaged_is_not_used(kept: Any) -> None:
 
 
 def test_the_same_file_from_two_at_once_is_one(kept: Any) -> None:
-    """The second finds the first's in its place."""
+    """The second process uses the first one's file."""
 
     def fill(place: Path) -> None:
         place.write_bytes(b"content")
@@ -119,7 +119,7 @@ def test_the_same_file_from_two_at_once_is_one(kept: Any) -> None:
 
 
 def test_what_was_built_is_found_by_what_it_was_built_from(kept: Any, tmp_path: Path) -> None:
-    """Only by that."""
+    """Other keys do not find it."""
     assert kept.built("key") is None
     place = built(kept, tmp_path)
     assert kept.built("key") == place
@@ -131,7 +131,7 @@ def test_what_was_built_is_found_by_what_it_was_built_from(kept: Any, tmp_path: 
 
 @pytest.mark.parametrize("lost", ["content", "one-1.0-py3-none-any.whl", "sha256"])
 def test_a_built_wheel_that_was_damaged_is_not_used(kept: Any, tmp_path: Path, lost: str) -> None:
-    """Another content, or somebody removed one of the two files; it is built and kept again."""
+    """After a change or a removed file, the wheel is built and kept again."""
     place = built(kept, tmp_path)
     if lost == "content":
         place.write_bytes(b"c0ntent")
@@ -144,7 +144,7 @@ def test_a_built_wheel_that_was_damaged_is_not_used(kept: Any, tmp_path: Path, l
 
 
 def test_a_folder_that_lost_its_file_is_filled_again(kept: Any) -> None:
-    """Somebody tidied up, file by file, and left the folders or something of their own."""
+    """A user may remove files and leave folders or files of their own."""
     for leftover in (False, True):
         place = add(kept)
         place.unlink()
@@ -157,7 +157,7 @@ def test_a_folder_that_lost_its_file_is_filled_again(kept: Any) -> None:
 
 
 def test_a_choice_is_remembered(kept: Any) -> None:
-    """Until there is another one."""
+    """A later choice replaces it."""
     assert kept.choice("key") == ""
     for sum_ in (SUM, "0" * 64):
         kept.add_choice("key", sum_)
@@ -166,7 +166,7 @@ def test_a_choice_is_remembered(kept: Any) -> None:
 
 
 def test_an_answer_is_remembered(kept: Any) -> None:
-    """None is no answer, and an empty list is one."""
+    """None means that there is no answer; an empty list is an answer."""
     assert kept.answer("key").known is None
     asked = kept.answer("key")
     asked.remember([])
@@ -179,7 +179,7 @@ def test_an_answer_is_remembered(kept: Any) -> None:
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What cannot be written leaves what was there."""
+    """After a failure the old file is still there."""
     place = tmp_path / "made on the way" / "text"
     files.write(place, "öne\n")
     assert place.read_text(encoding="utf-8") == "öne\n"
@@ -190,7 +190,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_a_digest_tells_its_parts_apart(one: list[str], other: list[str]) -> None:
-    """Words that run together are other words."""
+    """Parts with the same text when joined give different digests."""
     assert (files.digest(*one) == files.digest(*other)) is (one == other)
     assert files.digest(one, other) != files.digest([*one, *other])
     assert files.digest(dict.fromkeys(one)) == files.digest(dict.fromkeys(reversed(one)))

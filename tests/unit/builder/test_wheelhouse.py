@@ -1,4 +1,4 @@
-"""A folder of wheels: listed with their sums, and never half there."""
+"""A folder of wheels: listed with their SHA-256, and complete at all times."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from tests.unit.conftest import DEPLOY, make_wheel
 def test_a_wheels_name_and_version_are_in_its_file_name(
     file: str, expected: tuple[str, str]
 ) -> None:
-    """Whatever else is in the name."""
+    """The rest of the name does not matter."""
     assert wheelhouse.name_of(Path("somewhere", file)) == expected
 
 
 def test_sums_are_in_the_order_of_names(tmp_path: Path) -> None:
-    """The same wheels make the same list, which pip can check."""
+    """The same wheels give the same list, which pip can check."""
     made = [make_wheel(tmp_path, name, "1.0") for name in ("b", "A", "c")]
-    assert wheelhouse.sums(made) == wheelhouse.sums(made[::-1])
-    assert [pin.name for pin in lockfile.pins(wheelhouse.sums(made))] == ["a", "b", "c"]
-    assert wheelhouse.sums(made[:1]) == (
+    assert wheelhouse.listing(made) == wheelhouse.listing(made[::-1])
+    assert [pin.name for pin in lockfile.pins(wheelhouse.listing(made))] == ["a", "b", "c"]
+    assert wheelhouse.listing(made[:1]) == (
         f"b==1.0 --hash=sha256:{hashlib.sha256(made[0].read_bytes()).hexdigest()}\n"
     )
 
 
 def test_a_folder_is_whole_only_as_its_own_list_says(tmp_path: Path) -> None:
-    """A wheel more, less or changed, another header, or no list: it is built again."""
+    """An added, missing or changed wheel, another header or a missing list are noticed."""
     two = [make_wheel(tmp_path, name, "1.0") for name in ("one", "two")][1]
     assert not wheelhouse.is_whole(tmp_path, "# x\n")
     wheelhouse.list_in(tmp_path, "# x\n")
@@ -65,24 +65,24 @@ def test_a_folder_is_whole_only_as_its_own_list_says(tmp_path: Path) -> None:
 
 
 def test_the_list_names_what_the_folder_has(tmp_path: Path) -> None:
-    """Below its header, as sums writes it; nothing is a list of nothing."""
+    """The list follows the header; an empty folder has an empty list."""
     wheelhouse.list_in(tmp_path, "# x\n")
     assert (tmp_path / "requirements.txt").read_text() == "# x\n"
     one = make_wheel(tmp_path, "one", "1.0")
     wheelhouse.list_in(tmp_path, "# x\n")
-    assert (tmp_path / "requirements.txt").read_text() == "# x\n" + wheelhouse.sums([one])
+    assert (tmp_path / "requirements.txt").read_text() == "# x\n" + wheelhouse.listing([one])
 
 
 def without_renameat2(patch: pytest.MonkeyPatch) -> None:
-    """Have a C library that does not know it, as on macOS."""
+    """Replace the C library by one without the function, as on macOS."""
     patch.setattr(ctypes, "CDLL", lambda *arguments, **more: object())
 
 
 def with_a_file_system_that_cannot(patch: pytest.MonkeyPatch) -> None:
-    """Have it refused, as by a network's file system."""
+    """Replace the C library by one that refuses, as on a network's file system."""
 
     class Libc:
-        """Says no."""
+        """A C library whose function fails."""
 
         def renameat2(self, *arguments: object) -> int:
             """Do nothing."""
@@ -100,7 +100,7 @@ ways = pytest.mark.parametrize(
 def test_a_new_folder_takes_the_old_ones_place_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
-    """Also after a build that was killed left its own folders behind."""
+    """Folders that a killed build left do not matter."""
     way(monkeypatch)
     place = tmp_path / "house" / "deps"
     for leftover in (".new-deps", ".old-deps"):
@@ -115,7 +115,7 @@ def test_a_new_folder_takes_the_old_ones_place_whole(
 
 
 def test_a_new_folder_that_is_not_finished_vanishes(tmp_path: Path) -> None:
-    """What was there before stays."""
+    """The old folder stays."""
     (tmp_path / "deps").mkdir()
     (tmp_path / "deps" / "good").touch()
     with contextlib.suppress(errors.Failure), wheelhouse.replacing(tmp_path / "deps") as new:
@@ -126,7 +126,7 @@ def test_a_new_folder_that_is_not_finished_vanishes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has renameat2")
 def test_two_folders_change_places_at_once(tmp_path: Path) -> None:
-    """Where the system can; nothing happens when one of them is not there."""
+    """Nothing changes if one of the folders does not exist."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"was-{name}").touch()
@@ -159,7 +159,7 @@ with wheelhouse.replacing(place) as new:
 
 @pytest.mark.parametrize("renames", [0, 1])
 def test_a_put_that_was_killed_is_repaired(tmp_path: Path, renames: int) -> None:
-    """Between its renames neither folder is in its place; the next build has the old one back."""
+    """Between its renames there is no folder; the next build restores the old one."""
     place = tmp_path / "deps"
     place.mkdir()
     (place / "old").touch()
@@ -174,26 +174,26 @@ def test_a_put_that_was_killed_is_repaired(tmp_path: Path, renames: int) -> None
 
 
 def test_what_is_there_is_not_put_back_over(tmp_path: Path) -> None:
-    """The old folder of a put that was killed at its very end is not the better one."""
+    """A put that was killed at its end leaves an old folder that is not needed."""
     for name in ("deps", ".old-deps"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"in {name}").touch()
-    wheelhouse.put_back(tmp_path / "deps")
+    wheelhouse.recover(tmp_path / "deps")
     assert os.listdir(tmp_path / "deps") == ["in deps"]
-    wheelhouse.put_back(tmp_path / "app")
+    wheelhouse.recover(tmp_path / "app")
     assert not (tmp_path / "app").exists()
 
 
 def test_only_one_build_is_at_work_in_a_folder(tmp_path: Path) -> None:
-    """The other says that it waits, and goes on when the first has ended."""
+    """The second build reports that it waits, and continues after the first one."""
     script = """\
 import pathlib, sys
 from slipway.builder import wheelhouse
-with wheelhouse.alone_in(pathlib.Path(sys.argv[1])):
+with wheelhouse.locked(pathlib.Path(sys.argv[1])):
     print("at work")
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
-    with wheelhouse.alone_in(tmp_path):
+    with wheelhouse.locked(tmp_path):
         other = subprocess.Popen(
             command, cwd=DEPLOY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -206,7 +206,7 @@ with wheelhouse.alone_in(pathlib.Path(sys.argv[1])):
 
 
 def test_a_wheels_requirements_are_read_from_its_metadata(tmp_path: Path) -> None:
-    """Markers and extras included; a vendored package's metadata is not the wheel's."""
+    """Markers and extras are included; the metadata of a vendored package does not count."""
     asked = ["attrs>=22", "café; extra == 'x'"]
     wheel = make_wheel(tmp_path, "shop", "1.0", asked)
     with zipfile.ZipFile(wheel, "a") as archive:

@@ -32,7 +32,7 @@ for name, value in os.environ.items():
 
 
 def stub(project: Project, deploy: str = "deploy", name: str = "ours:") -> None:
-    """Let the commands of a project print their name and environment, and do nothing else."""
+    """Replace a project's commands by one that prints its name and environment."""
     path = project.path / deploy / "slipway" / "__main__.py"
     path.write_text(PRINT.format(name=name), encoding="utf-8")
 
@@ -69,7 +69,7 @@ def test_their_target_stays_theirs(owned: Project) -> None:
 
 
 def real(project: Project) -> None:
-    """Give a project the real command line again."""
+    """Put the real command line of a project back."""
     name = "slipway/__main__.py"
     shutil.copy(DEPLOY / name, project.path / "deploy" / name)
 
@@ -195,7 +195,10 @@ def test_no_exported_variable_of_theirs_reaches_a_command(project: Project) -> N
 
 def test_no_variable_of_ours_reaches_their_recipes(project: Project) -> None:
     """Neither in make nor in the environment of what they start."""
-    write(project, f"{INCLUDE}show: ; @env | grep -i '^[^=]*deploy.*=' || echo nothing; echo [$(PORT)]\n")
+    write(
+        project,
+        f"{INCLUDE}show: ; @env | grep -i '^[^=]*deploy.*=' || echo nothing; echo [$(PORT)]\n",
+    )
     assert said(project, "show") == ["nothing", "[]"]
 
 

@@ -1,4 +1,4 @@
-"""The version that a back end takes from version control, which the builder does not have."""
+"""The version according to git, for back ends in the builder, which has no repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A repository with one commit, whose back end asks for a version."""
+    """A repository with one commit, whose back end reads the version from git."""
     (tmp_path / "pyproject.toml").write_text('[tool.pdm.version]\nsource = "scm"\n')
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
@@ -32,20 +32,20 @@ def tree(tmp_path: Path) -> Path:
     [("1.2", "1.2"), ("v2.0.1", "2.0.1"), ("shop-3.0rc1", "3.0rc1"), ("new", "0")],
 )
 def test_a_tag_is_the_version(tree: Path, tag: str, version: str) -> None:
-    """Without what stands before its number; a tag without one is none."""
+    """The text before the number is removed; a tag without a number does not count."""
     git(tree, "tag", tag)
     assert scm.version(tree) == version
 
 
 def test_commits_after_a_tag_are_counted(tree: Path) -> None:
-    """So that a later state is a later version."""
+    """A later commit has a later version."""
     git(tree, "tag", "v1.2")
     git(tree, "commit", "--allow-empty", "--quiet", "-m", "Two")
     assert scm.version(tree) == "1.2.post1"
 
 
 def test_no_git_is_no_hindrance(tmp_path: Path) -> None:
-    """A copy without history has a version too; one that asks for none is told none."""
+    """Without git the version is 0; it is empty if the back end does not read it from git."""
     (tmp_path / "setup.cfg").write_text("[options]\nsetup_requires = setuptools_scm\n")
     assert scm.version(tmp_path) == "0"
     (tmp_path / "setup.cfg").write_text("[metadata]\nversion = 1\n")
@@ -72,6 +72,6 @@ def test_no_git_is_no_hindrance(tmp_path: Path) -> None:
 def test_a_back_end_that_reads_git_is_known_by_its_name(
     tmp_path: Path, text: str, asks: bool
 ) -> None:
-    """By a build requirement, by its own table, or by the source of the version."""
+    """A build requirement, its own table or the source of the version shows it."""
     (tmp_path / "pyproject.toml").write_text(text)
     assert scm.takes_it_from_git(tmp_path) is asks

@@ -1,4 +1,4 @@
-"""The lock: what it says, where it is, and what it is made from."""
+"""The lock: its content, its place and its inputs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(folder: Path, **files: str | bytes) -> Path:
 
 
 def test_pins_have_name_version_marker_and_hashes() -> None:
-    """pip-compile's own form is understood, extras, markers and comments included."""
+    """The format of pip-compile is supported, with extras, markers and comments."""
     assert lockfile.pins(LOCK) == [
         ("attrs", "24.2.0", "", ("sha256:aaaa", "sha256:bbbb")),
         (
@@ -70,7 +70,7 @@ def test_pins_have_name_version_marker_and_hashes() -> None:
 def test_what_pip_compile_writes_is_read_back(
     pins: list[tuple[str, str, str, set[str]]], comments: bool
 ) -> None:
-    """Any pins survive being written in pip-compile's form."""
+    """Pins in the format of pip-compile are read unchanged."""
     text = ""
     for name, version, marker, hashes in pins:
         text += f"{name}=={version}{' ; ' + marker if marker else ''}"
@@ -94,26 +94,26 @@ def test_what_pip_compile_writes_is_read_back(
     ],
 )
 def test_a_requirement_without_pin_or_hash_is_named(line: str) -> None:
-    """A lock that pip would not check is no lock."""
+    """pip would not check such a lock."""
     with pytest.raises(ValueError, match="attrs") as refused:
         lockfile.pins(f"{LOCK}{line}\n")
     assert str(refused.value) == line
 
 
 def test_a_blank_line_ends_a_continued_one() -> None:
-    """pip reads a backslash before an empty line so."""
+    """This is how pip reads a backslash before an empty line."""
     text = "a==1 --hash=sha256:aa \\\n\nb==2 --hash=sha256:bb\n"
     assert [pin.name for pin in lockfile.pins(text)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["zope.interface", "Zope_Interface", "ZOPE--interface"])
 def test_names_have_one_spelling(name: str) -> None:
-    """Locks, wheels and metadata spell a name as they like."""
+    """Locks, wheels and metadata may spell a name differently."""
     assert lockfile.normalize(name) == "zope-interface"
 
 
 def test_a_lock_says_which_interpreter_it_is_for() -> None:
-    """The line that is written is the line that is understood."""
+    """The line is read as it was written."""
     header = lockfile.HEADER.format(interpreter=lockfile.interpreter())
     assert lockfile.locked_for(header + "\n") == lockfile.interpreter()
     assert lockfile.locked_for(LOCK) == "PyPy 3.11"
@@ -136,7 +136,7 @@ def test_a_lock_says_which_interpreter_it_is_for() -> None:
     ],
 )
 def test_a_lock_is_told_from_a_list_written_by_hand(text: str, expected: bool) -> None:
-    """Our header, or pins that all have hashes, make a lock."""
+    """A lock has the header of `make lock`, or a hash for each pin."""
     assert lockfile.is_lock(text) is expected
 
 
@@ -154,7 +154,7 @@ def test_a_lock_is_told_from_a_list_written_by_hand(text: str, expected: bool) -
 def test_the_lock_never_takes_the_place_of_a_list_written_by_hand(
     tmp_path: Path, text: str | None, expected: str
 ) -> None:
-    """Somebody's own requirements.txt is an input, and its lock has another name."""
+    """A handwritten requirements.txt is an input, and its lock has another name."""
     if text is not None:
         write(tmp_path, requirements_txt=text)
     assert lockfile.lock_path(tmp_path) == tmp_path / expected
@@ -198,21 +198,21 @@ PROJECT = "[project]\nname = 'shop'\n"
 def test_the_files_that_say_what_is_wanted(
     tmp_path: Path, files: dict[str, str], expected: list[str]
 ) -> None:
-    """Any application is understood, and a lock is never its own source."""
+    """All kinds of applications are supported, and a lock is never its own source."""
     assert lockfile.sources(write(tmp_path, **files)) == expected
 
 
 @pytest.mark.parametrize("name", ["requirements_txt", "pyproject_toml"])
 @pytest.mark.parametrize("data", ["attrs\n".encode("utf-16"), b"# caf\xe9\n"])
 def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, data: bytes) -> None:
-    """`pip freeze >requirements.txt` in PowerShell writes UTF-16; the file is named in words."""
+    """`pip freeze >requirements.txt` in PowerShell writes UTF-16; the message names the file."""
     folder = write(tmp_path, **{name: data})
     with pytest.raises(ValueError, match=rf"^{name.replace('_', '.')} is not UTF-8 text: save"):
         lockfile.sources(folder)
 
 
 def test_a_pyproject_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> None:
-    """In one line."""
+    """The message is one line."""
     folder = write(tmp_path, pyproject_toml="[project]\nname = shop\n")
     says = r"^pyproject\.toml is not valid TOML: Invalid value \(at line 2, column 8\)$"
     with pytest.raises(ValueError, match=says):
@@ -220,7 +220,7 @@ def test_a_pyproject_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> 
 
 
 def test_what_is_no_source_is_left_out(tmp_path: Path) -> None:
-    """Caches anywhere; folders that the scripts make, and this machinery, where they are."""
+    """Caches in any folder, generated folders at the top, and the machinery are left out."""
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "deploy.mk").touch()
     (tmp_path / "shop" / "deploy").mkdir(parents=True)
@@ -237,13 +237,13 @@ def test_what_is_no_source_is_left_out(tmp_path: Path) -> None:
 
 
 def test_compiled_wheels_depend_on_interpreter_and_system() -> None:
-    """What a wheelhouse was made for is in its list: a new base image builds it anew."""
+    """The list of a wheelhouse states its system, so that another base image rebuilds it."""
     assert lockfile.system().startswith(lockfile.interpreter() + " ")
     assert os.uname().machine.replace("_", "-") in lockfile.system().replace("_", "-")
 
 
 def test_only_pins_whose_markers_hold_are_meant_here() -> None:
-    """A lock may name what another system needs."""
+    """A lock may have pins for other systems."""
     text = (
         "one==1 --hash=sha256:aa\n"
         "two==1 ; python_version < '3' --hash=sha256:aa\n"
@@ -268,12 +268,12 @@ def test_only_pins_whose_markers_hold_are_meant_here() -> None:
     ],
 )
 def test_which_kind_of_file_a_lock_wants(text: str, expected: list[str]) -> None:
-    """However pip lets it be written; what else a lock may say is not pip's finder's."""
+    """All spellings of pip are supported; other options do not matter here."""
     assert lockfile.options(text) == expected
 
 
 def test_the_sums_of_a_pin_are_those_that_are_sha256() -> None:
-    """pip reads other kinds too, which wheels are not looked up by."""
+    """pip accepts other kinds of hashes, but the store uses SHA-256 only."""
     pin = lockfile.Pin("one", "1", "", ("sha256:aa", "sha512:bb", "sha256:cc"))
     assert pin.sums == {"aa", "cc"}
 
@@ -303,14 +303,14 @@ some_text = st.sampled_from(
 
 @given(some_pins)
 def test_a_pins_text_is_read_back(pins: list[Any]) -> None:
-    """In one line each."""
+    """Each pin is one line."""
     assert lockfile.pins("\n".join(pin.text for pin in pins)) == pins
 
 
 @settings(max_examples=25)
 @given(some_text, some_sets)
 def test_pins_of_back_ends_are_read_back(text: str, sets: dict[str, list[Any]]) -> None:
-    """Any sets of requirements, with any pins; pip sees none of it."""
+    """All sets of requirements and pins are supported; pip ignores them."""
     written = lockfile.with_build_pins(text, sets)
     assert lockfile.build_pins(written) == sets
     assert lockfile.logical_lines(written) == lockfile.logical_lines(text)
@@ -322,14 +322,14 @@ def test_pins_of_back_ends_are_read_back(text: str, sets: dict[str, list[Any]]) 
 def test_pins_of_back_ends_take_the_place_of_others(
     text: str, before: dict[str, list[Any]], after: dict[str, list[Any]]
 ) -> None:
-    """Nothing of those that are not needed any more stays, wherever the lock had them."""
+    """Old pins are removed from all places in the lock."""
     both = lockfile.with_build_pins(lockfile.with_build_pins(text, before), after)
     assert both == lockfile.with_build_pins(text, after)
     assert lockfile.build_pins(lockfile.with_build_pins(both, {})) == {}
 
 
 def test_pins_of_back_ends_are_as_the_docstring_says() -> None:
-    """Sets that came out the same share their pins; what cannot be read is no pin."""
+    """Sets with the same pins share them; other comments are ignored."""
     pins = [lockfile.Pin("setuptools", "80.9.0", "", ("sha256:aa", "sha256:bb"))]
     new = [lockfile.Pin("hatchling", "1.0", "", ("sha256:cc",))]
     sets = {'["setuptools>=77"]': pins, '["setuptools>=61"]': pins, '["hatchling"]': new, "[]": []}
@@ -356,7 +356,7 @@ def test_pins_of_back_ends_are_as_the_docstring_says() -> None:
 
 @given(st.lists(names))
 def test_a_set_of_requirements_is_written_in_one_way(requirements: list[str]) -> None:
-    """In whatever order, and however often, a pyproject.toml states them."""
+    """The order and repetitions in pyproject.toml do not matter."""
     written = lockfile.build_set(requirements)
     assert written == lockfile.build_set([*reversed(requirements), *requirements])
     assert json.loads(written) == sorted(set(requirements))
@@ -364,7 +364,7 @@ def test_a_set_of_requirements_is_written_in_one_way(requirements: list[str]) ->
 
 
 def test_an_applications_files_are_walked_in_one_order(tmp_path: Path) -> None:
-    """Links are files, also those to folders; what is no source, or no file, is left out."""
+    """Symbolic links count as files; other special files are left out."""
     for name in ("b/z.py", "b/a.py", "b/__pycache__/z.pyc", "a.txt", ".git/config", "venv/x", "Z"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

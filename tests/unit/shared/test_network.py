@@ -1,4 +1,4 @@
-"""What the steps learn of somebody's own network: certificates and package indexes."""
+"""The user's own network: certificates and package indexes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ meOZ/jOOzMiShgnz+6yXqxxx
 
 
 def trusted(bundle: str) -> list[str]:
-    """Give the common names of the certificates that OpenSSL trusts by a bundle."""
+    """Return the common names of the certificates in a bundle, according to OpenSSL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(bundle)
     certificates: list[Any] = context.get_ca_certs()
@@ -60,7 +60,7 @@ def run_in(ca: Path, *command: str, **environment: str) -> subprocess.CompletedP
     ids=["plain", "no last newline", "Windows lines", "words around it"],
 )
 def test_extra_certificates_are_trusted_beside_the_usual_ones(tmp_path: Path, data: bytes) -> None:
-    """The bundle that every tool is given has both, whatever stands around a certificate."""
+    """The bundle has both, whatever text surrounds a certificate."""
     ca = tmp_path / "ca"
     ca.mkdir()
     (ca / "proxy.crt").write_bytes(data)
@@ -75,7 +75,7 @@ def test_extra_certificates_are_trusted_beside_the_usual_ones(tmp_path: Path, da
 
 
 def test_the_usual_certificates_are_those_of_the_system(tmp_path: Path) -> None:
-    """Adding one takes none away."""
+    """An additional certificate does not remove others."""
     (tmp_path / "proxy.crt").write_text(CERTIFICATE)
     bundle = network.trusting(tmp_path, tmp_path)["SSL_CERT_FILE"]
     usual = network.usual_bundle().count("BEGIN CERTIFICATE")
@@ -84,7 +84,7 @@ def test_the_usual_certificates_are_those_of_the_system(tmp_path: Path) -> None:
 
 
 def test_a_command_sees_the_bundle_while_it_runs(tmp_path: Path) -> None:
-    """Each tool's variable names a file that is gone afterwards; the command's status is given."""
+    """The variables name a temporary file; the command's exit status is returned."""
     (tmp_path / "proxy.crt").write_text(CERTIFICATE)
     show = 'test -s "$GIT_SSL_CAINFO" && echo "$GIT_SSL_CAINFO" "$PIP_CERT" && exit 7'
     done = run_in(tmp_path, "sh", "-c", show)
@@ -96,7 +96,7 @@ def test_a_command_sees_the_bundle_while_it_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "proxy.pem"])
 def test_without_extra_certificates_nothing_changes(tmp_path: Path, name: str) -> None:
-    """Only *.crt counts; a setting of one's own is left alone."""
+    """Only *.crt files count; the user's own variables are kept."""
     (tmp_path / name).write_text(CERTIFICATE)
     done = run_in(tmp_path, "sh", "-c", "echo $PIP_CERT", PIP_CERT="/mine")
     assert (done.returncode, done.stdout) == (0, "/mine\n")
@@ -104,7 +104,7 @@ def test_without_extra_certificates_nothing_changes(tmp_path: Path, name: str) -
 
 
 def test_a_certificate_in_another_form_is_refused_in_words(tmp_path: Path) -> None:
-    """DER is what a browser or Windows saves; the file is named, and how to convert it."""
+    """Browsers and Windows save DER; the message names the file and the command to convert it."""
     (tmp_path / "proxy.crt").write_bytes(ssl.PEM_cert_to_DER_cert(CERTIFICATE))
     done = run_in(tmp_path, "sh", "-c", "echo was run")
     assert (done.returncode, done.stdout) == (1, "")
@@ -125,7 +125,7 @@ INDEXES = {
 
 
 def test_pip_reads_from_the_file_what_the_environment_said(tmp_path: Path) -> None:
-    """A build mounts the file; pip itself finds the same settings in it."""
+    """Builds mount the file; pip reads the same settings from it."""
     environment = {**os.environ, **INDEXES, "PIP_CERT": "/here/only", "PIP_FIND_LINKS": "/here"}
     text = network.pip_conf(environment)
     (tmp_path / "pip.conf").write_text(text)
@@ -148,19 +148,20 @@ def test_pip_reads_from_the_file_what_the_environment_said(tmp_path: Path) -> No
 
 
 def test_every_setting_of_pip_that_the_builder_gets_is_in_the_file() -> None:
-    """The builder's image and its containers know the same ones."""
+    """The builder image and its containers use the same settings."""
     text = network.pip_conf(dict.fromkeys(network.PIP_SETTINGS, "x"))
     assert text.count("=\n    x\n") == len(network.PIP_SETTINGS) == len(INDEXES)
     assert {*network.PIP_SETTINGS} == {*INDEXES}
 
 
 def test_who_wants_only_the_names_waits_for_no_cryptography() -> None:
-    """Every script of the laptop reads the settings, and those read the names."""
-    script = "import sys; from slipway.laptop.settings import load; raise SystemExit('ssl' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=DEPLOY).returncode == 0
+    """Each command reads the settings, which need only the names of the variables."""
+    script = "from slipway.laptop.settings import load; raise SystemExit('ssl' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys; {script}"]
+    assert subprocess.run(command, cwd=DEPLOY).returncode == 0
 
 
 def test_without_an_index_of_ones_own_the_file_names_none() -> None:
-    """An empty variable counts as none."""
+    """An empty variable does not count."""
     text = network.pip_conf({"PIP_INDEX_URL": "", "PIP_CERT": "/x"})
     assert text == "[global]\ndisable-pip-version-check = true\n"

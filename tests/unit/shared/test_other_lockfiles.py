@@ -1,4 +1,4 @@
-"""What other tools have locked, and what our lock begins with."""
+"""Lock files of other tools, whose pins a new lock starts with."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ type = "git"
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_pins_of_the_index_are_read(name: str) -> None:
-    """Not the application itself, and nothing of repositories and folders."""
+    """The application itself, repositories and folders are left out."""
     assert otherlocks.read(name, LOCKS[name]).pins == {"six": "1.16.0"}
 
 
 def test_a_name_with_several_versions_is_left_out() -> None:
-    """It depends on the system which one is meant."""
+    """The right version depends on the system."""
     text = LOCKS["pdm.lock"] + '[[package]]\nname = "six"\nversion = "2"\n'
     read = otherlocks.read("pdm.lock", text)
     assert (read.pins, read.ambiguous) == ({}, ["six"])
 
 
 def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
-    """Until the other lock changes, which counts before what ours has; then again."""
+    """A changed lock file of another tool is preferred to the present lock, once."""
     other = otherlocks.read("uv.lock", LOCKS["uv.lock"])
     present = "six==1.17.0 --hash=sha256:aa\nidna==3 --hash=sha256:bb\n"
     assert otherlocks.start("", other) == "six==1.16.0\n"
@@ -74,7 +74,7 @@ def test_a_lock_begins_with_the_other_tools_pins_and_keeps_its_own() -> None:
     ],
 )
 def test_a_damaged_lock_file_is_named(name: str, text: str, says: str) -> None:
-    """In one line that states what to do."""
+    """The message is one line that states what to do."""
     with pytest.raises(ValueError, match=r"create it again with (its|that) tool$") as problem:
         otherlocks.read(name, text)
     assert str(problem.value).startswith(says)
@@ -94,6 +94,6 @@ def test_a_damaged_lock_file_is_named(name: str, text: str, says: str) -> None:
     ],
 )
 def test_packages_of_other_places_are_left_out(package: str, kept: bool) -> None:
-    """Only a version of a package index means the same in the lock."""
+    """Only versions of a package index are valid in the lock."""
     text = f"[[package]]\nversion = '1.16.0'\nname = 'six'\n{package}\n"
     assert bool(otherlocks.read("uv.lock", text).pins) is kept

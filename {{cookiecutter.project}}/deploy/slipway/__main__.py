@@ -1,4 +1,4 @@
-"""The command line: `python3 deploy/slipway COMMAND`; each make target runs the command of its name."""
+"""The command line: `python3 deploy/slipway COMMAND`. Each make target runs one command."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from slipway.laptop import console
 from slipway.laptop.command_table import COMMANDS, HIDDEN
 from slipway.laptop.paths import ROOT, make_own_folder
 
+# Beside the steps of a build, of which one command does several.
+TAKES_ARGUMENTS = ("exec", "help")
+
 
 def point_out_own_targets() -> None:
     """Print once which plain names are targets of the Makefile; deploy.mk lists them in DEPLOY_OWN.
@@ -35,7 +38,9 @@ def point_out_own_targets() -> None:
     if own:
         theirs = " ".join(f"{name} ({where})" for name, _, where in (o.partition("@") for o in own))
         ours = " ".join(f"slipway-{name}" for name in names)
-        console.warn(f"your Makefile's own targets keep their names: {theirs}; slipway's are: {ours}")
+        console.warn(
+            f"your Makefile's own targets keep their names: {theirs}; slipway's are: {ours}"
+        )
     with contextlib.suppress(OSError):  # a folder that cannot be written to: it is printed again
         make_own_folder(record.parent)
         record.write_text(" ".join(names) + "\n", encoding="utf-8")
@@ -52,6 +57,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if rest and rest[0] in ("-h", "--help"):
         name, rest, command = "help", [name], COMMANDS[-1]
+    if rest and name not in TAKES_ARGUMENTS and command.module != "build":
+        usage = f"see python3 deploy/slipway {name} --help"
+        console.warn(f"{name} has no argument {rest[0]!r}: {usage}")
+        return 2
     # Programs that this one started, and files that it made, are removed then as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if hasattr(signal, "SIGHUP"):

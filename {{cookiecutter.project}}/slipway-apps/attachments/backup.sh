@@ -1,37 +1,35 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # backup.sh backup FILE: write all files of the running application into a tar archive.
-# backup.sh restore FILE: read them back, into an empty database; all of them or none.
-# The application is that of `make run`, or with DEPLOY_HOST set the one on that server.
-# shellcheck source-path=SCRIPTDIR source=deploy/common.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/deploy/common.sh"
+# backup.sh restore FILE: read them back into an empty database: all of them or none.
+# The application is the one that `make run` started or, with DEPLOY_HOST set, the one on that server.
+set -eu
 
 job=${1:-} file=${2:-}
-[ -n "$file" ] || die "name the archive, as in: ./backup.sh backup attachments.tar"
-case $DEPLOY_HOST in *' '*) die "name one server, as in: make backup DEPLOY_HOST=${DEPLOY_HOST%% *}" ;; esac
 
-# in_application JOB: in the container, with its own environment and volume
-in_application() {
-    local program=/appenv/bin/${COMMAND%% *}
-    if [ -n "$DEPLOY_HOST" ]; then
-        python3 "$DEPLOY/deploy.py" exec "$program" "$1"
-    else
-        docker exec -i "$SERVICE-local" "$program" "$1"
-    fi
+die() {
+    printf 'backup.sh: %s\n' "$*" >&2
+    exit 1
 }
 
+# in_application JOB: run a job of the application in its container, with its environment and volume
+in_application() {
+    python3 -S "$(dirname -- "$0")/deploy/slipway" exec /appenv/start "$1"
+}
+
+[ -n "$file" ] || die "name the archive, as in: ./backup.sh backup attachments.tar"
 case $job in
 backup)
-    # an archive that is not whole never has the name of one that is
+    # An incomplete archive never has the name of a complete one.
     in_application backup >"$file.part" || {
         rm -f "$file.part"
-        die "nothing is written; see above (does it run? then: make run, or make deploy)"
+        die "no archive was written; see above (is the application running? then: make run, or make deploy)"
     }
     mv "$file.part" "$file"
-    say "$file is written"
+    printf 'backup.sh: wrote %s\n' "$file"
     ;;
 restore)
     [ -r "$file" ] || die "$file cannot be read: name an archive that make backup has written"
-    in_application restore <"$file" || die "$file is not restored; see above"
+    in_application restore <"$file" || die "$file was not restored; see above"
     ;;
 *) die "there is no job $job: use backup or restore" ;;
 esac

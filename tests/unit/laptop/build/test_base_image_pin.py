@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from slipway.laptop.build import base_image_pin as pin
+from slipway.laptop import console
+from slipway.laptop.build import base_image_pin
+from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.settings import load
 from tests.conftest import Project
-from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script
+from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script, stand_in
 
 NAME = "debian:trixie-slim"
 ONE, OTHER = (f"sha256:{digit * 64}" for digit in "12")
@@ -59,7 +62,7 @@ esac
 
 
 def image(identity: str = ONE, platform: str = "linux/amd64", *digests: str) -> dict[str, object]:
-    """Give what the engine says of an image."""
+    """Return what the engine says of an image."""
     system, architecture, *variant = platform.split("/")
     said: dict[str, object] = {"Id": identity, "Os": system, "Architecture": architecture}
     return {**said, "Variant": "".join(variant), "RepoDigests": list(digests)}
@@ -69,7 +72,7 @@ class Pinning:
     """A project, an engine and a registry."""
 
     def __init__(self, folder: Path) -> None:
-        """Take an empty folder."""
+        """Use an empty folder."""
         self.project: Project = copy_of_deploy(folder / "a place")
         self.lock = self.project.path / "deploy" / "base.lock"
         self.engine = folder / "engine"
@@ -85,11 +88,11 @@ class Pinning:
         path.write_text(f"{text}{line}\n")
 
     def has(self, said: dict[str, object], name: str = NAME) -> None:
-        """Let an image be here."""
+        """Write an image."""
         self._write("here", name, said)
 
     def offers(self, said: dict[str, object], name: str = NAME, platform: str = "") -> None:
-        """Let the registry have an image, for one platform."""
+        """Write an image of the registry, for one platform."""
         self._write(f"there/{platform or 'linux/amd64'}", name, said)
 
     def _write(self, folder: str, name: str, said: dict[str, object]) -> None:
@@ -98,38 +101,39 @@ class Pinning:
         path.write_text(json.dumps(said) + "\n")
 
     def pulls(self) -> list[str]:
-        """Give what was pulled, with the options."""
+        """Return what was pulled, with the options."""
         asked = (self.engine / "asked").read_text().splitlines()
         return [line.removeprefix("pull --quiet ") for line in asked if line.startswith("pull ")]
 
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run pin.py as build.sh does."""
-        return subprocess.run(
-            [sys.executable, "deploy/pin.py", *words],
-            cwd=self.project.path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-        )
+    def run(self, *words: str, **environment: str) -> tuple[Pin | None, str]:
+        """Pin or upgrade the base image; return the pin, if all went well, and standard error."""
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+            stand_in(patch, self.project.path)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            work = base_image_pin.upgrade if words == ("upgrade",) else base_image_pin.get
+            try:
+                return work(load.load()), said.getvalue()
+            except console.Failed as problem:
+                return None, f"{said.getvalue()}slipway: {problem}\n"
 
     def get(self, *words: str, **environment: str) -> dict[str, str]:
-        """Run it as the shell sees it, which must go well."""
-        done = self.run(*words, **environment)
-        assert done.returncode == 0, done.stderr
-        script = 'eval "$1"; printf "%s\\n" "from=$from" "epoch=$epoch" "created=$created"'
-        said = subprocess.check_output(["sh", "-c", script, "sh", done.stdout], text=True)
-        return dict(line.split("=", 1) for line in said.splitlines())
+        """Return what a build starts from, which must go well."""
+        pin, said = self.run(*words, **environment)
+        assert pin is not None, said
+        return {"from": pin.reference, "epoch": str(pin.epoch), "created": pin.date}
 
     def fail(self, *words: str, **environment: str) -> str:
         """Run it, which must end in one line on standard error."""
-        done = self.run(*words, **environment)
-        assert (done.returncode, done.stdout) == (1, ""), done
-        assert done.stderr.startswith("pin.py: ")
-        assert done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
+        pin, said = self.run(*words, **environment)
+        assert pin is None
+        assert said.startswith("slipway: ")
+        assert said.count("\n") == 1, said
+        return said
 
     def pins(self) -> list[str]:
-        """Give the lines of base.lock that are pins."""
+        """Return the lines of base.lock that are pins."""
         lines = self.lock.read_text(encoding="utf-8").splitlines()
         return [line for line in lines if not line.startswith("#")]
 
@@ -158,7 +162,7 @@ def pinning(tmp_path: Path) -> Pinning:
 )
 def test_a_repository_is_a_name_without_tag_and_digest(name: str, repository: str) -> None:
     """The port of a registry is no tag."""
-    assert pin.repository(name) == repository
+    assert base_image_pin.repository(name) == repository
 
 
 @pytest.mark.parametrize(
@@ -177,19 +181,21 @@ def test_a_repository_is_a_name_without_tag_and_digest(name: str, repository: st
 )
 def test_an_image_fits_its_platform(has: str, wanted: str, fits: bool) -> None:
     """The engine says arm64 where the image says arm64/v8, and the other way round."""
-    assert pin.fits(image(ONE, has), wanted) is fits
+    assert base_image_pin.fits(image(ONE, has), wanted) is fits
 
 
 def test_an_image_that_is_not_there_fits_nothing() -> None:
     """Not even any platform."""
-    assert pin.fits(None, "") is False
+    assert base_image_pin.fits(None, "") is False
 
 
 @pytest.mark.parametrize("said", [{}, {"RepoDigests": None}, {"RepoDigests": []}])
 def test_an_image_that_no_registry_gave_is_pinned_by_its_id(said: dict[str, object]) -> None:
     """For the platform that it is for."""
-    found = pin.made("mine", {"Id": ONE, "Os": "linux", "Architecture": "arm64", **said}, DAY)
-    assert found == pin.Pin("mine", "linux/arm64", ONE, DAY)
+    found = base_image_pin.made(
+        "mine", {"Id": ONE, "Os": "linux", "Architecture": "arm64", **said}, DAY
+    )
+    assert found == Pin("mine", "linux/arm64", ONE, DAY)
     assert found.reference == "mine"
 
 
@@ -205,10 +211,10 @@ def test_an_image_that_no_registry_gave_is_pinned_by_its_id(said: dict[str, obje
 def test_a_digest_is_preferred_to_an_id(name: str, repository: str) -> None:
     """It can be had everywhere; that of another repository which has the same image is none."""
     digests = (f"mirror.example/{repository}@{ONE}", f"{repository}@{OTHER}")
-    found = pin.made(name, image(ONE, "linux/amd64", *digests), DAY)
-    assert found == pin.Pin(name, "any", f"{repository}@{OTHER}", DAY)
+    found = base_image_pin.made(name, image(ONE, "linux/amd64", *digests), DAY)
+    assert found == Pin(name, "any", f"{repository}@{OTHER}", DAY)
     assert found.reference == f"{repository}@{OTHER}"
-    assert pin.made(name, image(ONE, "linux/amd64", digests[0]), DAY).pin == ONE
+    assert base_image_pin.made(name, image(ONE, "linux/amd64", digests[0]), DAY).pin == ONE
 
 
 @pytest.mark.parametrize(
@@ -224,29 +230,29 @@ def test_a_repository_of_the_hub_is_one_by_its_short_and_its_long_name(
     name: str, digest: str
 ) -> None:
     """Engines write the one or the other, whatever was asked for."""
-    assert pin.made(name, image(ONE, "linux/amd64", digest), DAY).pin == digest
+    assert base_image_pin.made(name, image(ONE, "linux/amd64", digest), DAY).pin == digest
 
 
 def test_a_date_is_that_of_its_seconds() -> None:
     """SOURCE_DATE_EPOCH in whatever time zone the laptop is."""
-    assert pin.Pin(NAME, "any", f"debian@{ONE}", "1970-01-02T00:00:01Z").epoch == 86401
+    assert Pin(NAME, "any", f"debian@{ONE}", "1970-01-02T00:00:01Z").epoch == 86401
 
 
 def test_the_first_build_pins_what_is_here(pinning: Pinning) -> None:
     """The file says what it is; the line that is printed, what to do with it."""
     pinning.has(image(ONE, "linux/amd64", f"debian@{OTHER}"))
-    done = pinning.run()
+    pin, said = pinning.run()
     reference = f"debian@{OTHER}"
-    assert done.stderr == f"pin.py: wrote deploy/base.lock: {NAME} is {reference}: commit it\n"
+    assert said == f"slipway: wrote deploy/base.lock: {NAME} is {reference}: commit it\n"
     text = pinning.lock.read_text()
     assert text.startswith("# What BASE_IMAGE stands for; `make upgrade` moves it.")
     (line,) = pinning.pins()
     date = line.split()[-1]
     assert line == f"{NAME} any {reference} {date}"
-    epoch = pin.Pin(NAME, "any", reference, date).epoch
+    epoch = Pin(NAME, "any", reference, date).epoch
     again = pinning.get()
     assert again == {"from": reference, "epoch": str(epoch), "created": date}
-    assert done.stdout == pinning.run().stdout
+    assert pinning.run() == (pin, "")
     assert pinning.pulls() == []
 
 
@@ -292,7 +298,7 @@ def test_an_engine_that_does_not_say_its_platform_takes_what_is_here(pinning: Pi
     assert pinning.get()["from"] == NAME
     (pinning.engine / "here" / NAME).unlink()
     said = pinning.fail()
-    assert f"{NAME} is neither here nor to be pulled" in said
+    assert f"{NAME} is not here and cannot be pulled" in said
     assert "  " not in said
     assert pinning.pulls() == [NAME]
 
@@ -300,7 +306,7 @@ def test_an_engine_that_does_not_say_its_platform_takes_what_is_here(pinning: Pi
 def test_an_image_that_cannot_be_had_is_named_with_the_reason(pinning: Pinning) -> None:
     """And with the setting to change."""
     said = pinning.fail()
-    assert f"{NAME} for linux/amd64 is neither here nor to be pulled" in said
+    assert f"{NAME} for linux/amd64 is not here and cannot be pulled" in said
     assert f"(Error response from daemon: manifest for {NAME} not found)" in said
     assert "change BASE_IMAGE in deploy/settings.mk" in said
     assert not pinning.lock.exists()
@@ -310,7 +316,7 @@ def test_an_image_for_no_such_platform_is_not_taken(pinning: Pinning) -> None:
     """A pull that says nothing and brings another one is no reason to build on that."""
     pinning.has(image(ONE, "linux/amd64"))
     pinning.offers(image(ONE, "linux/amd64"), platform="linux/arm64")
-    assert f"{NAME} for linux/arm64 is neither here" in pinning.fail(PLATFORM="linux/arm64")
+    assert f"{NAME} for linux/arm64 is not here" in pinning.fail(PLATFORM="linux/arm64")
 
 
 def test_an_engine_that_does_not_answer_is_said_in_a_line(pinning: Pinning) -> None:
@@ -328,9 +334,10 @@ def test_a_pin_that_holds_writes_nothing(pinning: Pinning, line: str) -> None:
     pinning.has(image(ONE, "linux/amd64", f"debian@{OTHER}"))
     pinning.pin(line)
     before = (pinning.lock.read_text(), pinning.lock.stat().st_ino)
-    done = pinning.run()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.rstrip().endswith(f"created={DAY}")
+    pin, said = pinning.run()
+    assert said == ""
+    assert pin is not None
+    assert pin.date == DAY
     assert (pinning.lock.read_text(), pinning.lock.stat().st_ino) == before
 
 
@@ -340,8 +347,8 @@ def test_an_imported_image_that_changed_is_refused(pinning: Pinning) -> None:
     pinning.pin(f"{NAME} linux/amd64 {ONE} {DAY}")
     before = pinning.lock.read_text()
     assert pinning.fail() == (
-        f"pin.py: {NAME} here is {OTHER} and deploy/base.lock pins {ONE}: have that one here,"
-        " or move the pin: make upgrade\n"
+        f"slipway: {NAME} here is {OTHER}, but deploy/base.lock pins {ONE}: load the pinned image,"
+        " or move the pin with: make upgrade\n"
     )
     assert pinning.lock.read_text() == before
     pinning.get("upgrade")
@@ -411,7 +418,7 @@ def test_a_line_that_is_no_pin_is_named(pinning: Pinning, line: str) -> None:
     """With its number and what to do; `make upgrade` writes the file anew."""
     pinning.has(image())
     pinning.pin(f"{NAME} linux/arm64 {ONE} {DAY}", line)
-    assert "deploy/base.lock, line 4, is no pin: remove the file, then run make base" in (
+    assert "deploy/base.lock, line 4, is not a pin: remove the file, then run make base" in (
         pinning.fail()
     )
     pinning.get("upgrade")
@@ -436,32 +443,32 @@ def test_pins_that_an_editor_on_windows_saved_are_read(pinning: Pinning) -> None
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     """And nothing is left beside it."""
     path = tmp_path / "base.lock"
-    assert pin.read(path) == []
+    assert base_image_pin.read(path) == []
     pins = [
-        pin.Pin("h.example:5000/a/b:1", platform, sum_, date)
+        Pin("h.example:5000/a/b:1", platform, sum_, date)
         for platform, sum_, date in (("linux/arm/v7", ONE, DAY), ("linux/amd64", OTHER, DAY))
     ]
     for each in pins:
-        pin.write(each, path)
-    assert pin.read(path) == pins
-    everywhere = pin.Pin("h.example:5000/a/b:1", "any", f"h.example:5000/a/b@{ONE}", ANOTHER_DAY)
-    pin.write(everywhere, path)
-    assert pin.read(path) == [everywhere]
+        base_image_pin.write(each, path)
+    assert base_image_pin.read(path) == pins
+    everywhere = Pin("h.example:5000/a/b:1", "any", f"h.example:5000/a/b@{ONE}", ANOTHER_DAY)
+    base_image_pin.write(everywhere, path)
+    assert base_image_pin.read(path) == [everywhere]
     assert os.listdir(tmp_path) == ["base.lock"]
 
 
 def test_a_pin_is_found_by_name_and_platform() -> None:
     """A digest holds for all platforms, an ID for its own."""
-    everywhere = pin.Pin(NAME, "any", f"debian@{ONE}", DAY)
-    one = pin.Pin("mine", "linux/amd64", ONE, DAY)
-    other = pin.Pin("mine", "linux/arm64/v8", OTHER, DAY)
+    everywhere = Pin(NAME, "any", f"debian@{ONE}", DAY)
+    one = Pin("mine", "linux/amd64", ONE, DAY)
+    other = Pin("mine", "linux/arm64/v8", OTHER, DAY)
     pins = [everywhere, one, other]
-    assert pin.for_all(NAME, pins) == everywhere
-    assert pin.for_all("mine", pins) is None
-    assert pin.for_one("mine", image(), pins) == one
-    assert pin.for_one("mine", image(OTHER, "linux/arm64/v8"), pins) == other
-    assert pin.for_one("mine", image(OTHER, "linux/riscv64"), pins) is None
-    assert pin.for_one("mine", None, pins) is None
+    assert base_image_pin.for_all(NAME, pins) == everywhere
+    assert base_image_pin.for_all("mine", pins) is None
+    assert base_image_pin.for_one("mine", image(), pins) == one
+    assert base_image_pin.for_one("mine", image(OTHER, "linux/arm64/v8"), pins) == other
+    assert base_image_pin.for_one("mine", image(OTHER, "linux/riscv64"), pins) is None
+    assert base_image_pin.for_one("mine", None, pins) is None
 
 
 def test_upgrade_pins_the_newest_image_as_of_now(pinning: Pinning) -> None:
@@ -469,14 +476,14 @@ def test_upgrade_pins_the_newest_image_as_of_now(pinning: Pinning) -> None:
     pinning.pin(f"{NAME} any debian@{ONE} {DAY}")
     pinning.has(image(ONE, "linux/amd64", f"debian@{ONE}"))
     pinning.offers(image(OTHER, "linux/amd64", f"debian@{OTHER}"))
-    done = pinning.run("upgrade")
+    _, said = pinning.run("upgrade")
     ((_, _, reference, date),) = (line.split() for line in pinning.pins())
     assert reference == f"debian@{OTHER}"
     assert date > DAY
-    assert done.stderr == f"pin.py: deploy/base.lock: {NAME} is {reference}, as of {date}\n"
+    assert said == f"slipway: deploy/base.lock: {NAME} is {reference}, as of {date}\n"
     assert pinning.get() == {
         "from": reference,
-        "epoch": str(pin.Pin(NAME, "any", reference, date).epoch),
+        "epoch": str(Pin(NAME, "any", reference, date).epoch),
         "created": date,
     }
 
@@ -494,10 +501,10 @@ def test_upgrade_says_when_nothing_could_be_pulled(pinning: Pinning) -> None:
     """The image that is here is pinned, with the Debian packages of this moment."""
     pinning.pin(f"{NAME} any debian@{ONE} {DAY}")
     pinning.has(image(ONE, "linux/amd64", f"debian@{ONE}"))
-    done = pinning.run("upgrade")
-    stays, now = done.stderr.splitlines()
+    _, said = pinning.run("upgrade")
+    stays, now = said.splitlines()
     assert stays == (
-        f"pin.py: {NAME} stays the one that is here"
+        f"slipway: {NAME} stays the one that is here"
         f" (Error response from daemon: manifest for {NAME} not found)"
     )
     assert f"{NAME} is debian@{ONE}, as of " in now
@@ -508,7 +515,7 @@ def test_upgrade_without_any_image_changes_nothing(pinning: Pinning) -> None:
     """No network, and nothing here."""
     pinning.pin(f"{NAME} any debian@{ONE} {DAY}")
     before = pinning.lock.read_text()
-    assert "neither here nor to be pulled" in pinning.fail("upgrade")
+    assert "is not here and cannot be pulled" in pinning.fail("upgrade")
     assert pinning.lock.read_text() == before
 
 

@@ -1,16 +1,21 @@
-"""What was found in a run image, in lines that say what to do about it."""
+"""What was found in a run image, as messages and as data that say what to do about it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway.laptop.build import image_check as check
+from slipway.laptop import console
+from slipway.laptop.build import image_check
+from slipway.laptop.settings import load
+from slipway.shared.native.build_errors import Diagnosis
 from tests.conftest import Project
+from tests.unit.conftest import stand_in
 
 WHEELS = (
     "psycopg2-2.9.10-cp313-cp313-linux_x86_64.whl",
@@ -34,7 +39,7 @@ def judge(tmp_path: Path) -> Callable[..., Any]:
             "there": [],
         }
         everything = {**nothing, "problems": {}, "files": 1, **found}
-        return check.Judge(everything, words.split(), tmp_path, names.split())
+        return image_check.Judge(everything, words.split(), tmp_path, names.split())
 
     return make
 
@@ -42,13 +47,16 @@ def judge(tmp_path: Path) -> Callable[..., Any]:
 def test_missing_library_is_named_with_its_wheel_package_and_word(
     judge: Callable[..., Any],
 ) -> None:
-    """Several of one wheel are one line, and one command."""
+    """Several of one wheel are one line, and one command; as data they are library names."""
     missing = {"psycopg2": [["libpq.so.5", "psycopg2/_psycopg.so"], ["libGL.so.1", "x.so"]]}
     assert judge(missing=missing).unlinked() == {
         "psycopg2": [
-            f"{WHEELS[0]} needs libpq and gl (not in the image: libpq.so.5 of Debian's libpq5,"
-            " libGL.so.1 of Debian's libgl1): add libpq gl to NATIVE in deploy/settings.mk, or run:"
-            " make native ADD='libpq gl'"
+            Diagnosis(
+                f"{WHEELS[0]} needs libpq and gl (not in the image: libpq.so.5 of Debian's libpq5,"
+                " libGL.so.1 of Debian's libgl1): add libpq gl to NATIVE in deploy/settings.mk, or"
+                " run: make native ADD='libpq gl'",
+                add=("libpq", "gl"),
+            )
         ]
     }
 
@@ -56,15 +64,17 @@ def test_missing_library_is_named_with_its_wheel_package_and_word(
 def test_library_of_another_release_is_no_word(judge: Callable[..., Any]) -> None:
     """The release has it by another number: the wheel has to be built here."""
     found = {"missing": {"lxml": [["libxml2.so.2", "x.so"]]}, "there": ["libxml2.so.16"]}
-    [line] = judge(**found).unlinked()["lxml"]
-    assert "needs libxml2.so.2, and this release has libxml2.so.16" in line
-    assert "--no-binary lxml" in line
+    [diagnosis] = judge(**found).unlinked()["lxml"]
+    assert "needs libxml2.so.2, but this Debian release has libxml2.so.16" in diagnosis.message
+    assert "--no-binary lxml" in diagnosis.message
+    assert (diagnosis.add, diagnosis.find) == ((), ())
 
 
 def test_library_that_nobody_knows_is_to_be_looked_for(judge: Callable[..., Any]) -> None:
     """By the name that is asked for."""
-    [line] = judge(missing={"x": [["libfrob.so.3", "x.so"]]}).unlinked()["x"]
-    assert line.endswith("find its Debian package with: make native FIND=libfrob.so.3")
+    [diagnosis] = judge(missing={"x": [["libfrob.so.3", "x.so"]]}).unlinked()["x"]
+    assert diagnosis.message.endswith("Debian package with: make native FIND=libfrob.so.3")
+    assert (diagnosis.add, diagnosis.find) == ((), ("libfrob.so.3",))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +93,9 @@ def test_library_that_is_loaded_is_looked_for(
     lines = judge(names="python-magic", there=there, provided=provided).unloaded()
     assert (not lines) is good
     if lines:
-        assert lines["python-magic"][0].startswith(f"{WHEELS[1]} needs magic (loaded when it runs")
+        [diagnosis] = lines["python-magic"]
+        assert diagnosis.message.startswith(f"{WHEELS[1]} needs magic (loaded when it runs")
+        assert diagnosis.add == ("magic",)
 
 
 def test_psycopg_may_bring_its_library(judge: Callable[..., Any]) -> None:
@@ -96,7 +108,7 @@ def test_psycopg_may_bring_its_library(judge: Callable[..., Any]) -> None:
     ("words", "unneeded"),
     [
         ("libpq openssl cmake apt:x build:y boost", []),
-        ("xslt libpq", ["xslt in NATIVE is needed by nothing in the image: you may remove it"]),
+        ("xslt libpq", ["nothing in the image needs xslt: you may remove it from NATIVE"]),
         ("magic", []),
     ],
 )
@@ -105,7 +117,8 @@ def test_word_that_nothing_needs_is_said(
 ) -> None:
     """Wheels, the interpreter and what is loaded need one; tools and headers are not judged."""
     found = {"used": ["libpq.so.5"], "interpreter": ["libssl.so.3"]}
-    assert judge(words, "python-magic", **found).unneeded() == unneeded
+    expected = [Diagnosis(line) for line in unneeded]
+    assert judge(words, "python-magic", **found).unneeded() == expected
 
 
 LOADS = {"psycopg2": [["vlc", "libvlc.so.5"], ["frob"], ["opus", "c"], ["GL", "libGL.so.1"]]}
@@ -114,15 +127,17 @@ LOADS = {"psycopg2": [["vlc", "libvlc.so.5"], ["frob"], ["opus", "c"], ["GL", "l
 def test_what_sources_load_by_name_is_said(judge: Callable[..., Any]) -> None:
     """As what may be needed, where any of a call's names will do; it is not in vain in NATIVE."""
     there = ["libc.so.6", "libGL.so.1"]
-    [line] = judge(loads=LOADS, there=there).optional(set())
-    assert line == (
+    [diagnosis] = judge(loads=LOADS, there=there).optional(set())
+    assert diagnosis.add == ("vlc",)
+    assert diagnosis.message == (
         f"{WHEELS[0]} needs vlc (its sources load vlc, which is not in the image): add vlc to"
         " NATIVE in deploy/settings.mk, or run: make native ADD=vlc"
     )
-    [line] = judge(loads=LOADS, there=there[:1]).optional(set())
-    assert line == (
+    [diagnosis] = judge(loads=LOADS, there=there[:1]).optional(set())
+    assert diagnosis.add == (), "of several, many are not used"
+    assert diagnosis.message == (
         f"{WHEELS[0]} may load vlc, GL when it runs, which the image does not have: add those of"
-        " vlc gl to NATIVE in deploy/settings.mk that it is to use"
+        " vlc gl to NATIVE in deploy/settings.mk that the application uses"
     )
     assert judge(loads=LOADS, there=[*there, "libvlc.so.5"]).optional(set()) == []
     assert judge(loads=LOADS, there=there).optional({"psycopg2"}) == []
@@ -146,7 +161,8 @@ def test_failed_import_is_explained_by_what_its_sources_load(
         loads=LOADS, there=["libc.so.6", "libGL.so.1"], problems={"psycopg2": [entry]}
     ).unimported(set())
     assert bool(found) == bool(word)
-    assert f"({said}): add vlc to NATIVE" in found[0] if word else notes
+    assert f"({said}): add vlc to NATIVE" in found[0].message if word else notes
+    assert [each.add for each in found] == ([(word,)] if word else [])
 
 
 @pytest.mark.parametrize(
@@ -177,9 +193,9 @@ def test_failed_import_is_wrong_or_may_be_meant(
     found, notes = judge(problems={"psycopg2": [entry]}).unimported(set())
     assert len(found) + len(notes) == 1
     if wrong:
-        assert wrong in found[0]
+        assert wrong in found[0].message
     if note:
-        assert note in notes[0]
+        assert note in notes[0].message
     assert judge(problems={"psycopg2": [entry]}).unimported({"psycopg2"}) == ([], [])
 
 
@@ -189,23 +205,80 @@ cat >/dev/null
 echo "$@" >'{log}'
 cat '{found}'
 """
+NOTHING: dict[str, Any] = {
+    "missing": {},
+    "used": [],
+    "interpreter": ["libssl.so.3"],
+    "provided": [],
+    "there": [],
+    "problems": {},
+    "files": 7,
+}
 
 
-def test_image_is_looked_at_hardened(
-    project: Project, program: Callable[[str, str], Path], tmp_path: Path
-) -> None:
-    """Without a network, a volume or an option of the user's, and by the image's interpreter."""
-    found = {"missing": {}, "used": [], "interpreter": ["libssl.so.3"], "provided": [], "there": []}
-    (tmp_path / "found").write_text(json.dumps({**found, "problems": {}, "files": 7}))
+@pytest.fixture
+def checked(
+    project: Project,
+    program: Callable[[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    """A project with a wheelhouse, and an image in which nothing is wrong."""
+    (tmp_path / "found").write_text(json.dumps(NOTHING))
     stub = program("docker", DOCKER.format(log=tmp_path / "log", found=tmp_path / "found"))
     settings = project.path / "deploy" / "settings.mk"
     settings.write_text(f"{settings.read_text()}DOCKER := {stub}\nVOLUMES := shop-files:/files\n")
     listing = project.path / "wheelhouse" / "python3" / "deps" / "requirements.txt"
     listing.parent.mkdir(parents=True)
     listing.write_text(f"idna==3.10 --hash=sha256:{'0' * 64}\n")
-    done = project.run("deploy/check.py")
-    assert done.returncode == 0, done.stdout
-    assert "1 dependencies, 7 compiled files: all libraries are there" in done.stdout
-    words = (tmp_path / "log").read_text().split()
-    assert {"--read-only", "none", "shop-run", "/appenv/bin/python", "-I"} <= {*words}
-    assert "--volume" not in words
+    stand_in(monkeypatch, project.path)
+    return project
+
+
+def test_image_is_looked_at_hardened(
+    checked: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a network, a volume or an option of the user's, and by the image's interpreter."""
+    report = image_check.check(load.load())
+    assert report.wrong == ()
+    report.show()
+    says = "slipway: check: 1 dependencies, 7 compiled files: all libraries are there, and all"
+    assert says in capsys.readouterr().out
+    line = (tmp_path / "log").read_text()
+    assert {"--read-only", "none", "shop-run", "/appenv/bin/python", "-I"} <= {*line.split()}
+    assert "--volume" not in line
+    folder = checked.path / "deploy" / "slipway" / "image" / "check"
+    assert f"source={folder}" in line.replace('"', "")
+    assert ",target=/mnt/slipway/image/check,readonly" in line
+    image_check.check(load.load(), "sha256:0")
+    assert " sha256:0 " in (tmp_path / "log").read_text()
+
+
+def test_what_would_help_is_data(
+    checked: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Library names and files of notes and of problems, each once; messages are for people."""
+    missing = {"idna": [["libpq.so.5", "x.so"], ["libfrob.so.3", "x.so"]]}
+    missing["attrs"] = missing["idna"]
+    found = {**NOTHING, "missing": missing, "interpreter": []}
+    (tmp_path / "found").write_text(json.dumps(found))
+    report = image_check.check(load.load())
+    assert (report.add, report.find) == (["libpq"], ["libfrob.so.3"])
+    report.show()
+    shown = capsys.readouterr()
+    assert shown.out == "slipway: check: nothing in the image needs openssl: you may remove it" + (
+        " from NATIVE\n"
+    )
+    assert shown.err.count("slipway: check: ") == len(report.wrong) == 4
+
+
+def test_image_that_cannot_be_checked_is_said_in_a_line(
+    checked: Project, program: Callable[[str, str], Path]
+) -> None:
+    """There is none yet, or the engine does not run it."""
+    program("docker", "echo no such image >&2; exit 125")
+    with pytest.raises(console.Failed, match="the image cannot be checked: no such image"):
+        image_check.check(load.load())
+    shutil.rmtree(checked.path / "wheelhouse")
+    with pytest.raises(console.Failed, match="there is no image yet: run make image"):
+        image_check.check(load.load())

@@ -3,237 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
 import os
-import shlex
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from slipway.laptop.build import steps as state
-from slipway.laptop.settings import load as settings
+from slipway.laptop import console
+from slipway.laptop.build import pipeline, project_lock, steps
+from slipway.laptop.build.record import Record
 from slipway.laptop.settings import make_syntax
-from tests.conftest import Project
-from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script
-
-# As long as nothing has to be compiled there is no builder.
-STEPS = ("base", "tools", "wheels", "image")
-IMAGES = {"base": "base", "tools": "builder:tools", "builder": "builder", "image": "run"}
-BASE = "debian:trixie-slim"
-PINNED = f"debian@sha256:{'a' * 64}"
-DAY, ANOTHER_DAY = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
-LOCK = f"# Locked for CPython 3.11 by `make lock`;\none==1.0 --hash=sha256:{'0' * 64}\n"
-
-
-# The engine itself is the container tests' part: here images are files, each with what is said of
-# it, and a build makes those that it names, one argument a line in the log.
-DOCKER = """\
-cd '{images}' || exit 1
-case "$1 $2" in
-"image inspect")
-    echo "$*" >>../inspected
-    shift 2
-    list=
-    for name; do
-        read -r said <"$name" 2>/dev/null || {{
-            echo "No such image: $name" >&2
-            exit 1
-        }}
-        list="$list,$said"
-    done
-    echo "[${{list#,}}]"
-    ;;
-"version "*) echo linux/amd64 ;;
-"run "*)
-    echo "$*" >>../ran
-    [ ! -e ../meanwhile ] || . ../meanwhile
-    ;;
-"build "*)
-    printf '%s\\n' "$@" "$COMMAND" >../built
-    while [ $# -gt 0 ]; do
-        [ "$1" != --tag ] || echo "{{\\"Id\\":\\"built by $$\\"}}" >"$2"
-        shift
-    done
-    ;;
-*) echo "$@" >>../asked ;;
-esac
-"""
-
-
-def told(lines: str) -> dict[str, str]:
-    """Read variables as a shell would."""
-    words = shlex.split(lines)
-    assert words[::2] == ["export"] * (len(words) // 2)
-    return dict(word.split("=", 1) for word in words[1::2])
-
-
-class Build:
-    """A project whose images are files, each with what the engine says of it."""
-
-    wheel = "-1-py3-none-any.whl"
-
-    def __init__(self, folder: Path) -> None:
-        """Take a folder with a project and images in it."""
-        self.project = Project(folder / "a place", "")
-        self.images = folder / "images"
-        self.unread: list[str] | None = None
-        self.by = "tools"
-        stub = shell_script(folder / "docker", DOCKER.format(images=self.images))
-        self.settings = f"{SETTINGS}CHECK_IMAGE := no\nDOCKER := {stub}\n"
-        self.write("deploy/settings.mk", self.settings)
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a file of the project."""
-        path = self.project.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    def image(self, name: str, identity: str, **said: object) -> None:
-        """Let an image be there."""
-        path = self.images / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        said = {"Id": identity, "Os": "linux", "Architecture": "amd64", **said}
-        path.write_text(json.dumps(said) + "\n", encoding="utf-8")
-
-    def ask(self, *words: str, **environment: str) -> str:
-        """Do what state.py does in this project, without the start of a Python for each step."""
-        said = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-            for module in (settings, state):
-                patch.setattr(module, "DEPLOY", self.project.path / "deploy")
-            patch.setattr(state, "ROOT", self.project.path)
-            patch.setattr(state, "STATE", self.project.path / ".deploy" / "state.json")
-            lock = self.project.path / "deploy" / "base.lock"
-            patch.setattr(state.pin.read, "__defaults__", (lock,))
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            assert state.main([*words]) == 0
-        return said.getvalue().strip()
-
-    def fail(self, *words: str) -> str:
-        """Run state.py, which must fail with one line."""
-        done = self.project.run(sys.executable, "deploy/state.py", *words)
-        assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
-        assert done.stdout.startswith("state.py: ")
-        return done.stdout
-
-    def next(self, **environment: str) -> str:
-        """Name the step that must be done next."""
-        return self.ask("next", "image", **environment)
-
-    def do(self, step: str, *edits: Callable[[], object], **environment: str) -> None:
-        """Do a step as build.sh does: start it, make what it makes, then record it.
-
-        Edits happen meanwhile.
-        """
-        self.ask("start", step, self.by, **environment)
-        self.make(step, **environment)
-        for edit in edits:
-            edit()
-        self.ask("done", step, self.by, step if step in STEPS else "image", **environment)
-
-    def plan(self, *goals: str, **environment: str) -> dict[str, str]:
-        """Plan the way to goals; gives what build.sh is told but the pin."""
-        return told(self.ask("plan", *goals, **environment).split("\nfrom=")[0])
-
-    def done(self, step: str, *goals: str, **environment: str) -> str:
-        """Record a step as done on the way to goals; gives the next one."""
-        found = told(self.ask("done", step, self.by, *goals, **environment))
-        assert found["goal"] in (goals if found["step"] else ("",))
-        return found["step"]
-
-    def make(self, step: str, **environment: str) -> None:
-        """Make what a step makes."""
-        if step in IMAGES:
-            self.image(f"shop-{IMAGES[step]}", f"{step} {uuid.uuid4()}")
-        elif step != "check":
-            wheelhouse = f"wheelhouse/{environment.get('PYTHON', 'python3')}"
-            for part in ("deps", "app"):
-                lock = self.project.path / "requirements.txt"
-                text = lock.read_bytes() if lock.exists() else b""
-                sum_ = self.ask("sources") if part == "app" else hashlib.sha256(text).hexdigest()
-                pin = f"{part}==1.0 --hash=sha256:{sum_}\n"
-                self.write(f"{wheelhouse}/{part}/requirements.txt", f"# made\n{pin}")
-                self.write(f"{wheelhouse}/{part}/{part}{self.wheel}", "a wheel")
-            if self.unread is not None:
-                self.write(f"{wheelhouse}/unread.json", json.dumps(self.unread))
-
-    def finish(self, **environment: str) -> list[str]:
-        """Do what must be done, as build.sh does; gives the steps that this took."""
-        did: list[str] = []
-        step = self.next(**environment)
-        if step:
-            self.ask("start", step, self.by, **environment)
-        while step:
-            assert len(did) <= len(STEPS) + 1
-            self.make(step, **environment)
-            did.append(step)
-            step = self.done(step, "image", **environment)
-        return did
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """A small application that is locked, and a base image; nothing is done yet."""
-    return start(tmp_path)
-
-
-def start(folder: Path) -> Build:
-    """Make such a project."""
-    copy_of_deploy(folder / "a place")
-    (folder / "images").mkdir()
-    build = Build(folder)
-    build.write("requirements.txt", LOCK)
-    build.write("pyproject.toml", "[project]\nname = 'shop'\n")
-    build.write("src/shop/__init__.py", "")
-    build.image(BASE, "from")
-    return build
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a project where all is done."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert start(folder).finish() == list(STEPS)
-    return folder
-
-
-@pytest.fixture
-def done(finished: Path, tmp_path: Path) -> Build:
-    """A project of one's own where all is done."""
-    shutil.copytree(finished, tmp_path / "done")
-    return Build(tmp_path / "done")
-
-
-def pinned(build: Build, pin: str = PINNED, platform: str = "any", date: str = DAY) -> str:
-    """Write a line of base.lock; gives it."""
-    line = f"{BASE} {platform} {pin} {date}\n"
-    build.write("deploy/base.lock", line)
-    return line
-
-
-@pytest.fixture
-def real(done: Build) -> Build:
-    """A project that build.sh builds, with an engine in which builds leave images, and a pin."""
-    pinned(done)
-    done.image(PINNED, "from")
-    done.finish()
-    return done
+from slipway.shared import lockfile
+from tests.unit.conftest import DEPLOY
+from tests.unit.laptop.build.conftest import (
+    ANOTHER_DAY,
+    BASE,
+    DAY,
+    LOCK,
+    PINNED,
+    STEPS,
+    Build,
+    pinned,
+)
 
 
 def test_every_step_is_done_once(done: Build) -> None:
     """The second time there is nothing to do, for any goal."""
-    assert [done.ask("next", goal) for goal in STEPS] == [""] * len(STEPS)
+    assert [done.next(goal) for goal in STEPS] == [""] * len(STEPS)
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -250,8 +54,8 @@ def test_the_engine_is_asked_once_when_there_is_nothing_to_do(real: Build, gone:
 def test_a_goal_needs_only_the_steps_before_it(build: Build) -> None:
     """`make builder` asks for no lock."""
     build.do("base")
-    assert build.ask("next", "base") == ""
-    assert build.ask("next", "builder") == "builder"
+    assert build.next("base") == ""
+    assert build.next("builder") == "builder"
 
 
 def test_times_decide_nothing(done: Build) -> None:
@@ -273,18 +77,20 @@ def test_touched_wheels_are_looked_at_again_and_make_no_other_image(done: Build)
     ("name", "text", "steps"),
     [
         ("deploy/base.docker", "FROM x\n", STEPS),
-        ("deploy/apt.sh", "#!/bin/sh\n", STEPS),
-        ("deploy/apt.conf", "# x\n", STEPS),
-        ("deploy/bytecode.py", "# x\n", STEPS),
+        ("deploy/slipway/image/base/apt.sh", "#!/bin/sh\n", STEPS),
+        ("deploy/slipway/image/base/apt.conf", "# x\n", STEPS),
+        ("deploy/slipway/image/base/compile_bytecode.py", "# x\n", STEPS),
         ("deploy/base.lock", f"{BASE} linux/amd64 sha256:{'0' * 64} {DAY}\n", STEPS),
-        ("deploy/builder.txt", "# x\n", STEPS[1:3]),
-        ("deploy/network.py", "# x\n", STEPS[1:3]),
+        ("deploy/slipway/builder/requirements.txt", "# x\n", STEPS[1:3]),
+        ("deploy/slipway/shared/network.py", "# x\n", STEPS[1:]),
+        ("deploy/slipway/vendor/tomli/_re.py", "# x\n", STEPS[1:3]),
+        ("deploy/slipway/builder/new.py", "# x\n", STEPS[1:3]),
         ("deploy/build.docker", "FROM x\n", STEPS[1:3]),
-        ("deploy/wheels.py", "# x\n", STEPS[1:3]),
+        ("deploy/slipway/builder/__main__.py", "# x\n", STEPS[1:3]),
         ("deploy/run.docker", "FROM x\n", STEPS[3:]),
-        ("deploy/install.py", "# x\n", STEPS[1:]),
-        ("deploy/unpack.py", "# x\n", STEPS[1:]),
-        ("deploy/healthcheck.py", "# x\n", STEPS[1:]),
+        ("deploy/slipway/image/run/install_wheelhouse.py", "# x\n", STEPS[1:]),
+        ("deploy/slipway/image/run/wheel_installer.py", "# x\n", STEPS[1:]),
+        ("deploy/slipway/image/run/healthcheck.py", "# x\n", STEPS[1:]),
         ("requirements.txt", LOCK + "# more\n", STEPS[2:]),
         ("src/shop/__init__.py", "X = 1\n", STEPS[2:]),
         ("src/shop/new.py", "", STEPS[2:]),
@@ -307,17 +113,34 @@ def test_a_change_rebuilds_what_is_made_of_it(
     assert done.finish() == list(steps)
 
 
-@pytest.mark.parametrize("name", ["lockfile", "store", "tools"])
+@pytest.mark.parametrize("name", ["lockfile", "files", "native/catalogue"])
 def test_all_that_installs_the_wheels_goes_into_the_image(done: Build, name: str) -> None:
-    """What install.py imports is as much of it as install.py."""
-    done.write(f"deploy/{name}.py", "# x\n")
+    """What install_wheelhouse.py imports is as much of it as install_wheelhouse.py."""
+    done.write(f"deploy/slipway/shared/{name}.py", "# x\n")
     assert done.finish() == list(STEPS[1:])
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "made_of"),
+    [("base", steps.OF_BASE), ("build", steps.OF_TOOLS), ("run", steps.OF_IMAGE)],
+)
+def test_a_step_is_made_of_what_its_dockerfile_copies(
+    dockerfile: str, made_of: Sequence[str]
+) -> None:
+    """No more and no less; certificates in deploy/ca are no part of an image."""
+    text = (DEPLOY / f"{dockerfile}.docker").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (?:--from=deploy )?((?!--)[^ ]+) ", text, re.M)
+    wanted = {name for name in copied if name != "ca"} | {f"{dockerfile}.docker"}
+    if dockerfile == "build":  # it stands below base.docker
+        wanted |= {"base.docker", *steps.OF_BASE}
+    assert {*made_of} == wanted
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("deploy/settings.mk", "deploy/README.md", "deploy/ca/proxy.crt", ".git/index"),
+        *("deploy/slipway/shared/__pycache__/x.pyc", "deploy/slipway/server/lock.sh"),
         *("wheelhouse/x.whl", "appenv/x", "venv/x", ".venv/x", "src/shop/__pycache__/x.pyc"),
         *(".pytest_cache/x", "src/shop.egg-info/PKG-INFO", "web/node_modules/x/index.js"),
     ],
@@ -362,11 +185,11 @@ def test_a_mode_or_a_link_is_content(done: Build) -> None:
 
 def test_a_name_that_is_no_text_is_a_name(done: Build) -> None:
     """Old archives have such names."""
-    before = done.ask("sources")
+    before = done.sources()
     path = os.fsencode(done.project.path) + b"/src/shop/caf\xe9"
     with open(path, "w"):
         pass
-    assert done.ask("sources") != before
+    assert done.sources() != before
 
 
 @pytest.mark.parametrize(
@@ -407,13 +230,18 @@ def test_wheels_that_are_gone_are_built_again(done: Build, name: str) -> None:
     assert done.next() == "wheels"
 
 
+def needs_compiler(build: Build) -> None:
+    """Record that the wheels need the builder, as the pipeline does."""
+    with build.inside():
+        Record.load().write("wheels", by="builder")
+
+
 @pytest.fixture
 def compiled(done: Build) -> Build:
     """A project where all is done, and some wheel had to be compiled."""
     done.write("src/shop/native.c", "int x;\n")
-    done.ask("start", "wheels", "tools")
+    needs_compiler(done)
     done.do("builder")
-    done.by = "builder"
     done.do("wheels")
     done.do("image")
     return done
@@ -422,7 +250,8 @@ def compiled(done: Build) -> Build:
 def test_what_had_to_be_compiled_needs_the_builder_from_then_on(compiled: Build) -> None:
     """It is one of the images that must be there, and what it is made of counts."""
     assert compiled.next() == ""
-    assert "export by=builder" in compiled.ask("plan", "image").splitlines()
+    with compiled.inside():
+        assert compiled.steps().compiles()
     (compiled.images / "shop-builder").unlink()
     assert compiled.finish() == ["builder", "wheels"]
     compiled.image("shop-builder", "another")
@@ -438,8 +267,7 @@ def test_what_had_to_be_compiled_needs_the_builder_from_then_on(compiled: Build)
 
 def test_wheels_that_the_tools_could_not_make_are_not_done(done: Build) -> None:
     """Whatever ends the build before the builder has made them."""
-    done.ask("start", "wheels", "tools")
-    done.ask("start", "wheels", "builder")
+    needs_compiler(done)
     assert done.finish()[:2] == ["builder", "wheels"]
 
 
@@ -489,8 +317,8 @@ def test_what_stands_in_comments_above_the_wheels_makes_no_other_image(done: Bui
     [
         ("base", "deploy/base.docker"),
         ("base", "deploy/settings.mk"),
-        ("tools", "deploy/builder.txt"),
-        ("tools", "deploy/wheels.py"),
+        ("tools", "deploy/slipway/builder/requirements.txt"),
+        ("tools", "deploy/slipway/builder/__main__.py"),
         ("wheels", "src/shop/__init__.py"),
         ("wheels", "src/shop/new.py"),
         ("wheels", "requirements.txt"),
@@ -511,35 +339,41 @@ def test_an_edit_while_a_step_runs_counts_as_one_made_afterwards(
 
 
 def script(build: Build, text: str) -> str:
-    """Build with build.sh and containers that do this; gives what they were asked, a line each."""
+    """Build with containers that do this; return what they were asked, a line each."""
     folder = build.images.parent
     (folder / "meanwhile").write_text(text.replace("PROJECT", f"'{build.project.path}'"))
     (folder / "ran").unlink(missing_ok=True)
-    said = build.project.run("deploy/build.sh")
-    assert said.returncode == 0, said.stdout
+    build.build()
     return (folder / "ran").read_text()
 
 
 def test_the_builder_is_made_when_something_must_be_compiled(real: Build) -> None:
     """The tools are not asked again then."""
     real.write("src/shop/native.c", "int x;\n")
-    ran = script(real, 'case "$*" in *--without-compiler) exit 4 ;; esac\n')
+    ran = script(real, 'case "$*" in *--without-compiler) outcome=needs-compiler ;; esac\n')
     assert [line.split()[-1] for line in ran.splitlines()] == ["--without-compiler", "--locked"]
     assert real.next() == ""
     real.write("src/shop/native.c", "int y;\n")
     (ran,) = script(real, "").splitlines()
-    assert ran.endswith("shop-builder wheels --locked")
+    assert ran.endswith("shop-builder --events wheels --locked")
     assert real.next() == ""
+
+
+# The event that has the text of a file.
+EVENT = (
+    """import json, sys; print(json.dumps({"event": "lock", "text": open(sys.argv[1]).read()}))"""
+)
 
 
 def test_a_lock_is_made_when_the_wheels_want_one(real: Build) -> None:
     """It is one of their inputs: all is done then."""
     lock = real.project.path / "requirements.txt"
     lock.rename(real.images.parent / "lock")
+    (real.images.parent / "event.py").write_text(EVENT)
     script(
         real,
-        'case "$*" in\n*" lock --without-compiler") cat ../lock ;;\n'
-        "*) [ -e PROJECT/requirements.txt ] || exit 3 ;;\nesac\n",
+        f'case "$*" in\n*" lock --without-compiler") {sys.executable} ../event.py ../lock ;;\n'
+        "*) [ -e PROJECT/requirements.txt ] || outcome=needs-lock ;;\nesac\n",
     )
     assert lock.read_text() == LOCK
     assert real.next() == ""
@@ -561,7 +395,7 @@ def test_a_setting_that_is_edited_while_a_step_runs_is_not_lost(
     said = done.project.run("deploy/build.sh", **by)
     assert said.returncode == 0, said.stdout
     built = (done.images.parent / "built").read_text().splitlines()
-    assert built[-1] == "another" or done.next(**by) == "image"
+    assert "COMMAND=another" in built or done.next(**by) == "image"
 
 
 def test_an_edit_that_is_taken_back_while_a_step_runs_is_none(done: Build) -> None:
@@ -576,81 +410,70 @@ def test_an_edit_that_is_taken_back_while_a_step_runs_is_none(done: Build) -> No
 
 
 def test_a_lock_that_is_made_while_the_wheels_are_counts(build: Build) -> None:
-    """The step starts again with it, and is done; without that it would be done twice."""
+    """What was made without it is made again; see the pipeline for a lock that it makes itself."""
     (build.project.path / "requirements.txt").unlink()
     build.do("base")
     build.do("tools")
     build.do("wheels", lambda: build.write("requirements.txt", LOCK))
     assert build.next() == "wheels"
-    (build.project.path / "requirements.txt").unlink()
-    build.ask("start", "wheels")
-    build.write("requirements.txt", LOCK)
-    build.ask("start", "wheels")
-    build.make("wheels")
-    assert build.done("wheels", "image") == "image"
+    build.do("wheels")
+    assert build.next() == "image"
 
 
-def test_a_step_that_was_not_started_is_not_done(done: Build) -> None:
-    """Not one that nobody started, nor another one, nor one that is done already."""
-    says = "image was not started: run this again"
-    assert says in done.fail("done", "image")
-    done.ask("start", "wheels")
-    assert says in done.fail("done", "image")
-    done.do("image")
-    assert says in done.fail("done", "image")
-    assert done.next() == ""
-
-
-def test_the_step_that_comes_next_is_started_at_once(build: Build) -> None:
-    """One Python for both; what changes from then on is an edit while it runs."""
-    build.ask("start", "base")
-    build.make("base")
-    assert build.done("base", "tools") == "tools"
-    build.make("tools")
-    build.write("deploy/builder.txt", "# x\n")
-    assert build.done("tools", "wheels") == "tools"
-    build.make("tools")
-    assert build.done("tools", "wheels") == "wheels"
-    assert "was not started" in build.fail("done", "tools")
+def test_inputs_that_change_while_a_step_runs_end_a_build_that_goes_on(real: Build) -> None:
+    """It would be made of both; of the last step of a goal nobody needs to hear that."""
+    real.write("src/shop/__init__.py", "X = 1\n")
+    change = "echo X = 2 >PROJECT/src/shop/__init__.py\n"
+    with pytest.raises(
+        pipeline.BuildFailed, match="wheels: its inputs changed during the build: run this again"
+    ):
+        script(real, change)
+    assert real.next() == "wheels"
+    (real.images.parent / "meanwhile").write_text(
+        f"echo X = 3 >'{real.project.path}/src/shop/__init__.py'"
+    )
+    real.build("wheels")
+    assert real.next() == "wheels"
 
 
 def test_after_the_goal_comes_nothing(build: Build) -> None:
     """An edit while it was made is seen the next time, and is no reason to complain of it."""
-    build.ask("start", "base")
-    build.make("base")
-    build.write("deploy/base.docker", "FROM x\n")
-    assert build.done("base", "base") == ""
+    pinned(build)
+    build.image(PINNED, "from")
+    (build.images.parent / "hold").touch()
+
+    def edit() -> None:
+        while not (build.images.parent / "built").exists():
+            threading.Event().wait(0.01)
+        build.write("deploy/base.docker", "FROM x\n")
+        (build.images.parent / "hold").unlink()
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    build.build("base")
+    thread.join()
     assert build.next() == "base"
 
 
 def test_of_several_goals_the_first_one_with_a_step_to_do_is_named(
     build: Build, done: Build
 ) -> None:
-    """make's words, in their order; one script does all of them."""
+    """make's words, in their order; one command does all of them."""
     goals = ("base", "wheels", "image")
-
-    def said(step: str) -> tuple[str, str]:
-        found = told(build.ask("done", step, "tools", *goals))
-        return found["step"], found["goal"]
-
-    assert {"export step=base", "export goal=base"} < {*build.ask("plan", *goals).splitlines()}
-    build.make("base")
-    assert said("base") == ("tools", "wheels")
-    build.make("tools")
-    assert said("tools") == ("wheels", "wheels")
-    build.make("wheels")
-    assert said("wheels") == ("image", "image")
-    build.make("image")
-    assert said("image") == ("", "")
-    assert {"export step=''", "export goal=''"} < {*done.ask("plan", *goals).splitlines()}
+    expected = [("base", "base"), ("tools", "wheels"), ("wheels", "wheels"), ("image", "image")]
+    for step, goal in expected:
+        assert build.first(*goals) == (step, goal)
+        build.do(step)
+    assert build.first(*goals) == ("", "")
+    assert done.first(*goals) == ("", "")
 
 
 def test_the_run_image_gets_the_base_images_environment(done: Build) -> None:
     """As lines of a dockerfile, whatever characters are in it."""
     said = ["PATH=/appenv/bin:/bin", 'QUOTED=a "b" $c', "EMPTY="]
     done.image("shop-base", "with an environment", Config={"Env": said})
-    done.ask("start", "tools")
-    lines = told(done.ask("done", "tools", "tools", "image"))["base_environment"].splitlines()
+    with done.inside():
+        lines = done.steps().environment().splitlines()
     assert lines == [
         'ENV PATH="/appenv/bin:/bin"',
         'ENV QUOTED="a \\"b\\" \\$c"',
@@ -658,63 +481,50 @@ def test_the_run_image_gets_the_base_images_environment(done: Build) -> None:
     ]
 
 
-def test_a_step_that_is_built_hears_what_it_takes(build: Build) -> None:
-    """Packages to run and to build with, and pip's settings; an index's password is one of them."""
-    index = "https://me:secret@pypi.example.org/simple"
+def test_packages_to_run_and_to_build_with_differ(build: Build) -> None:
+    """Headers are in the builder alone."""
     build.write("deploy/settings.mk", f"{build.settings}NATIVE := openssl build:libx-dev\n")
-    build.ask("start", "base")
-    build.make("base")
-    found = told(build.ask("done", "base", "tools", "image", PIP_INDEX_URL=index))
-    assert found["step"] == "tools"
-    assert found["tools_too"] == "yes"
-    assert "libssl3" in found["run_packages"] and "libx-dev" not in found["run_packages"]
-    assert {"libssl-dev", "libx-dev"} <= {*found["build_packages"].split()}
-    assert index in found["PIP_CONF"]
-    build.make("tools")
-    assert "PIP_CONF" not in told(build.ask("done", "tools", "tools", "image", PIP_INDEX_URL=index))
+    with build.inside():
+        found = build.steps()
+        run, to_build = found.packages("run"), found.packages("build")
+    assert any("libssl3" in each for each in run) and "libx-dev" not in run
+    assert {"libssl-dev", "libx-dev"} <= {*to_build}
 
 
 @pytest.mark.parametrize(
     ("goals", "too"),
-    [(["base"], ""), (["base", "builder"], "yes"), (["wheels"], "yes"), (["base", "image"], "yes")],
+    [(["base"], False), (["base", "builder"], True), (["wheels"], True), (["base", "image"], True)],
 )
 def test_tools_are_made_beside_the_base_where_they_are_wanted(
-    build: Build, goals: list[str], too: str
+    build: Build, goals: list[str], too: bool
 ) -> None:
     """Not by `make base` alone, nor when they are there."""
-    assert build.plan(*goals)["tools_too"] == too
+    with build.inside():
+        assert build.steps().needs_tools(goals) is too
 
 
 def test_tools_that_are_there_are_not_made_again_beside_the_base(done: Build) -> None:
     """They are not made of it."""
     (done.images / "shop-base").unlink()
-    plan = done.plan("image")
-    assert (plan["step"], plan["tools_too"]) == ("base", "")
+    assert done.next() == "base"
+    with done.inside():
+        assert not done.steps().needs_tools(["image"])
 
 
 def test_a_pin_is_looked_after_where_the_image_is_not_the_one(build: Build) -> None:
-    """By pin.py, which pins, pulls or refuses; an image that is here as pinned needs no look."""
+    """By base_image_pin.py; an image that is here as pinned needs no look."""
 
-    def is_pinned() -> str:
-        return build.plan("base", PLATFORM="linux/amd64")["is_pinned"]
+    def is_pinned() -> bool:
+        with build.inside(PLATFORM="linux/amd64"):
+            return build.steps().has_what_is_pinned()
 
-    assert is_pinned() == ""
+    assert not is_pinned()
     pinned(build, f"sha256:{'1' * 64}", "linux/amd64")
-    assert is_pinned() == ""
+    assert not is_pinned()
     build.image(BASE, f"sha256:{'1' * 64}")
-    assert is_pinned() == "yes"
+    assert is_pinned()
     build.image(BASE, f"sha256:{'1' * 64}", Architecture="arm64")
-    assert is_pinned() == ""
-
-
-def test_a_plan_is_a_step_and_the_settings_for_a_shell(build: Build, done: Build) -> None:
-    """The step is started; when there is none to do, none is."""
-    lines = build.ask("plan", "image").splitlines()
-    assert {"export step=base", "export by=tools", "export PROJECT=shop"} < {*lines}
-    build.make("base")
-    assert build.done("base", "image") == "tools"
-    assert "export step=''" in done.ask("plan", "image").splitlines()
-    assert "was not started" in done.fail("done", "image")
+    assert not is_pinned()
 
 
 @pytest.fixture
@@ -744,7 +554,7 @@ def test_such_an_edit_while_the_wheels_are_made_rebuilds_nothing(reading: Build)
 
 
 def renamed(path: Path) -> None:
-    """Give a file another name."""
+    """Rename a file."""
     path.rename(path.with_name("test_all.py"))
 
 
@@ -808,7 +618,7 @@ def test_only_the_pin_of_this_image_and_platform_counts(done: Build) -> None:
 
 
 def test_an_imported_image_that_changed_rebuilds_everything(done: Build) -> None:
-    """It is pin.py that refuses it then."""
+    """It is base_image_pin.py that refuses it then."""
     pinned(done, f"sha256:{'1' * 64}", "linux/amd64")
     done.finish()
     done.image(BASE, f"sha256:{'2' * 64}")
@@ -818,47 +628,35 @@ def test_an_imported_image_that_changed_rebuilds_everything(done: Build) -> None
 def test_a_pin_that_cannot_be_read_is_named(done: Build) -> None:
     """A merge that went wrong, with the line and what to do."""
     done.write("deploy/base.lock", "# x\n<<<<<<< HEAD\n")
-    assert "deploy/base.lock, line 2, is no pin: remove the file" in done.fail("next", "image")
+    assert "deploy/base.lock, line 2, is not a pin: remove the file" in done.fail("image")
 
 
-# What build.sh and common.sh do, with a word from the test where a step would be.
-BUILD = """\
-set -eu
-mkdir -p .deploy
-exec 9>.deploy/lock
-export DEPLOY_LOCK=9
-plan=$(python3 deploy/state.py plan image) || exit 1
-eval "$plan"
-echo "$step"
-read -r word || exit
-python3 deploy/state.py "done" "$step"
-"""
-
-
-Make = Callable[[Build], subprocess.Popen[str]]
+Make = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Start a build in a process of its own; give it a word to let its first step end."""
+    """Start a build in a process of its own; it ends when the file `hold` is gone."""
     started: list[subprocess.Popen[str]] = []
 
-    def start_one(build: Build) -> subprocess.Popen[str]:
+    def start_one(build: Build, *goals: str) -> subprocess.Popen[str]:
         started.append(
             subprocess.Popen(
-                ["bash", "-c", BUILD],
+                [sys.executable, "-S", "deploy/slipway", *goals],
                 cwd=build.project.path,
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
         )
         return started[-1]
 
     yield start_one
     for process in started:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -868,63 +666,95 @@ def line_of(stream: IO[str] | None) -> str:
     return stream.readline().strip()
 
 
-WAITS = "another make is at work in this project; waiting for it"
+WAITS = "slipway: waiting for another build of this project to finish"
+BEGINS = {
+    "base": "slipway: base: python3 on debian:trixie-slim, with openssl",
+    "tools": "slipway: tools: the base with pip, to download and install wheels",
+    "wheels": "slipway: wheels: into wheelhouse/python3",
+}
 
 
-def test_a_second_build_waits_for_the_first_and_plans_anew(build: Build, make: Make) -> None:
+@pytest.fixture
+def held(build: Build) -> Build:
+    """A project whose base image is pinned and here, and whose builds do not end by themselves."""
+    pinned(build)
+    build.image(PINNED, "from")
+    (build.images.parent / "hold").touch()
+    return build
+
+
+def test_a_second_build_waits_for_the_first_and_plans_anew(held: Build, make: Make) -> None:
     """What the first one did is not done again."""
-    first = make(build)
-    assert line_of(first.stdout) == "base"
-    second = make(build)
+    first = make(held, "base")
+    assert line_of(first.stdout) == BEGINS["base"]
+    second = make(held, "tools")
     assert line_of(second.stderr) == WAITS
-    build.make("base")
-    assert first.communicate("go on\n") == ("", "")
-    assert line_of(second.stdout) == "tools"
-    build.make("tools")
-    assert second.communicate("go on\n") == ("", "")
-    assert build.next() == "wheels"
-
-
-def test_a_build_that_was_killed_stands_in_nobodys_way(build: Build, make: Make) -> None:
-    """Neither for one that comes later nor for one that waits; what it began is not done."""
-    first = make(build)
-    assert line_of(first.stdout) == "base"
-    second = make(build)
-    assert line_of(second.stderr) == WAITS
-    first.send_signal(signal.SIGKILL)
-    assert line_of(second.stdout) == "base"
-    second.send_signal(signal.SIGKILL)
-    second.wait()
-    third = make(build)
-    assert line_of(third.stdout) == "base"
-    build.make("base")
-    assert third.communicate("go on\n") == ("", "")
-    assert build.next() == "tools"
-
-
-def test_a_build_with_nothing_to_do_waits_for_nobody(done: Build, make: Make) -> None:
-    """`make run` of what is there goes on while something else is made."""
-    done.write("src/shop/__init__.py", "X = 1\n")
-    first = make(done)
-    assert line_of(first.stdout) == "wheels"
-    done.write("src/shop/__init__.py", "")
-    second = make(done)
-    assert line_of(second.stdout) == ""
+    (held.images.parent / "hold").unlink()
+    assert first.communicate() == ("", "")
+    assert line_of(second.stdout) == BEGINS["tools"]
     assert second.communicate() == ("", "")
+    assert held.next() == "wheels"
+
+
+def test_a_build_that_was_killed_stands_in_nobodys_way(held: Build, make: Make) -> None:
+    """Neither for one that comes later nor for one that waits; what it began is not done."""
+    first = make(held, "base")
+    assert line_of(first.stdout) == BEGINS["base"]
+    second = make(held, "base")
+    assert line_of(second.stderr) == WAITS
+    first.send_signal(signal.SIGKILL)  # and docker goes on
+    assert line_of(second.stdout) == BEGINS["base"]
+    for process in (first, second):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    third = make(held, "base")
+    assert line_of(third.stdout) == BEGINS["base"]
+    (held.images.parent / "hold").unlink()
+    assert third.communicate() == ("", "")
+    assert held.next() == "tools"
+
+
+def test_a_build_that_is_told_to_end_ends_what_it_started(held: Build, make: Make) -> None:
+    """Its docker commands as well; nothing is recorded."""
+    first = make(held, "base")
+    assert line_of(first.stdout) == BEGINS["base"]
+    while not (held.images.parent / "built").exists():
+        threading.Event().wait(0.01)
+    first.send_signal(signal.SIGTERM)
+    assert first.communicate() == ("", "")
+    assert first.returncode == 128 + signal.SIGTERM
+    assert held.next() == "base"
+    (held.images.parent / "hold").unlink()
+
+
+def test_a_build_with_nothing_to_do_waits_for_nobody(real: Build, make: Make) -> None:
+    """`make run` of what is there goes on while something else is made."""
+    (real.images.parent / "hold").touch()
+    real.write("src/shop/__init__.py", "X = 1\n")
+    first = make(real, "image")
+    assert line_of(first.stdout) == BEGINS["wheels"]
+    real.write("src/shop/__init__.py", "")
+    second = make(real, "image")
+    assert second.communicate() == ("slipway: image: nothing to do\n", "")
 
 
 def test_a_build_inside_a_build_has_the_same_lock(build: Build) -> None:
-    """lock.sh asks for the tools while the wheels are made."""
-    plan = "python3 deploy/state.py plan base | grep step"
-    script = f"mkdir .deploy; exec 9>.deploy/lock; export DEPLOY_LOCK=9; {plan}; bash -c '{plan}'"
-    assert build.project.run("bash", "-c", script).stdout == "export step=base\n" * 2
+    """The tools are made while the wheels are, where a lock has to be made first."""
+    with build.inside(), project_lock.held() as first, project_lock.held() as second:
+        assert (first, second) == (False, False)
 
 
-def test_without_a_lock_nobody_waits(build: Build) -> None:
-    """state.py on its own, as a person may ask it."""
-    plan = (sys.executable, "deploy/state.py", "plan", "base")
-    assert "export step=base\n" in build.project.run(*plan).stdout
-    assert "export step=base\n" in build.project.run(*plan, DEPLOY_LOCK="").stdout
+def test_the_lock_is_free_after_the_outermost_use(build: Build, make: Make) -> None:
+    """Not before, nor when work failed."""
+    pinned(build)
+    build.image(PINNED, "from")
+    with build.inside(), project_lock.held():
+        with contextlib.suppress(ValueError), project_lock.held():
+            raise ValueError
+        other = make(build, "base")
+        assert line_of(other.stderr) == WAITS
+    assert line_of(other.stdout) == BEGINS["base"]
+    assert other.communicate() == ("", "")
 
 
 def test_a_build_that_fails_at_once_leaves_nothing_in_sight_of_git(build: Build) -> None:
@@ -950,7 +780,8 @@ def test_a_broken_record_means_that_nothing_is_known(done: Build, data: bytes) -
     """Whatever happened to the file, the answer is to look at everything again."""
     (done.project.path / ".deploy" / "state.json").write_bytes(data)
     assert done.next() == "base"
-    assert done.ask("get", "push", "digest") == ""
+    with done.inside():
+        assert Record.load().get("push", "digest") == ""
 
 
 def test_a_record_that_cannot_be_read_is_named(done: Build) -> None:
@@ -958,7 +789,7 @@ def test_a_record_that_cannot_be_read_is_named(done: Build) -> None:
     path = done.project.path / ".deploy" / "state.json"
     path.unlink()
     path.mkdir()
-    assert str(path) in done.fail("next", "image")
+    assert str(path) in done.fail("image")
 
 
 @pytest.mark.parametrize(
@@ -974,34 +805,31 @@ def test_what_cannot_be_looked_at_is_said_in_a_line(
     done: Build, name: str, data: bytes, says: str
 ) -> None:
     """Each ends with the file or setting to change, and no traceback."""
-    docker = make_syntax.parse((done.project.path / "deploy/settings.mk").read_text(), {})[
-        "DOCKER"
-    ][0]
+    before = done.project.read("deploy/settings.mk")
+    docker = make_syntax.parse(before, {})["DOCKER"][0]
     (done.project.path / name).write_bytes(data)
     if b"NATIVE" in data:
         done.write(name, f"{data.decode()}DOCKER := {docker}\n")
-    assert says in done.fail("next", "image")
+    assert says in done.fail("image")
 
 
-@pytest.mark.parametrize("job", [["lock"], ["sources"]])
-def test_a_lock_that_is_no_text_is_said_in_a_line(build: Build, job: list[str]) -> None:
-    """venv.sh and lock.sh ask for these alone."""
-    (build.project.path / "requirements.txt").write_bytes(b"# caf\xe9\n")
-    assert "requirements.txt is not UTF-8 text: save it as UTF-8" in build.fail(*job)
-
-
-def test_the_scripts_run_it_as_a_program(build: Build) -> None:
-    """The first step, on standard output and alone."""
-    done = build.project.run(sys.executable, "deploy/state.py", "next", "image")
-    assert (done.returncode, done.stdout) == (0, "base\n")
+def test_a_lock_that_is_no_text_is_said_in_a_line(done: Build) -> None:
+    """Whoever reads it."""
+    (done.project.path / "requirements.txt").write_bytes(b"# caf\xe9\n")
+    says = "requirements.txt is not UTF-8 text: save it as UTF-8"
+    assert says in done.fail("image")
+    assert says in done.fail("lock")
+    with pytest.raises((console.Failed, ValueError), match=says):
+        done.sources()
 
 
 def test_a_record_is_kept_and_given(build: Build) -> None:
     """Values may have any characters; the folder asks git to leave it alone."""
-    build.ask("set", "push", "digest=sha256:0", "name=a=b c")
-    assert build.ask("get", "push", "digest") == "sha256:0"
-    assert build.ask("get", "push", "name") == "a=b c"
-    assert build.ask("get", "push", "other") == ""
+    with build.inside():
+        Record.load().write("push", digest="sha256:0", name="a=b c")
+        assert Record.load().get("push", "digest") == "sha256:0"
+        assert Record.load().get("push", "name") == "a=b c"
+        assert Record.load().get("push", "other") == ""
     folder = build.project.path / ".deploy"
     assert sorted(os.listdir(folder)) == [".gitignore", "state.json"]
     assert (folder / ".gitignore").read_text().endswith("*\n")
@@ -1011,10 +839,10 @@ def test_a_record_is_kept_and_given(build: Build) -> None:
 @pytest.mark.parametrize(
     ("text", "name"), [(LOCK, "requirements.txt"), ("one\n", "requirements.lock")]
 )
-def test_the_scripts_are_told_where_the_lock_is(build: Build, text: str, name: str) -> None:
-    """Beside the application, never in place of somebody's own list."""
+def test_the_lock_is_beside_the_application(build: Build, text: str, name: str) -> None:
+    """Never in place of somebody's own list."""
     build.write("requirements.txt", text)
-    assert build.ask("lock") == str(build.project.path / name)
+    assert lockfile.lock_path(build.project.path) == build.project.path / name
 
 
 CHECKED = {"CHECK_IMAGE": "yes", "DEPLOY_OVERRIDES": "CHECK_IMAGE"}
@@ -1043,16 +871,19 @@ def test_changed_line_of_a_compiled_application_is_checked(done: Build) -> None:
     assert done.finish(**CHECKED) == ["wheels", "image", "check"]
 
 
-@pytest.mark.parametrize("name", ["deploy/linked.py", "deploy/imports.py", "deploy/check.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["image/check/shared_libraries", "image/check/module_imports", "laptop/build/image_check"],
+)
 def test_changed_check_is_made_again(done: Build, name: str) -> None:
     """What was found before may be another thing now."""
     done.finish(**CHECKED)
-    text = (done.project.path / name).read_text(encoding="utf-8")
-    done.write(name, f"{text}\n# changed\n")
+    path = f"deploy/slipway/{name}.py"
+    done.write(path, f"{done.project.read(path)}\n# changed\n")
     assert done.finish(**CHECKED) == ["check"]
 
 
 def test_check_alone_is_a_goal(done: Build) -> None:
     """`make check-image` makes up for what was left out."""
-    assert done.ask("next", "check") == "check"
+    assert done.next("check") == "check"
     assert done.next() == ""

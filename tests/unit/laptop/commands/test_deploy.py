@@ -1,4 +1,4 @@
-"""The command line of deploys: what is said when there is nothing to work on."""
+"""The commands of deploys: errors before anything is changed on a server."""
 
 from __future__ import annotations
 
@@ -24,66 +24,57 @@ Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 @pytest.mark.parametrize(
     ("host", "says"),
     [
-        ("", "no server is named: make deploy DEPLOY_HOST=user@server"),
+        ("", "DEPLOY_HOST is empty. Set it in deploy/settings.mk, or run make with"),
         ("-v", "DEPLOY_HOST names '-v', which ssh would take for an option"),
         ("me@one -v", "DEPLOY_HOST names '-v', which ssh would take for an option"),
         ("-oProxyCommand=touch made", "DEPLOY_HOST on the command line is '-oProxyCommand=touch"),
-        ("me@one", "nothing was pushed yet: run make push"),
+        ("me@one", "no image has been pushed yet. Run make push."),
     ],
 )
-def test_a_deploy_that_cannot_begin_says_so_in_a_line(
+def test_a_deploy_that_cannot_start_fails_in_one_line(
     project: Project, host: str, says: str
 ) -> None:
-    """Before anything is asked of any server."""
-    done = project.run(sys.executable, "deploy/deploy.py", "deploy", DEPLOY_HOST=host)
+    """It fails before it connects to a server."""
+    done = project.run(sys.executable, "deploy/slipway", "deploy", DEPLOY_HOST=host)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
-    assert done.stdout.startswith(f"deploy.py: {says}")
+    assert done.stdout.startswith(f"slipway: {says}")
     assert not project.has("made")
 
 
 def test_an_image_that_the_registry_lost_must_be_pushed_again(
     project: Project, serve: Serve
 ) -> None:
-    """The record alone does not count."""
+    """The record of the push is not enough."""
     (project.path / ".deploy").mkdir()
     record = {"push": {"digest": f"sha256:{'1' * 64}", "image": "x"}}
     (project.path / ".deploy" / "state.json").write_text(json.dumps(record))
     port = str(serve(Registry))
     environment = {"DEPLOY_HOST": "me@one", "REGISTRY_PORT": port}
-    done = project.run(sys.executable, "deploy/deploy.py", **environment)
+    done = project.run(sys.executable, "deploy/slipway", "deploy", **environment)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
-    assert f"127.0.0.1:{port} has no shop-run@sha256:1" in done.stdout
-    assert done.stdout.endswith("run make push\n")
+    assert f"127.0.0.1:{port} does not have shop-run@sha256:1" in done.stdout
+    assert done.stdout.endswith("Run make push.\n")
 
 
-def test_an_unknown_job_is_refused_with_the_known_ones(project: Project) -> None:
-    """A slip of the keyboard."""
-    done = project.run(sys.executable, "deploy/deploy.py", "deplyo", DEPLOY_HOST="me@one")
-    assert done.returncode == 1
-    assert done.stdout == (
-        "deploy.py: there is no job deplyo: use deploy, rollback, unlock, status, releases, logs,"
-        " shell, exec\n"
-    )
-
-
-def test_a_job_on_a_server_that_does_not_answer_fails_in_a_line(project: Project) -> None:
-    """`make status` of a server that is down."""
+def test_a_command_for_a_server_that_does_not_answer_fails_in_one_line(project: Project) -> None:
+    """For example `make status` when the server is down."""
     environment = {"DEPLOY_HOST": "127.0.0.1", "SSH": f"{SSH} -p {closed_port()}"}
     for job in ("status", "rollback", "releases", "unlock", "logs", "shell", "exec"):
-        done = project.run(sys.executable, "deploy/deploy.py", job, **environment)
+        program = ["ls"] if job == "exec" else []
+        done = project.run(sys.executable, "deploy/slipway", job, *program, **environment)
         assert done.returncode == 1
-        assert done.stdout.startswith("deploy.py: 127.0.0.1: nothing listens for ssh there")
+        assert done.stdout.startswith("cannot reach 127.0.0.1: no ssh server listens there")
         assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_job_that_is_ended_leaves_no_folder(
+def test_a_command_that_is_ended_leaves_no_folder(
     project: Project, program: Program, number: signal.Signals
 ) -> None:
-    """As by a closed terminal or a CI job that is cancelled."""
+    """For example by a closed terminal or a cancelled CI job."""
     ssh = program("ssh", 'echo "$*" >"$0.log"; mv "$0.log" "$0.said"; exec cat >/dev/null')
     environment = {**os.environ, "DEPLOY_HOST": "server", "SSH": str(ssh)}
-    command = (sys.executable, "deploy/deploy.py", "status")
+    command = (sys.executable, "deploy/slipway", "status")
     with subprocess.Popen(command, cwd=project.path, env=environment) as process:
         said = ssh.with_name("ssh.said")
         while not said.exists():

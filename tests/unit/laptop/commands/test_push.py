@@ -1,16 +1,17 @@
-"""Pushing: what is said and recorded of it, with a docker that only takes notes."""
+"""A push: its messages and its record, with a docker that only records calls."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway.laptop.build import record
+from slipway.laptop.build import pipeline, record
 from slipway.laptop.commands import push
 from slipway.laptop.settings import load as settings
-from tests.unit.conftest import SETTINGS, Program
+from tests.unit.conftest import SETTINGS, Program, closed_port
 from tests.unit.laptop.docker.test_registry import DIGEST, Registry, Serve
 
 DOCKER = 'echo "$*" >>"$0.log"; case $1 in --version) echo "{0} version" ;; push) exit {1} ;; esac'
@@ -21,7 +22,7 @@ class Bench:
     """An image that is built, a registry that has it under the tag 1, and a docker."""
 
     def __init__(self, port: int, folder: Path, program: Program) -> None:
-        """Take the registry's port, where records are, and how programs are written."""
+        """Use the registry's port, the folder of the record, and a way to write programs."""
         self.port = port
         self.folder = folder
         self.program = program
@@ -30,7 +31,7 @@ class Bench:
     def push(
         self, tag: str = "1", docker: str = "Docker", status: int = 0
     ) -> tuple[str, list[str]]:
-        """Push by a docker of that name; gives what is said, and what docker was asked."""
+        """Push by a docker of that name; return the message, and the docker commands."""
         path = self.program("docker", DOCKER.format(docker, status))
         log = path.with_name("docker.log")
         log.write_text("")
@@ -41,24 +42,24 @@ class Bench:
     @property
     def record(self) -> Any:
         """What was recorded of the last push."""
-        return record.State(self.folder / "state.json").steps.get("push")
+        return record.Record(self.folder / "state.json").steps.get("push")
 
 
 @pytest.fixture
 def bench(serve: Serve, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """One of them."""
+    """An image, a registry and a docker."""
     made = Bench(serve(Registry), tmp_path / "state", program)
-    monkeypatch.setattr(push, "State", lambda: record.State(made.folder / "state.json"))
+    monkeypatch.setattr(record.Record, "load", lambda: record.Record(made.folder / "state.json"))
     monkeypatch.setattr(push, "built", lambda _: made.image)
     return made
 
 
-def test_a_push_is_recorded_and_not_done_again(bench: Bench) -> None:
-    """By the digest that the registry says."""
+def test_a_push_is_recorded_and_not_repeated(bench: Bench) -> None:
+    """With the digest from the registry."""
     name = f"127.0.0.1:{bench.port}/shop-run:1"
     said, asked = bench.push()
     assert said == f"shop-run@{DIGEST}"
-    assert asked == [f"tag shop-run {name}", "--version", f"push --quiet {name}"]
+    assert asked == ["--version", f"tag shop-run {name}", f"push --quiet {name}"]
     assert bench.record == {"digest": DIGEST, "image": IMAGE, "name": name}
     assert bench.push() == (f"nothing to do: the registry has {DIGEST}", [])
 
@@ -72,29 +73,51 @@ def test_another_image_under_the_same_tag_is_pushed(bench: Bench) -> None:
 
 
 def test_the_name_that_was_pushed_before_is_removed(bench: Bench) -> None:
-    """Only when there is another."""
+    """Only if the new name is another one."""
     old = f"127.0.0.1:{bench.port}/shop-run:0"
     bench.push()
-    recorded = record.State(bench.folder / "state.json")
-    recorded.record("push", digest="sha256:0", image="sha256:0", name=old)
+    recorded = record.Record(bench.folder / "state.json")
+    recorded.write("push", digest="sha256:0", image="sha256:0", name=old)
     assert bench.push()[1][-1] == f"image rm {old}"
 
 
-def test_podman_is_told_that_loopback_needs_no_certificate(bench: Bench) -> None:
-    """Docker knows by itself."""
+def test_podman_needs_an_option_for_a_registry_without_a_certificate(bench: Bench) -> None:
+    """Docker needs none for loopback addresses."""
     assert "push --tls-verify=false --quiet" in bench.push(docker="podman")[1][-1]
 
 
 @pytest.mark.parametrize(
     ("tag", "status", "says"),
-    [("1", 1, "could not be pushed"), ("2", 0, "the registry does not know .*, which was just")],
+    [("1", 1, "could not be pushed"), ("2", 0, "the registry does not have .*, which was just")],
 )
 def test_a_push_that_does_not_arrive_is_not_recorded(
     bench: Bench, tag: str, status: int, says: str
 ) -> None:
-    """What was pushed before is what can be deployed."""
+    """The image that was pushed before can still be deployed."""
     bench.push()
     bench.image = "sha256:" + "cd" * 32
     with pytest.raises(push.NotPushed, match=says):
         bench.push(tag, status=status)
     assert bench.record["image"] == IMAGE
+
+
+def test_a_dry_run_shows_the_commands_and_runs_none(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of the push itself."""
+    docker = bench.program("docker", DOCKER.format("Docker", 0))
+    port = str(closed_port())
+    typed = {"REGISTRY_PORT": port, "TAG": "2", "DOCKER": str(docker), "DRY_RUN": "1"}
+    monkeypatch.setattr(pipeline, "make", lambda *_, **__: None)
+    push.show(settings.resolve(SETTINGS, typed))
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("# ")]
+    assert [shlex.split(line)[-1] for line in lines] == [
+        "--detach",
+        *[f"127.0.0.1:{port}/shop-run:2"] * 2,
+    ]
+    assert lines[0].startswith(f"env REGISTRY_PORT={port} {docker} compose --file ")
+    assert lines[1:] == [
+        f"{docker} tag shop-run 127.0.0.1:{port}/shop-run:2",
+        f"{docker} push --quiet 127.0.0.1:{port}/shop-run:2",
+    ]
+    assert docker.with_name("docker.log").read_text() == "--version\n"

@@ -1,4 +1,4 @@
-"""The plan of a deploy: what it finds out before anything is changed."""
+"""The plan of a deploy: its checks before anything is changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from slipway.laptop.deploy import plan
 from slipway.laptop.servers import ssh
-from tests.unit.laptop.deploy.test_survey import RELEASE, container, told
+from tests.unit.laptop.deploy.test_survey import RELEASE, container, surveyed
 
 WANTED = plan.Wanted(
     project="shop",
@@ -37,18 +37,18 @@ RUNS = {
 
 
 def made(*lines: str, **changed: Any) -> Any:
-    """Plan a deploy to a server of which a survey says these lines."""
-    facts = told("docker docker", "engine 26.1 amd64", *lines)
+    """Plan a deploy to a server whose survey has these lines."""
+    facts = surveyed("docker docker", "engine 26.1 amd64", *lines)
     return plan.Plan("server", dataclasses.replace(WANTED, **changed), facts)
 
 
 def said(**changed: Any) -> str:
-    """Give the line of a container."""
+    """Return the line of a survey for a container."""
     return f"container {json.dumps({**RELEASE, **changed})}"
 
 
 def test_a_release_is_named_by_its_image_and_its_options() -> None:
-    """The environment is one of them."""
+    """The environment is one of the options."""
     assert WANTED.release == f"aaaaaaaaaaaa-{WANTED.options_sum[:4]}"
     for changed in ({"environment": b"A=2\n"}, {"options": "x"}, {"published": "x"}):
         assert dataclasses.replace(WANTED, **changed).options_sum != WANTED.options_sum
@@ -66,8 +66,10 @@ def test_a_release_is_named_by_its_image_and_its_options() -> None:
         ([said(labels=RUNS), "lock dead 1 2 3"], False),
     ],
 )
-def test_nothing_is_to_be_done_when_it_runs_and_is_well(lines: list[str], nothing: bool) -> None:
-    """And nothing of a deploy that was cut off is there."""
+def test_there_is_nothing_to_do_when_the_release_is_healthy(
+    lines: list[str], nothing: bool
+) -> None:
+    """And nothing is left of a deploy that was cut off."""
     assert made(*lines).nothing_to_do is nothing
 
 
@@ -81,15 +83,17 @@ def test_nothing_is_to_be_done_when_it_runs_and_is_well(lines: list[str], nothin
         ("1.45", "--init --no-healthcheck", False),
     ],
 )
-def test_a_release_is_asked_early_where_docker_can(api: str, options: str, early: bool) -> None:
-    """An older docker, and one that is to ask nothing, would refuse the option."""
-    facts = told("docker docker", f"engine 26.1 amd64 {api}")
+def test_a_starting_release_is_checked_often_where_docker_can(
+    api: str, options: str, early: bool
+) -> None:
+    """An older docker would refuse the option, and so would one without health checks."""
+    facts = surveyed("docker docker", f"engine 26.1 amd64 {api}")
     found = plan.Plan("server", dataclasses.replace(WANTED, options=options), facts).early
     assert found == ("--health-start-interval 500ms" if early else "")
 
 
 def test_only_layers_that_are_not_there_are_sent() -> None:
-    """By what the images' configurations name, not by what was pushed before."""
+    """The images' configurations count, not what was pushed before."""
     assert made().missing == [100_000, 2_000]
     assert made('layers ["one", "other"]').missing == [2_000]
 
@@ -98,20 +102,20 @@ def test_only_layers_that_are_not_there_are_sent() -> None:
     ("lines", "changed", "says"),
     [
         ([], {"architecture": "arm64"}, "make image push deploy PLATFORM=linux/amd64"),
-        ([said(labels={})], {}, "a container named shop is there that no deploy made: rename"),
-        ([said(name="/shop-next", labels={})], {}, "a container named shop-next is there"),
+        ([said(labels={})], {}, "the container shop there is not managed by slipway. Rename"),
+        ([said(name="/shop-next", labels={})], {}, "the container shop-next there"),
         ([said(name="/web", labels={})], {}, "port 8081 is taken there by the container web"),
-        (["listens 00000000:1F91"], {}, "port 8081 is taken there by another program: set PORT"),
-        (["free x 1 1 40 1% /"], {}, "it has 41 kB free and the image may need 50.5 MB"),
-        (["locked /home"], {}, "may not write in /home there, and a deploy keeps what it needs in"),
-        (["full /home"], {}, "the disk of /home is full there: sudo du -xh /home"),
-        (["locked /tmp"], {}, "may not write in /tmp there: sudo chmod 1777 /tmp"),
+        (["listens 00000000:1F91"], {}, "port 8081 is taken there by another program. Set PORT"),
+        (["free x 1 1 40 1% /"], {}, "it has 41 kB free, and the image may need 50.5 MB"),
+        (["locked /home"], {}, "may not write in /home there, and a deploy needs ~/.slipway"),
+        (["full /home"], {}, "its disk /home is full. Run: sudo du -xh /home"),
+        (["locked /tmp"], {}, "may not write in /tmp there. Run: sudo chmod 1777 /tmp"),
     ],
 )
-def test_what_cannot_come_to_a_good_end_is_said_before(
+def test_a_deploy_that_cannot_succeed_is_refused(
     lines: list[str], changed: dict[str, Any], says: str
 ) -> None:
-    """One line, which names the server."""
+    """The message is one line, which names the server."""
     with pytest.raises(ssh.ConnectionFailed) as refused:
         made(*lines, **changed).check()
     assert str(refused.value).startswith("server: ")
@@ -123,18 +127,18 @@ def test_what_cannot_come_to_a_good_end_is_said_before(
     "lines",
     [
         [],
-        [said(), "listens 00000000:1F91"],  # the port is ours
+        [said(), "listens 00000000:1F91"],  # the port of the present release
         [said(name="/web", labels={}, running=False)],
         ["free x 1 1 99999999 1% /"],
     ],
 )
-def test_what_can_be_done_passes(lines: list[str]) -> None:
-    """A port of the release that runs is to be its successor's."""
+def test_a_deploy_that_can_succeed_passes(lines: list[str]) -> None:
+    """The port of the running release is free for its successor."""
     made(*lines).check()
 
 
-def test_the_plan_is_said_to_people_and_to_machines() -> None:
-    """The same facts."""
+def test_the_plan_is_for_people_and_for_programs() -> None:
+    """Both have the same facts."""
     full = made(said(), 'layers ["one"]', "lock alive 7 8 9 ann@her-laptop now abc-1")
     text = "\n".join(full.lines())
     assert "abc-1, healthy, since 2026-01-02T03:04:05Z" in text

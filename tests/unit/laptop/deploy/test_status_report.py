@@ -1,4 +1,4 @@
-"""Reports of a server: what is the matter, and what to do about it."""
+"""Reports of a server: its problem, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import json
 
 import pytest
 
-from slipway.laptop.deploy import status_report as reports
+from slipway.laptop.deploy import status_report
 from tests.unit.laptop.deploy.test_plan import said
-from tests.unit.laptop.deploy.test_survey import told
+from tests.unit.laptop.deploy.test_survey import surveyed
 
 
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
         ([said()], ""),
-        ([], "no release of shop runs here: run make deploy"),
-        ([said(health="unhealthy")], "the release is unhealthy: make logs shows why"),
-        ([said(policy="no")], "a reboot would not bring the release back: run make deploy"),
-        ([said(labels={})], "a container named shop is here that no deploy made"),
-        ([said(), said(name="/shop-next")], "a deploy was cut off: make deploy or make rollback"),
+        ([], "no release of shop runs here. Run make deploy"),
+        ([said(health="unhealthy")], "the release is unhealthy. Run make logs to see why"),
+        ([said(policy="no")], "the release would not start after a reboot. Run make deploy"),
+        ([said(labels={})], "the container shop here is not managed by slipway"),
+        (
+            [said(), said(name="/shop-next")],
+            "a deploy was cut off. Run make deploy or make rollback",
+        ),
         ([said(), "lock dead 1 2 3"], "a deploy was cut off"),
-        ([said(), "lock alive 1 2 3 ann now x"], "a deploy is at work: ann, since now, for x"),
+        ([said(), "lock alive 1 2 3 ann now x"], "a deploy is running: ann, since now, for x"),
     ],
 )
-def test_what_is_the_matter_is_said_with_what_to_do(lines: list[str], says: str) -> None:
-    """Nothing, when all is well."""
-    matter = reports.matter(told(*lines), "shop")
-    assert matter.startswith(says)
-    assert bool(matter) is bool(says)
+def test_a_problem_is_reported_with_what_to_do(lines: list[str], says: str) -> None:
+    """A healthy server has no problem."""
+    problem = status_report.problem(surveyed(*lines), "shop")
+    assert problem.startswith(says)
+    assert bool(problem) is bool(says)
 
 
-def test_a_status_is_the_same_for_people_and_machines() -> None:
-    """Release, digest, commit, health, since when, by whom, previous ones, the log."""
+def test_a_status_is_the_same_for_people_and_programs() -> None:
+    """Release, digest, commit, health, since when, by whom, earlier releases, the log."""
     labels = {
         "slipway.project": "shop",
         "slipway.release": "abc-1",
@@ -42,11 +45,11 @@ def test_a_status_is_the_same_for_people_and_machines() -> None:
         "slipway.at": "2026-01-01T00:00:00Z",
     }
     before = said(name="/shop-previous", labels=labels, running=False, status="exited")
-    facts = told(said(labels=labels), before, "log deployed")
-    found = json.loads(json.dumps(reports.of(facts, "server", "shop")))
+    facts = surveyed(said(labels=labels), before, "log deployed")
+    found = json.loads(json.dumps(status_report.state(facts, "server", "shop")))
     assert found["running"]["release"] == "abc-1"
     assert [each["container"] for each in found["releases"]] == ["shop", "shop-previous"]
-    text = "\n".join(reports.status(found))
+    text = "\n".join(status_report.status(found))
     for word in (
         "shop: healthy",
         "abc-1",
@@ -56,6 +59,6 @@ def test_a_status_is_the_same_for_people_and_machines() -> None:
         "deployed",
     ):
         assert word in text
-    table = reports.releases(found)
-    assert table[0].split() == ["RELEASE", "COMMIT", "DEPLOYED", "BY", "IS"]
+    table = status_report.releases(found)
+    assert table[0].split() == ["RELEASE", "COMMIT", "DEPLOYED", "BY", "STATE"]
     assert [line.split()[-1] for line in table[1:]] == ["healthy", "previous"]

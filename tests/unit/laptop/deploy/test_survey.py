@@ -1,4 +1,4 @@
-"""What a server has: asked in one go, and read in spite of what login scripts print."""
+"""The facts of a server, in spite of the output of login scripts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from slipway.laptop.deploy import survey as server
-from slipway.laptop.servers import ssh
-from slipway.laptop.servers import survey as server_survey
+from slipway.laptop.servers import remote_job, ssh
+from slipway.laptop.servers import survey as basic
 from tests.unit.conftest import Program
 
 RELEASE = {
@@ -27,14 +27,14 @@ RELEASE = {
 }
 
 
-def told(*lines: str) -> Any:
-    """Parse what a survey says."""
+def surveyed(*lines: str) -> Any:
+    """Parse the lines of a survey."""
     return server.parse("".join(f"slipway {line}\n" for line in lines))
 
 
 def container(**changed: Any) -> Any:
-    """Give a container as a survey says it."""
-    return told(f"container {json.dumps({**RELEASE, **changed})}").containers[0]
+    """Return a container with these changes."""
+    return surveyed(f"container {json.dumps({**RELEASE, **changed})}").containers[0]
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def container(**changed: Any) -> Any:
         ("echo denied >&2; exit 1", "echo 27.0 arm64", ("sudo -n docker", "arm64")),
     ],
 )
-def test_docker_is_used_as_the_account_may(
+def test_docker_is_used_directly_or_by_sudo(
     here: Any, program: Program, docker: str, sudo: str, expected: tuple[str, str]
 ) -> None:
-    """Directly, or by sudo where that asks for no password."""
+    """By sudo only where that needs no password."""
     version = 'case "$*" in *"version --format"*) {} ;; esac'
     program("docker", version.format(docker))
     program("sudo", version.format(sudo))
@@ -62,35 +62,38 @@ def test_docker_is_used_as_the_account_may(
         (
             "echo 'permission denied while trying to connect to the Docker daemon socket at"
             " unix:///var/run/docker.sock' >&2; exit 1",
-            "this account may not use docker there: sudo usermod -aG docker ACCOUNT",
+            "this account may not use docker there. Run: sudo usermod -aG docker ACCOUNT",
         ),
         (
             "echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the"
             " docker daemon running?' >&2; exit 1",
-            "its Docker engine is stopped: sudo systemctl start docker",
+            "its Docker engine is stopped. Run: sudo systemctl start docker",
         ),
-        ("echo podman version 5.4", "its docker is podman, which brings no container back"),
+        (
+            "echo podman version 5.4",
+            "its docker is podman, which starts no container after a reboot",
+        ),
     ],
 )
-def test_a_server_without_a_working_docker_is_told_apart(
+def test_each_reason_for_a_docker_that_does_not_work_has_its_advice(
     here: Any, program: Program, docker: str, says: str
 ) -> None:
-    """What docker itself says counts, not what sudo adds to it."""
+    """Docker's own output counts, not that of sudo."""
     program("docker", docker)
     program("sudo", "echo 'sudo: a password is required' >&2; exit 1")
     with pytest.raises(ssh.ConnectionFailed, match=f"^server: {says}"):
         server.survey(here, "shop")
 
 
-def test_what_a_login_script_prints_is_no_answer() -> None:
-    """Whatever it says."""
+def test_the_output_of_a_login_script_is_skipped() -> None:
+    """Only lines that begin with the word are facts."""
     facts = server.parse("mind slipway docker\nslipway docker docker\n slipway \nslipway gzip\n")
     assert (facts.docker, facts.has_gzip) == ("docker", True)
 
 
-def test_everything_that_is_told_is_understood() -> None:
-    """Lines that server-survey.sh writes."""
-    facts = told(
+def test_every_fact_is_parsed() -> None:
+    """These are lines that survey.sh prints."""
+    facts = surveyed(
         "docker sudo -n docker",
         "engine 26.1.5+dfsg1 amd64 1.45",
         "security [name=seccomp,profile=builtin name=rootless]",
@@ -115,14 +118,14 @@ def test_everything_that_is_told_is_understood() -> None:
     assert facts.listening == {8081, 22}
     assert facts.lock_is_alive
     assert facts.log == ["one", "two"]
-    assert "may not write in /home there" in facts.closed
-    assert server_survey.describe_lock(facts.lock) == (
+    assert "may not write in /home there" in facts.storage_problem
+    assert basic.describe_lock(facts.lock) == (
         "me@here, since 2026-01-02T03:04:05Z, for abc-1 (process 17 on the server)"
     )
 
 
 @pytest.mark.parametrize(
-    ("changed", "health", "well"),
+    ("changed", "health", "is_healthy"),
     [
         ({}, "healthy", True),
         ({"health": ""}, "steady", True),
@@ -132,24 +135,24 @@ def test_everything_that_is_told_is_understood() -> None:
         ({"status": "restarting", "health": ""}, "restarting", False),
     ],
 )
-def test_health_is_one_word(changed: dict[str, Any], health: str, well: bool) -> None:
+def test_health_is_one_word(changed: dict[str, Any], health: str, is_healthy: bool) -> None:
     """A container without a check is steady while it runs."""
     found = container(**changed)
-    assert (found.health, found.is_well) == (health, well)
+    assert (found.health, found.is_healthy) == (health, is_healthy)
 
 
 def test_published_tcp_ports_are_known() -> None:
-    """Those of UDP are no conflict."""
+    """UDP ports cause no conflict."""
     assert container().ports == (("", 8081),)
     assert container(ports=None).ports == ()
 
 
 def test_releases_are_in_the_order_of_a_report() -> None:
-    """What runs, the previous one, older ones, what failed, what is unfinished."""
+    """Running, previous, older, failed, unfinished."""
     names = ["shop-next", "shop-failed", "shop-abc-1", "shop-previous", "shop", "shop-abc-2"]
     listed = [f"container {json.dumps({**RELEASE, 'name': f'/{name}'})}" for name in names]
     other = {**RELEASE, "name": "/other", "labels": None}
-    facts = told(*listed, f"container {json.dumps(other)}")
+    facts = surveyed(*listed, f"container {json.dumps(other)}")
     assert [each.name for each in facts.releases("shop")] == [
         "shop",
         "shop-previous",
@@ -160,11 +163,12 @@ def test_releases_are_in_the_order_of_a_report() -> None:
     ]
 
 
-def test_a_disk_without_room_is_told(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a home directory that is not there the first folder above it counts."""
+def test_a_full_disk_is_a_fact(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the home directory does not exist, the first folder above it counts."""
     monkeypatch.setenv("HOME", "/proc/no/home")
-    text = server_survey.script("server-lock.sh", "server-survey.sh")
-    variables = ssh.assignments({"PROJECT": "shop", "BY": "me"})
+    parts = [remote_job.SERVER / name for name in ("lock.sh", "survey.sh")]
+    text = "".join(part.read_text("utf-8") for part in parts)
+    variables = remote_job.assignments({"PROJECT": "shop", "BY": "me"})
     said = here.ask_script(f"{variables}{text}\nset +eu\nsurvey_machine\n").stdout
     assert "slipway full /tmp\n" not in said
     # a disk of no size

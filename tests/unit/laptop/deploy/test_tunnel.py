@@ -1,4 +1,4 @@
-"""The tunnel: proven by what is at its end, and a pull that fails says why."""
+"""The tunnel: it must lead to this machine's registry, and a failed pull has a reason."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.unit.laptop.docker.test_registry import DIGEST, Registry, WebServer
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 
 
-def test_the_tunnel_is_proven_by_the_image_at_its_end(here: Any, serve: Serve) -> None:
-    """The registry there has this very image."""
+def test_the_image_at_its_end_proves_the_tunnel(here: Any, serve: Serve) -> None:
+    """The registry there has the same image."""
     tunnel.prove(here, serve(Registry), "shop-run", DIGEST)
 
 
@@ -29,20 +29,22 @@ def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
         (serve(Registry), "x"),
         (closed_port(), "shop-run"),
     ):
-        with pytest.raises(ssh.ConnectionFailed, match="does not answer as our registry"):
+        with pytest.raises(
+            ssh.ConnectionFailed, match="cannot reach the registry through the tunnel"
+        ):
             tunnel.prove(here, port, name, DIGEST)
 
 
-def test_a_pull_that_fails_says_why(here: Any, program: Program) -> None:
-    """The last word of docker's is shown, and that a second try goes on where it ended."""
+def test_a_failed_pull_has_dockers_message(here: Any, program: Program) -> None:
+    """And it says that a second try continues there."""
     program("docker", 'echo "no space left for $3" >&2; exit 1')
-    with pytest.raises(ssh.ConnectionFailed, match="pulled: no space left for a@b; nothing was"):
+    with pytest.raises(ssh.ConnectionFailed, match=r"no space left for a@b\. Nothing was"):
         tunnel.pull(here, made(), "a@b", terminal=False)
 
 
-def test_a_tunnel_that_is_cut_is_no_engine_that_is_stopped(here: Any, program: Program) -> None:
-    """What docker could not connect to is said."""
+def test_a_lost_tunnel_is_not_a_stopped_engine(here: Any, program: Program) -> None:
+    """The message has the address to which docker could not connect."""
     refused = "Get https://127.0.0.1:4/v2/: dial tcp 127.0.0.1:4: connect: connection refused"
     program("docker", f'echo "{refused}" >&2; exit 1')
-    with pytest.raises(ssh.ConnectionFailed, match=r"pulled: Get .* connection refused; nothing"):
+    with pytest.raises(ssh.ConnectionFailed, match=r"pulled: Get .* connection refused. Nothing"):
         tunnel.pull(here, made(), "a@b", terminal=False)

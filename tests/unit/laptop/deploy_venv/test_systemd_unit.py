@@ -6,40 +6,40 @@ import shlex
 
 import pytest
 
-from slipway.laptop.deploy_venv import systemd_unit as unit
+from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS
 
 
 def lines(is_root: bool = True, **changed: str) -> list[str]:
-    """Give the lines of a unit for plain settings with these changes."""
+    """Return the lines of a unit for plain settings with these changes."""
     found = settings.resolve(SETTINGS, changed)
-    text: str = unit.text(found, "/var/lib/slipway/shop", is_root)
+    text: str = systemd_unit.text(found, "/var/lib/slipway/shop", is_root)
     return text.splitlines()
 
 
-def test_a_unit_says_first_whose_it_is() -> None:
-    """What does not begin so is never written over."""
-    assert lines()[0] == unit.MARK
+def test_the_first_line_of_a_unit_says_who_manages_it() -> None:
+    """A unit with another first line is never overwritten."""
+    assert lines()[0] == systemd_unit.MARK
 
 
-@pytest.mark.parametrize("name", unit.HARDENING)
-def test_unharden_takes_away_what_it_names(name: str) -> None:
-    """As it does of the container's options."""
-    of_it = {line.split("=")[0] for line in unit.HARDENING[name]}
+@pytest.mark.parametrize("name", systemd_unit.HARDENING)
+def test_unharden_removes_the_options_that_it_names(name: str) -> None:
+    """As it does for a container."""
+    of_it = {line.split("=")[0] for line in systemd_unit.HARDENING[name]}
     assert of_it <= {line.split("=")[0] for line in lines()}
     assert not of_it & {line.split("=")[0] for line in lines(UNHARDEN=name)}
 
 
 def test_limits_are_settings() -> None:
-    """In systemd's own spelling of sizes."""
+    """In systemd's own format of sizes."""
     found = lines(MEMORY="300m", PIDS="7")
     assert {"MemoryMax=300M", "TasksMax=7"} <= set(found)
     assert "MemoryMax=1000000" in lines(MEMORY="1000000b")
 
 
-def test_a_low_port_takes_one_capability() -> None:
-    """In a container it takes none."""
+def test_a_low_port_needs_one_capability() -> None:
+    """In a container it needs none."""
     assert "CapabilityBoundingSet=" in lines()
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in lines(PORT="80")
 
@@ -53,7 +53,7 @@ def test_volumes_are_folders_that_systemd_keeps() -> None:
 
 
 def test_an_account_has_a_service_of_its_own() -> None:
-    """Where it is at home, and without what takes root."""
+    """In its home directory, and without options that need root."""
     found = lines(is_root=False)
     assert 'ExecStart="%h/.slipway/shop/current/start"' in found
     assert "WantedBy=default.target" in found
@@ -61,9 +61,9 @@ def test_an_account_has_a_service_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("value", ['a "b"', "it's", "$HOME `id`", "\\n\\", "#", " x ", "ü=é", ""])
-def test_each_value_arrives_as_it_is(value: str) -> None:
-    """systemd reads between double quotes as a shell does."""
-    text = unit.environment({"NAME": value.encode()}).decode()
+def test_each_value_arrives_unchanged(value: str) -> None:
+    """systemd reads text between double quotes like a shell."""
+    text = systemd_unit.environment({"NAME": value.encode()}).decode()
     name, _, quoted = text.rstrip("\n").partition("=")
     assert name == "NAME"
     assert shlex.split(quoted.replace("\\$", "$").replace("\\`", "`")) == [value]
@@ -72,12 +72,14 @@ def test_each_value_arrives_as_it_is(value: str) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"A.B": b"x"}, "does not take the name A.B"),
+        ({"A.B": b"x"}, "does not accept the name A.B"),
         ({"A": b"\x1b[0m"}, "the value of A has a control character"),
         ({"A_1": "tab\tand ü".encode()}, ""),
     ],
 )
-def test_what_systemd_would_leave_out_is_refused(values: dict[str, bytes], says: str) -> None:
-    """It would start the application without it."""
-    assert says in unit.refused(values)
-    assert bool(says) == bool(unit.refused(values))
+def test_a_variable_that_systemd_would_leave_out_is_refused(
+    values: dict[str, bytes], says: str
+) -> None:
+    """Otherwise the application would start without it."""
+    assert says in systemd_unit.environment_problem(values)
+    assert bool(says) == bool(systemd_unit.environment_problem(values))

@@ -42,7 +42,7 @@ ABSENT_IN_PODMAN = "Error: {name}: image not known\n"
         (NO_DESKTOP, "the Docker engine does not answer"),
         (FORBIDDEN, "this account may not use the Docker engine: add it to the docker group"),
         ("a warning\n\nError: no space left on device\n\n", "Error: no space left on device"),
-        ("", "docker failed without a word"),
+        ("", "docker failed without a message"),
     ],
 )
 def test_a_complaint_becomes_one_line_that_says_what_to_do(said: str, advice: str) -> None:
@@ -124,3 +124,16 @@ def test_a_stopped_engine_is_not_taken_for_a_missing_image(program: Program) -> 
     stub = program("docker", f"cat >&2 <<'END'\n{STOPPED}END\nexit 1")
     with pytest.raises(engine.EngineError, match="does not answer: start it"):
         engine.inspect_images(str(stub), ["a", "b"])
+
+
+def test_a_folder_is_mounted_whatever_its_name_is() -> None:
+    """The value of --mount is a line of CSV; commas, quotes and blanks are part of a name."""
+    assert engine.bind(Path('/a b,"c"'), "/x") == 'type=bind,"source=/a b,""c""",target=/x'
+
+
+@pytest.mark.parametrize(
+    ("version", "podman"), [("podman version 5.4.2", True), ("Docker version 28.3.2", False)]
+)
+def test_podman_is_known_by_its_version(program: Program, version: str, podman: bool) -> None:
+    """Whatever the command is called."""
+    assert engine.is_podman(str(program("docker", f"echo '{version}'"))) is podman

@@ -1,32 +1,34 @@
-"""Asking the registry on loopback, against real HTTP servers."""
+"""The registry on loopback, with real HTTP servers, and a compose that only records calls."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shlex
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from slipway.laptop.docker import registry
-from tests.unit.conftest import DEPLOY, closed_port
+import pytest
+
+from slipway.laptop.docker import engine, registry
+from slipway.laptop.settings import load as settings
+from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 DIGEST = "sha256:" + "0" * 64
 
 
 class Registry(BaseHTTPRequestHandler):
-    """As much of a registry as is asked: the version, and the manifest of shop-run:1."""
+    """The part of a registry that is used: the version, and the manifest of shop-run:1."""
 
     version: str | None = "registry/2.0"
 
     def do_GET(self) -> None:
-        """Say that the API is here."""
+        """Answer that the API is here."""
         self.answer(200 if self.path == "/v2/" else 404)
 
     def do_HEAD(self) -> None:
-        """Say the digest of a manifest, in the forms in which docker pushes one."""
+        """Answer with the digest of a manifest, in the formats in which docker pushes one."""
         forms = self.headers["Accept"]
         known = self.path in ("/v2/shop-run/manifests/1", f"/v2/shop-run/manifests/{DIGEST}")
         usual = "manifest.v2+json" in forms and "image.index.v1+json" in forms
@@ -42,20 +44,20 @@ class Registry(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class WebServer(Registry):
-    """Another server on that port, which answers everything gladly."""
+    """Another server on that port, which has an answer to everything."""
 
     version = None
 
     def answer(self, status: int) -> None:
-        """Have an answer to whatever is asked."""
+        """Answer each request with success."""
         super().answer(200 if self.command == "GET" else status)
 
     def do_HEAD(self) -> None:
-        """Have everything, and no digest of it."""
+        """Answer with success, and without a digest."""
         self.send_response(200)
         self.end_headers()
 
@@ -64,7 +66,7 @@ class Broken(BaseHTTPRequestHandler):
     """A server that does not speak HTTP."""
 
     def handle(self) -> None:
-        """Say something else."""
+        """Send something else."""
         self.wfile.write(b"220 mail.example ESMTP\r\n")
 
 
@@ -72,26 +74,20 @@ class Failing(Registry):
     """A registry that lost its storage."""
 
     def do_GET(self) -> None:
-        """Fail, as a registry does."""
+        """Answer with an error, as a registry does."""
         self.answer(500)
-
-
-def ask(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run registry.py as the scripts do."""
-    command = [sys.executable, str(DEPLOY / "registry.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_registry_is_up(serve: Serve) -> None:
     """The version check of the API is the proof."""
-    assert ask("up", serve(Registry)).returncode == 0
+    assert registry.is_up(serve(Registry))
 
 
-def test_only_a_registry_that_works_is_up(serve: Serve) -> None:
-    """Another server on the port, one that fails, nobody at all: not up, and nothing said."""
+def test_only_a_registry_that_works_is_up(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not another server on the port, nor a registry that fails; and nothing is printed."""
     for port in (closed_port(), serve(WebServer), serve(Broken), serve(Failing)):
-        done = ask("up", port)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+        assert not registry.is_up(port)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_waiting_ends_when_the_registry_answers() -> None:
@@ -106,7 +102,7 @@ def test_waiting_ends_when_the_registry_answers() -> None:
     timer.daemon = True
     begin = time.monotonic()
     timer.start()
-    assert ask("wait", port).returncode == 0
+    assert registry.wait(port)
     assert 0.4 < time.monotonic() - begin < 10
 
 
@@ -118,6 +114,102 @@ def test_an_image_has_a_digest(serve: Serve) -> None:
 
 
 def test_an_image_that_was_not_pushed_has_none(serve: Serve) -> None:
-    """So it is pushed; what answers as a registry must be one."""
+    """So it is pushed. Another server is not a registry."""
     for port, tag in ((serve(Registry), "2"), (serve(WebServer), "1"), (closed_port(), "1")):
         assert registry.digest(port, "shop-run", tag) == ""
+
+
+class Full(Registry):
+    """A registry with two images of shop-run, which can be removed."""
+
+    removed: list[str] = []  # noqa: RUF012 (of the one server of a test)
+
+    def do_GET(self) -> None:
+        """List its two tags, or answer that the API is here."""
+        self.send_response(200)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.end_headers()
+        if self.path.endswith("/tags/list"):
+            self.wfile.write(b'{"tags": ["1", "2"]}')
+
+    def do_HEAD(self) -> None:
+        """Answer with a digest that is made of the tag."""
+        self.send_response(200)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("Docker-Content-Digest", f"sha256:{self.path[-1] * 64}")
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        """Remove an image."""
+        self.removed.append(self.path.rpartition("/")[2])
+        self.answer(202)
+
+
+def arranged(program: Program, port: int, script: str = "", **typed: str) -> dict[str, str]:
+    """Return settings with a docker that records calls and then runs a script."""
+    docker = program("docker", f'echo "$REGISTRY_PORT: $*" >>"$0.log"; {script}')
+    return settings.resolve(SETTINGS, {"REGISTRY_PORT": str(port), "DOCKER": str(docker), **typed})
+
+
+def calls(found: dict[str, str]) -> list[str]:
+    """Return the recorded calls, without their common beginning."""
+    begin = f"{found['REGISTRY_PORT']}: compose --file {DEPLOY}/compose.yaml --progress quiet "
+    with open(f"{found['DOCKER']}.log", encoding="utf-8") as log:
+        return [line.rstrip().removeprefix(begin) for line in log]
+
+
+COLLECTION = [
+    "stop registry",
+    "run --rm --no-TTY registry garbage-collect /etc/docker/registry/config.yml",
+    "up --detach",
+]
+
+
+def test_garbage_is_collected_while_the_registry_is_stopped(program: Program, serve: Serve) -> None:
+    """All images but the kept one are removed before."""
+    Full.removed.clear()
+    found = arranged(program, serve(Full))
+    assert registry.collect_garbage(found, "shop-run", f"sha256:{'1' * 64}") == 1
+    assert Full.removed == [f"sha256:{'2' * 64}"]
+    assert calls(found) == COLLECTION
+
+
+def test_a_failed_collection_starts_the_registry_again(program: Program, serve: Serve) -> None:
+    """And its last line is the reason."""
+    script = 'case "$*" in *garbage*) echo first; echo "no room" >&2; exit 1 ;; esac'
+    found = arranged(program, serve(Full), script)
+    with pytest.raises(engine.EngineError, match="could not remove layers: no room"):
+        registry.collect_garbage(found, "shop-run", "")
+    assert calls(found) == COLLECTION
+
+
+def test_a_dry_run_shows_the_same_commands(
+    program: Program, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And runs none of them."""
+    Full.removed.clear()
+    found = arranged(program, serve(Full), DRY_RUN="1")
+    registry.collect_garbage(found, "shop-run", f"sha256:{'1' * 64}")
+    registry.up(found)
+    registry.down(found)
+    remove, *lines = capsys.readouterr().out.splitlines()
+    assert remove.startswith("curl --fail --request DELETE http://127.0.0.1:")
+    assert [shlex.split(line)[8:] for line in lines] == [
+        each.split() for each in (*COLLECTION, "up --detach", "down")
+    ]
+    assert Full.removed == []
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exit 1", "docker has no compose. Install it"),
+        ('case "$*" in "compose version") ;; *) exit 1 ;; esac', "is taken, set REGISTRY_PORT"),
+    ],
+)
+def test_a_registry_that_does_not_start_has_advice(
+    program: Program, script: str, says: str
+) -> None:
+    """Compose may be missing, or the port may be taken."""
+    with pytest.raises(engine.EngineError, match=says):
+        registry.up(arranged(program, closed_port(), script))

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-
 import pytest
 
-from slipway.laptop.docker import run_options as container
+from slipway.laptop.docker import run_options
 from slipway.laptop.settings import load as settings
-from tests.conftest import Project
 from tests.unit.conftest import SETTINGS
 
 
 def options(**changed: str) -> list[str]:
-    """Give the options for plain settings with these changes."""
-    found: list[str] = container.options(settings.resolve(SETTINGS, changed))
+    """Return the options for plain settings with these changes."""
+    found: list[str] = run_options.options(settings.resolve(SETTINGS, changed))
     return found
 
 
 def published(address: str, **changed: str) -> list[str]:
-    """Give what is published for plain settings with these changes."""
-    found: list[str] = container.published(settings.resolve(SETTINGS, changed), address)
+    """Return what is published for plain settings with these changes."""
+    found: list[str] = run_options.published(settings.resolve(SETTINGS, changed), address)
     assert found[::2] == ["--publish"] * (len(found) // 2)
     return found[1::2]
 
@@ -40,7 +36,7 @@ HARDENING = [
 
 
 def has(found: list[str], wanted: list[str]) -> bool:
-    """Say whether words stand in a list one after the other."""
+    """Return whether words stand in a list one after the other."""
     return any(found[n : n + len(wanted)] == wanted for n in range(len(found)))
 
 
@@ -58,16 +54,16 @@ WORKER = SETTINGS + "COMMAND_worker := work\nCOMMAND_tidy := tidy\nHEALTH_tidy :
 def test_another_program_of_the_image_has_no_port_and_no_check() -> None:
     """It is started by its own start script; a job is marked as what ends."""
     found = settings.resolve(WORKER, {"PROGRAM": "worker"})
-    assert has(container.options(found), ["--entrypoint", "/appenv/start-worker"])
-    assert "--no-healthcheck" in container.options(found)
-    assert "slipway.ends=yes" not in container.options(found)
-    assert container.published(found, "0.0.0.0") == []
+    assert has(run_options.options(found), ["--entrypoint", "/appenv/start-worker"])
+    assert "--no-healthcheck" in run_options.options(found)
+    assert "slipway.ends=yes" not in run_options.options(found)
+    assert run_options.published(found, "0.0.0.0") == []
     job = settings.resolve(WORKER, {"PROGRAM": "tidy"})
-    assert has(container.options(job), ["--label", "slipway.ends=yes"])
+    assert has(run_options.options(job), ["--label", "slipway.ends=yes"])
     whole = settings.resolve(SETTINGS, {"HEALTH": "ends"})
-    assert "--entrypoint" not in container.options(whole)
-    assert has(container.options(whole), ["--label", "slipway.ends=yes"])
-    assert container.published(whole, "0.0.0.0") == []
+    assert "--entrypoint" not in run_options.options(whole)
+    assert has(run_options.options(whole), ["--label", "slipway.ends=yes"])
+    assert run_options.published(whole, "0.0.0.0") == []
 
 
 def test_root_is_only_who_asks_for_it() -> None:
@@ -92,7 +88,7 @@ def test_volumes_and_own_options_are_passed_on() -> None:
     found = options(**changed)
     assert has(found, ["--volume", "shop-files:/files", "--volume", "/srv/x:/x:ro"])
     assert found[-4:] == ["--label", "a b=c d", "--network", "backend"]
-    assert container.volumes(settings.resolve(SETTINGS, changed)) == ["shop-files"]
+    assert run_options.volumes(settings.resolve(SETTINGS, changed)) == ["shop-files"]
 
 
 def test_the_port_of_the_image_is_published_where_it_is_asked_for() -> None:
@@ -112,8 +108,16 @@ def test_health_none_turns_the_check_off(health: str, unchecked: bool) -> None:
     assert ("--no-healthcheck" in options(HEALTH=health)) is unchecked
 
 
-def test_the_printed_options_are_those_words_to_a_shell(project: Project) -> None:
-    """run.sh evaluates the line, and server.sh too."""
-    done = project.run(sys.executable, "deploy/container.py", "0.0.0.0")
-    assert done.returncode == 0, done.stdout
-    assert shlex.split(done.stdout) == [*options(), "--publish", "0.0.0.0:8081:8081"]
+@pytest.mark.parametrize(
+    ("chosen", "shared"),
+    [
+        (["--network", "host"], True),
+        (["--network=host"], True),
+        (["--net", "host"], True),
+        (["--network", "backend"], False),
+        (["--label", "host"], False),
+    ],
+)
+def test_a_shared_network_is_recognised(chosen: list[str], shared: bool) -> None:
+    """Nothing is published then: the ports are the machine's own."""
+    assert run_options.is_on_the_host(chosen) is shared

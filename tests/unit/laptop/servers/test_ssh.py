@@ -1,4 +1,4 @@
-"""The ssh connection: what is said when there is none, and what is left of it."""
+"""The ssh connection: its errors, and what is left of it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from slipway.laptop.servers import ssh
+from slipway.laptop.servers import remote_job, ssh
 from tests.unit.conftest import Program, closed_port
 
 
 def refusal(command: str, host: str) -> str:
-    """Connect with the real ssh, which must fail; gives what is said of it."""
+    """Connect with the real ssh, which must fail; return the message."""
     with pytest.raises(ssh.ConnectionFailed) as refused, ssh.connected(command, host):
         pass
     assert "\n" not in str(refused.value)
@@ -27,7 +27,7 @@ def refusal(command: str, host: str) -> str:
 
 @pytest.fixture
 def listener() -> Iterator[Callable[[bytes | None], int]]:
-    """Listen on a port; say a word to whoever connects and hang up, or stay silent for None."""
+    """Listen on a port; send each client some bytes and hang up, or stay silent for None."""
     servers: list[socket.socket] = []
     connections: list[socket.socket] = []
 
@@ -53,62 +53,71 @@ def listener() -> Iterator[Callable[[bytes | None], int]]:
         each.close()
 
 
-# No configuration but this: a user's own would count otherwise.
+# Without the configuration of the user who runs the tests.
 SSH = "ssh -F /dev/null"
 
 
 def test_a_closed_port_asks_whether_sshd_runs() -> None:
-    """What the real ssh says is understood."""
+    """The output of the real ssh is recognized."""
     said = refusal(f"{SSH} -p {closed_port()}", "me@127.0.0.1")
-    assert said == "me@127.0.0.1: " + (
-        "nothing listens for ssh there: is sshd running, and on which port?"
+    assert said == (
+        "cannot reach me@127.0.0.1: no ssh server listens there. Check that sshd is running, and on"
+        " which port."
     )
 
 
 def test_an_unknown_host_asks_for_another() -> None:
     """The setting to change is named."""
     said = refusal(SSH, "me@no-such-host.invalid")
-    assert said.startswith("me@no-such-host.invalid: there is no such host: set DEPLOY_HOST to")
+    assert said.startswith(
+        "cannot reach me@no-such-host.invalid: there is no such host. Set DEPLOY_HOST to"
+    )
 
 
 def test_a_server_that_hangs_up_points_to_its_log(listener: Callable[[bytes], int]) -> None:
     """As sshd does to an address that it has had enough of."""
     said = refusal(f"{SSH} -p {listener(b'')}", "127.0.0.1")
-    assert said == "127.0.0.1: it closed the connection at once: see its sshd's log"
+    assert said == (
+        "cannot reach 127.0.0.1: it closed the connection at once. See the log of its sshd."
+    )
 
 
 def test_a_silent_server_asks_whether_it_is_up(listener: Callable[[None], int]) -> None:
     """A user's own ConnectTimeout counts."""
     said = refusal(f"{SSH} -o ConnectTimeout=1 -p {listener(None)}", "127.0.0.1")
-    assert said == "127.0.0.1: it does not answer: is it up, and does its firewall let ssh in?"
+    assert said == (
+        "cannot reach 127.0.0.1: it does not answer. Check that it is up, and that its firewall"
+        " allows ssh."
+    )
 
 
-def test_a_missing_configuration_is_said_as_ssh_says_it(tmp_path: Path) -> None:
-    """What is not foreseen is shown in ssh's own words."""
+def test_other_errors_are_shown_as_ssh_prints_them(tmp_path: Path) -> None:
+    """For example a missing configuration."""
     said = refusal(f"ssh -F {tmp_path}/config", "server")
-    assert (
-        said == f"server: Can't open user config file {tmp_path}/config: No such file or directory"
+    assert said == (
+        f"cannot reach server: Can't open user config file {tmp_path}/config:"
+        " No such file or directory"
     )
 
 
 def test_a_missing_ssh_says_what_to_install(tmp_path: Path) -> None:
-    """Nobody is shown a traceback for a program that is not there."""
+    """A missing program causes no traceback."""
     said = refusal(f"{tmp_path}/ssh -v", "server")
-    assert said == f"{tmp_path}/ssh is not installed: install OpenSSH's client, or set SSH"
+    assert said == f"{tmp_path}/ssh is not installed. Install OpenSSH's client, or set SSH."
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=touch made", "x@-oProxyCommand=touch made"])
 def test_a_host_is_never_an_option(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even past all checks of settings, ssh is not handed an option."""
+    """Even a host that passed all checks of settings is not given to ssh as an option."""
     monkeypatch.chdir(tmp_path)
     refusal(SSH, host)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_tunnel_that_is_cut_off_is_not_called_forbidden(program: Program) -> None:
-    """When the connection is there it is sshd that refuses."""
+def test_a_lost_tunnel_is_not_called_forbidden(program: Program) -> None:
+    """Only while the connection lasts it is sshd that refuses."""
     fake = program(
         "ssh",
         'for last; do :; done\n[ "$last" = server ] && exit 255\n'
@@ -123,35 +132,35 @@ def test_a_tunnel_that_is_cut_off_is_not_called_forbidden(program: Program) -> N
 
 
 @pytest.mark.parametrize("reads", ["read -r line", "head -c 2 >/dev/null"])
-def test_a_login_script_that_reads_what_is_sent_is_said(program: Program, reads: str) -> None:
-    """It would take the beginning of a script, and the rest of that would do something else."""
+def test_a_login_script_that_reads_the_input_is_refused(program: Program, reads: str) -> None:
+    """It would consume the beginning of a script, and the rest would do something else."""
     fake = program("ssh", f'{reads}\nfor last; do :; done\nexec sh -c "$last"')
     said = refusal(str(fake), "server")
-    assert said.startswith("server: a login script of this account, as ~/.bashrc, reads what")
+    assert said.startswith("server: a login script of this account, such as ~/.bashrc, reads the")
 
 
 @pytest.mark.parametrize(
     ("name", "url"), [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "[2001:db8::1]")]
 )
 def test_an_address_is_as_a_url_has_it(program: Program, name: str, url: str) -> None:
-    """IPv6 in brackets."""
+    """IPv6 addresses have brackets."""
     fake = program("ssh", f"echo user me; echo hostname {name}")
     connection = ssh.Connection(str(fake), "server")
     assert connection.address() == url
     connection.close()
 
 
-def test_nothing_of_a_connection_is_left(listener: Callable[[bytes], int]) -> None:
-    """No socket, no folder, no process, whether it worked or not."""
+def test_nothing_is_left_of_a_connection(listener: Callable[[bytes], int]) -> None:
+    """Neither a socket nor a folder nor a process, whether it worked or not."""
     connection = ssh.Connection(f"{SSH} -p {listener(b'')}", "127.0.0.1")
     with pytest.raises(ssh.ConnectionFailed):
         connection.open()
     connection.close()
     assert not os.path.exists(connection.folder)
-    assert connection.master.returncode == 255
+    assert connection.master and connection.master.returncode == 255
 
 
-# Word for word what OpenSSH 9 says; the servers for these are the container tests' part.
+# The exact output of OpenSSH 9; the container tests have servers for it.
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
@@ -159,37 +168,36 @@ def test_nothing_of_a_connection_is_left(listener: Callable[[bytes], int]) -> No
             "@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@\n"
             "Offending ED25519 key in /home/me/.ssh/known_hosts:3\n"
             "Host key verification failed.\n",
-            "its host key is not the one you know: if you expected that, ssh-keygen -R me@server",
+            "its host key has changed. If you expected that, run ssh-keygen -R me@server",
         ),
         (
             "No ED25519 host key is known for server and you have requested strict checking.\n"
             "Host key verification failed.\n",
-            "its host key is not known here: connect once by hand to check and accept it:"
-            " ssh me@server",
+            'unknown host key. Run "ssh me@server" once to check and accept it.',
         ),
-        ("me@server: Permission denied (publickey).\n", "it refuses your key: add the key to"),
+        ("me@server: Permission denied (publickey).\n", "it refuses your key. Add the key to"),
         (
             "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\n"
             "Disconnected from 192.0.2.1 port 22\n",
-            "it was offered too many keys: set IdentitiesOnly yes",
+            "too many keys were offered to it. Set IdentitiesOnly yes",
         ),
-        ("ssh: connect to host server port 22: No route to host\n", "it cannot be reached"),
-        ("ssh: connect to host server port 22: Network is unreachable\n", "it cannot be reached"),
+        ("ssh: connect to host server port 22: No route to host\n", "no route to it"),
+        ("ssh: connect to host server port 22: Network is unreachable\n", "no route to it"),
         ("ssh: connect to host server port 22: Connection timed out\n", "it does not answer"),
         ("ssh: connect to host server port 22: Operation timed out\n", "it does not answer"),
         ("Connection reset by 192.0.2.1 port 22\n", "it closed the connection at once"),
         ("a warning\n\nBad owner or permissions on config\n", "Bad owner or permissions on config"),
-        ("", "ssh failed without a word"),
+        ("", "ssh failed without a message"),
     ],
 )
-def test_what_ssh_says_becomes_one_line_that_says_what_to_do(said: str, advice: str) -> None:
-    """The host is named, and a command or a place to look."""
+def test_the_output_of_ssh_becomes_one_line_of_advice(said: str, advice: str) -> None:
+    """The line names the host, and a command or a place to look."""
     found = ssh.advice("me@server", said)
-    assert found.startswith(f"me@server: {advice}")
+    assert found.startswith(f"cannot reach me@server: {advice}")
     assert "\n" not in found
 
 
-def test_forwards_of_the_users_own_are_not_asked_for(program: Program) -> None:
+def test_forwards_of_the_users_configuration_are_not_requested(program: Program) -> None:
     """A LocalForward for this host, which another connection may hold, fails no deploy."""
     fake = program("ssh", 'echo "$*" >>"$0.log"; echo 41000')
     connection = ssh.Connection(f"{fake} -F own", "server")
@@ -201,31 +209,31 @@ def test_forwards_of_the_users_own_are_not_asked_for(program: Program) -> None:
     assert " -o ClearAllForwardings=yes " in session
 
 
-def test_a_script_travels_compressed_and_its_comments_stay_here(here: Any) -> None:
-    """Whether the server has gzip or not; what it says comes as it says it, each line named."""
+def test_a_script_travels_compressed_and_without_comments(here: Any) -> None:
+    """It works whether the server has gzip or not."""
     text = "# a comment\necho 'one # two'\n  # another\necho three >&2; exit 4\n"
-    assert here.script(text, "me: ") == 4
-    assert here.script(text, has_gzip=False) == 4
+    assert here.script(text, "me: ").status == 4
+    assert here.script(text, has_gzip=False).status == 4
     assert ssh.without_comments(text) == "echo 'one # two'\necho three >&2; exit 4\n"
 
 
-def test_what_a_script_says_is_told_line_by_line(
+def test_the_output_of_a_script_is_shown_line_by_line(
     here: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On the output that it was said on."""
+    """Output and error output stay apart."""
     here.script("echo one; echo two >&2; printf three", "me: ")
     assert capfd.readouterr() == ("me: one\nme: three", "me: two\n")
 
 
 def test_variables_are_only_characters(here: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    """Any characters travel, and none is a command."""
+    """Any characters travel, and none of them becomes a command."""
     odd = 'it\'s $HOME; "x" `id` \\ é'
-    here.script(ssh.assignments({"ODD": odd}) + 'printf "%s" "$ODD"\n')
+    here.script(remote_job.assignments({"ODD": odd}) + 'printf "%s" "$ODD"\n')
     assert capfd.readouterr().out == odd
 
 
 def test_a_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
-    """One of a process that lives is not."""
+    """The folder of a living process is not."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
     user = os.getuid()

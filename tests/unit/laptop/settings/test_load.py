@@ -67,7 +67,7 @@ TEXTS = st.builds(
 
 
 def ask_make(folder: Path, text: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Let make read the text, and give what it says the names are, one blank for several."""
+    """Return the values that make reads from the text, with one blank for several."""
     (folder / "settings.mk").write_text(text + "\n", encoding="utf-8")
     probe = "include settings.mk\n" + PROBE.format(names=" ".join(names))
     (folder / "Makefile").write_text(probe, encoding="utf-8")
@@ -197,7 +197,7 @@ def read(project: Project, **environment: str) -> dict[str, str]:
 
 
 def make(project: Project, *typed: str, **environment: str) -> dict[str, str]:
-    """Return the settings that a command sees below `make`, with these words and this environment."""
+    """Return the settings that a command sees below `make` with these words."""
     done = project.run("make", "-s", "stop", *typed, **environment)
     assert done.returncode == 0, done.stdout
     found: dict[str, str] = json.loads(done.stdout)
@@ -256,7 +256,7 @@ def test_interpreter_and_command_may_be_unknown() -> None:
     found = settings.resolve("PROJECT := a\nPYTHON :=\nCOMMAND :=\n", {})
     assert (found["PYTHON"], found["COMMAND"]) == ("", "")
     for name in ("PYTHON", "COMMAND"):
-        says = f"{name} is not set: run make adopt, or set {name} in deploy/settings.mk"
+        says = f"{name} is not set: run make adopt, or set {name} := "
         with pytest.raises(console.SettingsError, match=re.escape(says)):
             settings.require({**found, "PROJECT": "a"}, "PROJECT", name)
     settings.require(settings.resolve(SETTINGS, {}), "PYTHON", "COMMAND")

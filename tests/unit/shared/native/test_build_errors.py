@@ -143,7 +143,7 @@ BUILDS = [
 
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this machine has to build with is no part of a test."""
+    """Hide the libraries that are installed on this machine."""
     monkeypatch.setattr(build_errors, "is_here", lambda library: False)
 
 
@@ -154,7 +154,7 @@ def diagnose(name: str, version: str, lines: list[str]) -> Diagnosis:
 
 @pytest.mark.parametrize(("name", "said", "word"), COMPLAINTS)
 def test_complaint_becomes_one_line(name: str, said: str, word: str) -> None:
-    """It names the package, the library, and the command to run."""
+    """The message names the package, the library and the command to run."""
     lines = ["running build_ext\n", *said.splitlines(keepends=True), "error: metadata failed\n"]
     answer = diagnose(name, "1.0", lines)
     assert answer.message.startswith(f"{name} 1.0 needs ")
@@ -165,7 +165,7 @@ def test_complaint_becomes_one_line(name: str, said: str, word: str) -> None:
 
 @pytest.mark.parametrize(("package", "how", "word", "said"), BUILDS)
 def test_real_build_becomes_one_line(package: str, how: str, word: str, said: str) -> None:
-    """By what it said alone: the catalogue knows nothing of a package that is called `some`."""
+    """The output is enough: the catalogue does not have the package `some`."""
     lines = said.splitlines(keepends=True)
     answer = diagnose("some", "", lines)
     assert word in answer.message, f"{package}: {how}"
@@ -180,7 +180,7 @@ def test_real_build_becomes_one_line(package: str, how: str, word: str, said: st
 
 
 def test_at_least_20_kinds_of_real_builds() -> None:
-    """As many as people meet."""
+    """The examples cover the common kinds."""
     assert len({how for _, how, _, _ in BUILDS}) >= 20
 
 
@@ -196,13 +196,13 @@ def test_all_headers_that_end_a_build_are_named() -> None:
 
 
 def test_what_a_package_is_known_to_need_comes_along() -> None:
-    """It is not built three times to learn of three libraries."""
+    """The package does not have to fail once for each library."""
     answer = diagnose("gmpy2", "2", ["fatal error: gmp.h: No such file or directory"])
     assert set(answer.add) == {"gmp", "mpfr", "mpc"}
 
 
 def test_what_ends_the_build_counts_before_what_it_tried() -> None:
-    """Many builds ask pkg-config for what they can do without."""
+    """Many builds ask pkg-config for optional libraries."""
     lines = [
         "Package 'libraqm', required by 'virtual:world', not found",
         "Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)",
@@ -212,7 +212,7 @@ def test_what_ends_the_build_counts_before_what_it_tried() -> None:
 
 
 def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
-    """The command that finds its Debian package is named."""
+    """The message names the command that finds its Debian package."""
     lines = ["fatal error: frob/nicate.h: No such file or directory"]
     answer = diagnose("some", "1", lines)
     assert answer.message.endswith("find its Debian package with: make native FIND=frob/nicate.h")
@@ -228,7 +228,7 @@ def test_header_that_nobody_knows_is_to_be_looked_for() -> None:
     ],
 )
 def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
-    """No word of NATIVE brings another one."""
+    """No library name in NATIVE can help."""
     answer = diagnose("orjson", "9", [said])
     assert answer.message.startswith("orjson 9 needs a newer Rust than this release has (1.85.0)")
     assert answer.add == ()
@@ -269,7 +269,7 @@ def test_compiler_of_rust_that_is_too_old_is_said(said: str) -> None:
 def test_what_the_release_has_in_an_older_version_is_said(
     monkeypatch: pytest.MonkeyPatch, said: str, needs: str
 ) -> None:
-    """What is there is not added again; a later release or an older package helps."""
+    """An installed library is not added again; a later release or an older package helps."""
     monkeypatch.setattr(build_errors, "is_here", lambda library: True)
     answer = diagnose("some", "9", said.splitlines(keepends=True))
     assert answer.message.startswith("some 9 needs ")
@@ -287,7 +287,7 @@ def test_what_the_release_has_in_an_older_version_is_said(
     ],
 )
 def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
-    """The header that ends it is what counts, or nothing."""
+    """Only the header that ends the build counts."""
     assert build_errors.diagnose("some", "9", [said]) is None
     fatal = "fatal error: zlib.h: No such file or directory"
     assert diagnose("some", "9", ["requires C++20", fatal]).add == ("zlib",)
@@ -314,14 +314,14 @@ def test_what_a_configuration_tries_is_no_old_compiler(said: str) -> None:
     ],
 )
 def test_another_interface_is_no_missing_library(said: str, what: str) -> None:
-    """Neither a word nor a package mends code that was written for another version."""
+    """No library can fix code that was written for another version."""
     answer = diagnose("some", "1", ["Package 'frob' not found", said])
     assert f"some 1 does not compile with {what}" in answer.message
     assert answer.add == answer.find == ()
 
 
 def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it says of it; CPython's own errors are shown as they are."""
+    """All messages count on PyPy; on CPython such errors are shown unchanged."""
     said = (
         "/usr/include/pypy3.11/pypy_decl.h:131:28: error: initialization of 'int' from 'struct x'"
     )
@@ -333,7 +333,7 @@ def test_code_that_pypy_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One library's headers and another's code may be two packages."""
+    """A library's headers and its code may be in two Debian packages."""
     monkeypatch.setattr(build_errors, "is_here", lambda library: library.name == "zlib")
     answer = diagnose("some", "1", ["/usr/bin/ld: cannot find -lz: No such file"])
     assert answer.find == ("z",)
@@ -342,7 +342,7 @@ def test_part_of_a_library_that_is_there_is_looked_for(monkeypatch: pytest.Monke
 def test_library_that_is_there_in_another_version_is_not_asked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As python-gammu says it; where it is not there, it is what is missing."""
+    """python-gammu prints the same message if the library is not installed."""
     said = ["Can not find supported Gammu version using pkg-config!"]
     assert diagnose("python-gammu", "", said).add == ("gammu",)
     monkeypatch.setattr(build_errors, "is_here", lambda library: True)
@@ -370,13 +370,13 @@ def test_library_that_is_there_in_another_version_is_not_asked_for_again(
     ],
 )
 def test_what_is_asked_for_and_known_to_nobody_is_looked_for(said: str, name: str) -> None:
-    """The last of them, where nothing else says why the build ended."""
+    """The last message counts if no other one explains the failure."""
     answer = diagnose("some", "1", said.splitlines())
     assert answer.find == (name,)
 
 
 def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
-    """A library of that name, which may be there already, is something else."""
+    """A library of the same name may be installed already."""
     answer = diagnose("some", "1", ["/bin/sh: 1: frobnicate: not found"])
     assert answer.find == ("bin/frobnicate",)
 
@@ -392,12 +392,12 @@ def test_program_that_nobody_knows_is_looked_for_among_programs() -> None:
     ],
 )
 def test_what_no_library_mends_is_left_as_it_was_said(said: str) -> None:
-    """Then the output itself is shown."""
+    """The output itself is shown then."""
     assert build_errors.diagnose("some", "1", [said]) is None
 
 
 def test_what_is_there_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that is too old is no reason to name it again."""
+    """An old library is not named again."""
     monkeypatch.setattr(build_errors, "is_here", lambda library: library.name == "libpq")
     assert build_errors.diagnose("psycopg2", "1", ["error: PQnewer was not declared"]) is None
 
@@ -419,7 +419,7 @@ def test_what_is_there_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -
 def test_on_the_users_own_machine_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, said: str, says: str
 ) -> None:
-    """`make venv`: NATIVE is of the images alone, which the builder gives a compiler."""
+    """This is for `make venv`: NATIVE and the builder's compiler are for images only."""
     assert "sudo apt" not in diagnose("thing", "1.0", [said]).message
     monkeypatch.setenv("WHEELS_HERE", "yes")
     monkeypatch.setenv("PYTHON", "pypy3")

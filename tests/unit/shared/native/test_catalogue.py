@@ -1,4 +1,4 @@
-"""Native dependencies: from what people call a C library to Debian's packages."""
+"""The catalogue of C libraries: from any of their names to Debian packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPELLINGS = [
 
 
 def test_catalogue_has_what_people_ask_for() -> None:
-    """The staples of web, database, imaging, XML, crypto, messaging, geo and audio."""
+    """Web, databases, images, XML, cryptography, messaging, geography and audio are covered."""
     assert len(LIBRARIES) >= 200
     for name in "openssl libpq mariadb jpeg xml2 sodium zeromq rdkafka geos gdal sndfile".split():
         assert name in LIBRARIES
@@ -97,8 +97,9 @@ def test_every_part_of_a_library_leads_to_one() -> None:
     ],
 )
 def test_a_library_is_known_as_people_say_it(word: str, library: str) -> None:
-    """Of other releases and distributions as well."""
-    assert native.catalogue().find(word).name == library
+    """Names of other releases and distributions work as well."""
+    found = native.catalogue().find(word)
+    assert found and found.name == library
 
 
 def test_a_library_is_known_by_what_other_systems_call_it() -> None:
@@ -126,7 +127,7 @@ def test_a_library_is_known_by_what_other_systems_call_it() -> None:
     ],
 )
 def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
-    """Without the version, and without the sum that auditwheel puts in."""
+    """The version, and the checksum that auditwheel adds, are removed."""
     assert native.stem_of(name) == stem
 
 
@@ -149,7 +150,7 @@ def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
     ],
 )
 def test_names_become_packages(wanted: list[str], build: list[str], run: list[str]) -> None:
-    """Each name gives what to build with and what to run with, and no package twice."""
+    """Each name leads to packages to build and to run with, and no package is repeated."""
     assert native.packages(wanted, "build") == build
     assert native.packages(wanted, "run") == run
 
@@ -163,7 +164,8 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
         ("LIBXML", None),
         (
             "qqqqqq",
-            "see deploy/slipway/shared/native/catalogue.ini. A Debian package is named as apt:PACKAGE",
+            "see deploy/slipway/shared/native/catalogue.ini."
+            " A Debian package is named as apt:PACKAGE",
         ),
         ("apt:Libfoo", "apt:PACKAGE"),
         ("apt:", "apt:PACKAGE"),
@@ -174,7 +176,7 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
 def test_an_unknown_name_gives_the_nearest_ones(
     project: Project, name: str, hint: str | None
 ) -> None:
-    """One line on standard error says which word it is and what to write; none when it is known."""
+    """One line on standard error names the word and suggests others."""
     command = [sys.executable, "deploy/slipway/shared/native/catalogue.py"]
     command += ["build", "openssl", name]
     done = subprocess.run(command, cwd=project.path, capture_output=True, text=True)
@@ -188,15 +190,15 @@ def test_an_unknown_name_gives_the_nearest_ones(
 
 
 def test_words_that_mean_the_same_are_not_added() -> None:
-    """By whatever names, and each thing once."""
+    """Different names of a library count as one."""
     there = ["libpq-dev", "apt:cmake"]
     assert native.unlike(["postgresql", "apt:cmake"], there) == []
     assert native.unlike(["ssl", "openssl", "apt:git"], there) == ["openssl", "apt:git"]
 
 
 def test_what_no_word_brings_is_said() -> None:
-    """What the builder has in any case, and what Debian does not have."""
+    """The builder has some programs, and Debian does not have some libraries."""
     known = native.catalogue()
-    for word, said in {"gcc": "in any case", "Oracle": "not in Debian", "db2": "ibm-db"}.items():
+    for word, said in {"gcc": "always has it", "Oracle": "not in Debian", "db2": "ibm-db"}.items():
         with pytest.raises(native.UnknownName, match=said):
             native.check(word, known)

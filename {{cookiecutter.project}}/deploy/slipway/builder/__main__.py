@@ -10,7 +10,7 @@ In the container the application is mounted at /application, read-only. The whee
 
     /wheelhouse/deps/*.whl, requirements.txt    the packages of the lock, with the wheels' SHA-256
     /wheelhouse/app/*.whl, requirements.txt     the application itself, if it is a package
-    /wheelhouse/unread.json                     source files that do not affect the application's wheel
+    /wheelhouse/unread.json                     source files that do not affect the wheels
 
 If there is no lock for this interpreter, `wheels` makes one in the wheelhouse. With --locked it
 refuses instead. With --events, standard output consists of JSON lines (events.py). The exit status
@@ -44,7 +44,7 @@ from slipway.builder.build_from_source import Builds
 from slipway.builder.errors import Failure, NeedsCompiler, NeedsLock
 from slipway.builder.events import Output
 from slipway.builder.package_index import Index
-from slipway.builder.run_tool import say, telling
+from slipway.builder.run_tool import relevant_lines, say
 from slipway.shared import files as file_tools
 from slipway.shared import lockfile, network
 from slipway.shared.files import EPOCH
@@ -68,7 +68,7 @@ def build_dependencies(
     libraries = f"# libraries sha256:{file_tools.digest(source_tree.libraries())}\n"
     options = lockfile.options(lock)
     is_whole = wheelhouse.is_whole(place, header, header + libraries)
-    if is_whole and is_true(place, pins, options, builds):
+    if is_whole and is_trusted(place, pins, options, builds):
         say(f"{len(pins)} dependencies are there already")
         return
     if pins:
@@ -89,12 +89,13 @@ def build_dependencies(
         output.dependencies()
 
 
-def is_true(
+def is_trusted(
     place: Path, pins: Sequence[lockfile.Pin], options: Sequence[str], builds: Builds
 ) -> bool:
     """Check that a folder's wheels come from the package index or were built here.
 
-    The folder matches its own list of checksums, but that does not prove where the wheels came from.
+    The folder matches its own list of checksums, but this does not prove where the wheels came
+    from.
     """
     listed = lockfile.pins(lockfile.read(place / "requirements.txt"))
     checksums = {pin.name: checksum for pin in listed for checksum in pin.sums}
@@ -151,7 +152,7 @@ def build_application(application: Path, lock: str, place: Path, builds: Builds)
         if names:
             version = wheelhouse.name_of(wheel)[1] if wheel else plain_files_wheel.VERSION
             project = builds.environment["PROJECT"]
-            found = plain_files_wheel.named(paths, names)
+            found = plain_files_wheel.files_named(paths, names)
             say(f"packed {plain_files_wheel.wheel_of(found, project, version, new).name}")
             matter |= found.keys()
         wheelhouse.list_in(new, f"# {lockfile.system()}\n")
@@ -168,7 +169,7 @@ def prepare(application: Path, builds: Builds) -> None:
 
 def read_files(reads: Path, files: set[str]) -> set[str]:
     """Return the files that a build may have read; all files if that cannot be known."""
-    listed = build_from_source.noted(reads)
+    listed = build_from_source.recorded_files(reads)
     return files if "*" in listed or not reads.is_file() else listed & files
 
 
@@ -188,7 +189,7 @@ def missing_from_lock(requirements: list[str], lock: str) -> list[str]:
     return unlocked
 
 
-def why_not(path: Path) -> str:
+def why_unusable(path: Path) -> str:
     """Return why the application's lock cannot be used here; empty if it can."""
     if not path.is_file():
         return f"there is no lock ({path.name}) yet"
@@ -210,7 +211,7 @@ def build(
     has_files = bool(environment.get("FILES"))
     if not (path.is_file() or has_files or lockfile.sources(options.application)):
         raise Failure(lockfile.NOTHING)
-    reason = why_not(path)
+    reason = why_unusable(path)
     if reason:
         if options.locked:
             raise NeedsLock(reason)
@@ -337,7 +338,7 @@ def work(options: argparse.Namespace, output: Output) -> None:
     if not options.wheelhouse.is_dir():
         raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
     become_owner(options.wheelhouse)
-    with scratch_folder() as scratch, wheelhouse.alone_in(options.wheelhouse):
+    with scratch_folder() as scratch, wheelhouse.locked(options.wheelhouse):
         environment = environment_for(scratch, options.ca, options.cache)
         build(options, output, environment, scratch)
 
@@ -359,7 +360,7 @@ def main(arguments: list[str]) -> int:
         return output.result(events.NEEDS_COMPILER)
     except (Failure, ValueError, OSError) as problem:
         failure = problem if isinstance(problem, Failure) else Failure(str(problem))
-        sys.stderr.writelines(telling(failure.output))
+        sys.stderr.writelines(relevant_lines(failure.output))
         for line in str(problem).splitlines():
             say(line)
         return output.result(events.FAILED, failure.add, failure.find)

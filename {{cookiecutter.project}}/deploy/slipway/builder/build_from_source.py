@@ -1,9 +1,9 @@
-"""Build wheels from source trees by the back ends that they name (PEP 517).
+"""Build wheels from source trees, with the back ends that they name (PEP 517).
 
-A back end is as pinned as any dependency: its versions and hashes stand in the lock (lockfile.py).
-Its virtualenv is made once and kept in the cache, and so is every wheel that was built from an
-index's source distribution: making the one is most of the time that a wheel of a few files takes,
-and making the other is minutes.
+Back ends are pinned like dependencies: their versions and hashes are in the lock (lockfile.py).
+The virtualenv of a back end is kept in the cache, since making it takes most of the time of a small
+wheel. Wheels that were built from source distributions of the package index are kept as well, since
+compiling may take minutes.
 """
 
 from __future__ import annotations
@@ -19,20 +19,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slipway.builder.errors import Failure, NeedsCompiler
 from slipway.builder.package_index import Index
 from slipway.builder.run_tool import results, run, say
-from slipway.builder.store import Store
-from slipway.image.run import wheel_installer as unpack
-from slipway.shared import lockfile
-from slipway.shared.files import digest, sha256
-from slipway.shared.native import build_errors
-
-if TYPE_CHECKING:
-    pass
-
 from slipway.builder.source_tree import (
     Tree,
     build_requirements,
@@ -42,13 +32,18 @@ from slipway.builder.source_tree import (
     extract,
     libraries,
 )
+from slipway.builder.store import Store
+from slipway.image.run import wheel_installer
+from slipway.shared import lockfile
+from slipway.shared.files import digest, sha256
+from slipway.shared.native import build_errors
 
-# Part of every built wheel's key: raise it when the way of building changes.
+# A part of every built wheel's key. Raise it when the way of building changes.
 RECIPE = 1
 
 
 class Builds:
-    """Wheels of pins and of source trees, fetched or built, each once."""
+    """The downloaded or built wheels of pins and of source trees."""
 
     def __init__(
         self,
@@ -59,9 +54,10 @@ class Builds:
         locking: bool = False,
         without_compiler: bool = False,
     ) -> None:
-        """Take the pins of back ends by requirement set, and a folder for source trees.
+        """Keep the pins of back ends by requirement set, and a folder for source trees.
 
-        What is not pinned is pinned now, which is what locking is for and is said otherwise.
+        A requirement set without pins is pinned when it is needed. That is reported, unless a lock
+        is being made.
         """
         self.locking = locking
         self.without_compiler = without_compiler
@@ -83,11 +79,11 @@ class Builds:
         only_fetch: bool = False,
         within: tuple[str, ...] = (),
     ) -> list[Path]:
-        """Give the wheel of each pin, in the store; what the index has no wheel of is built.
+        """Return the wheel of each pin, in the store; build those that the index does not have.
 
-        Options are a lock's, such as --no-binary NAME, which is not meant for back ends. With
-        only_fetch, what would have to be built is left out. Without a compiler, NeedsCompiler says
-        that something may take one.
+        Options are those of a lock, such as --no-binary NAME; they do not apply to back ends. With
+        only_fetch, wheels that would have to be built are left out. Without a compiler,
+        NeedsCompiler is raised if a build may need one.
         """
         found: list[Path | None] = []
         sources: list[tuple[int, lockfile.Pin, Path]] = []
@@ -95,7 +91,7 @@ class Builds:
             found.append(path if path.suffix == ".whl" else None)
             if path.suffix != ".whl":
                 sources.append((number, pin, path))
-        # the longest first: the last one to end should not have begun last
+        # the longest build first, so that it does not run alone at the end
         if len(sources) > 1:
             sources.sort(key=lambda each: -effort(each[2]))
         with ThreadPoolExecutor(processors()) as pool:
@@ -109,24 +105,25 @@ class Builds:
     def _built(
         self, pin: lockfile.Pin, archive: Path, only_fetch: bool, within: tuple[str, ...]
     ) -> Path | None:
-        """Give the wheel of a source distribution, built now if it never was."""
+        """Return the wheel of a source distribution; build it if the store does not have it."""
         name = f"{pin.name} {pin.version}"
         if self._hopeless:
             raise NeedsCompiler
         try:
             if name in within:
-                raise Failure(f"it is needed to build {within[-1]}")
+                raise Failure(f"{name} is needed to build {within[-1]}")
             tree = self.tree_of(pin, archive, within)
             _, needs = self.requirements(tree, only_fetch)
             if needs is None:
                 return None
-            # everything that goes into the wheel; the builder image itself does not, so that a new
-            # one compiles nothing again
+            # all inputs of the wheel; the builder image is none, so that a new image does not
+            # compile everything again
             key = digest(RECIPE, tree.identity, lockfile.system(), libraries(), self._texts(needs))
             found = self.store.built(key)
             if found is not None or only_fetch:
                 return found
-            self.virtualenv(needs, tree.within)  # this may wait for others, and what follows not
+            # made before the locks below are held, since it may wait for other builds
+            self.virtualenv(needs, tree.within)
             with self._once(key), tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 found = self.store.built(key)
                 if found is None:
@@ -139,7 +136,7 @@ class Builds:
                         wheel = self.build(tree, Path(folder), needs, reads)
                     finally:
                         if reads and started_programs(reads):
-                            takes.remember(["yes"])  # so that nobody tries in vain again
+                            takes.remember(["yes"])  # the next build does not try again
                     if reads and (takes.known or not reads.is_file()):
                         raise NeedsCompiler
                     found = self.store.add_built(key, wheel)
@@ -157,10 +154,10 @@ class Builds:
             raise Failure(f"{name} cannot be built: {problem}", problem.output) from None
 
     def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:
-        """Give the tree of a source distribution, unpacked as long as it is needed."""
+        """Return the tree of a source distribution, which is unpacked only while it is used."""
 
-        # always in the same place, which compilers write down, and so by one thread at a time;
-        # never while another tree is waited for, which might be waiting for this one
+        # Compilers record the path, so it is always the same, and one thread at a time uses it. The
+        # tree is never held open while waiting for another tree, which would risk a deadlock.
         @contextlib.contextmanager
         def opened() -> Iterator[Path]:
             place = self.scratch / "sources" / f"{pin.name}-{pin.version}"
@@ -175,22 +172,24 @@ class Builds:
         return Tree(sha256(archive), opened, (*within, f"{pin.name} {pin.version}"))
 
     def build(self, tree: Tree, folder: Path, needs: set[str], reads: Path | None = None) -> Path:
-        """Build the wheel of a tree into folder; Failure when the back end does not.
+        """Build the wheel of a tree into a folder; raise Failure if the back end fails.
 
-        The names of the files that it read are written to reads; see reads.py.
+        The names of the files that it reads are written to `reads`; see record_file_access.py.
         """
         python, variables = self.virtualenv(needs, tree.within)
         with tree.opened() as source:
-            variables.update(compiler_flags(source), **watched(source, reads), **tree.variables)
+            variables.update(
+                compiler_flags(source), **recording_variables(source, reads), **tree.variables
+            )
             return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
 
     def requirements(
         self, tree: Tree, only_known: bool = False, reads: Path | None = None
     ) -> tuple[set[str], set[str] | None]:
-        """Give what a build needs: what pyproject.toml states, and with it what the back end asks.
+        """Return the requirements of pyproject.toml, and these with those of the back end.
 
-        Each is asked once for an identity of the tree; the back end never with only_known, which
-        gives None instead. Reads is that of build.
+        Both are determined once for each identity of a tree. With only_known the back end is not
+        run, and the second value is None if its answer is not known. `reads` is that of build.
         """
         stated = self.store.answer(digest("stated needs", tree.identity))
         if stated.known is None:
@@ -208,19 +207,19 @@ class Builds:
                 if asked.known is None:
                     ask = operator.methodcaller("get_requires_for_build", "wheel")
                     with tree.opened() as source:
-                        variables.update(watched(source, reads), **tree.variables)
+                        variables.update(recording_variables(source, reads), **tree.variables)
                         asked.remember(sorted(call(ask, source, python, variables)))
         return static, static | set(asked.known or [])
 
     def _once(self, key: str) -> threading.Lock:
-        """Give the lock of what only one thread should do; the others find it done."""
+        """Return the lock of work that one thread does while the others wait for its result."""
         return self._doing.setdefault(key, threading.Lock())
 
     def _texts(self, requirements: set[str]) -> list[str]:
         return [pin.text for pin in self.pins_for(requirements)]
 
     def pins_for(self, requirements: set[str]) -> Sequence[lockfile.Pin]:
-        """Give the pins of a requirement set: the lock's, or else the newest, which are said."""
+        """Return the pins of a requirement set: those of the lock, or else the newest versions."""
         wanted = lockfile.build_set(requirements)
         with self._resolving:
             if wanted not in self.pinned:
@@ -231,9 +230,9 @@ class Builds:
             return self.pinned[wanted]
 
     def resolve(self, requirements: set[str]) -> list[lockfile.Pin]:
-        """Pin a requirement set by the newest versions there are.
+        """Return pins of the newest versions that satisfy a requirement set.
 
-        Most back ends ask for setuptools of some age or younger: that is resolved once.
+        Most back ends require setuptools with a lower bound only: that is resolved once.
         """
         if not requirements:
             return []
@@ -253,9 +252,9 @@ class Builds:
     def virtualenv(
         self, requirements: set[str], within: tuple[str, ...] = ()
     ) -> tuple[str, dict[str, str]]:
-        """Give the interpreter and the environment of a virtualenv with these requirements.
+        """Return the interpreter and the environment of a virtualenv with some requirements.
 
-        Kept in the cache by its pins, and made by one process at a time.
+        The cache keeps it by its pins. One process at a time makes it.
         """
         pins = self.pins_for(requirements)
         cache = self.store.root / "backends"
@@ -265,14 +264,15 @@ class Builds:
         place = cache / digest(made_of)[:16]
         python = place / "bin" / "python"
         if not (place / "ready").exists():
-            wheels = self.wheels(pins, within=within)  # which may wait for others
+            wheels = self.wheels(pins, within=within)  # before the lock: it may wait for others
             with place.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not (place / "ready").exists():
                     shutil.rmtree(place, ignore_errors=True)
+                    # without bytecode: Python writes it for the modules that it uses
                     run("venv", "--without-pip", str(place), environment=self.environment)
-                    unpack.into(place, wheels, compiled=False)  # as much as is used is, then
-                    packages = unpack.site_packages(place)
+                    wheel_installer.into(place, wheels, compiled=False)
+                    packages = wheel_installer.site_packages(place)
                     shutil.copy(listener, packages / "_reads.py")
                     (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")
                     (place / "ready").touch()
@@ -281,36 +281,36 @@ class Builds:
 
 
 def processors() -> int:
-    """Count the processors that this process may use."""
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
 
 
-def watched(source: Path, reads: Path | None) -> dict[str, str]:
-    """Give the variables by which reads.py notes what is read of source."""
+def recording_variables(source: Path, reads: Path | None) -> dict[str, str]:
+    """Return the variables that make record_file_access.py record the files read in `source`."""
     return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
 
 
 def started_programs(reads: Path) -> bool:
-    """Say whether a back end started another program, whether that was there or not."""
-    return "*" in noted(reads)
+    """Return whether a back end tried to start another program."""
+    return "*" in recorded_files(reads)
 
 
-def noted(reads: Path) -> set[str]:
-    """Read what reads.py wrote."""
+def recorded_files(reads: Path) -> set[str]:
+    """Read the list that record_file_access.py wrote."""
     text = os.fsdecode(reads.read_bytes()) if reads.is_file() else ""
     return set(filter(None, text.split("\0")))
 
 
 def unbounded(requirements: set[str]) -> frozenset[str]:
-    """Give the names in a requirement set that asks for nothing older; none when it may."""
+    """Return the names in a requirement set without upper bounds; none if it has one."""
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
     try:
         asked = [Requirement(text) for text in requirements]
-    except InvalidRequirement:  # which is said when it is resolved
+    except InvalidRequirement:  # reported when the set is resolved
         return frozenset()
     for each in asked:
         operators = {specifier.operator for specifier in each.specifier}
@@ -320,7 +320,7 @@ def unbounded(requirements: set[str]) -> frozenset[str]:
 
 
 def satisfied(requirements: set[str], pins: Sequence[lockfile.Pin]) -> bool:
-    """Say whether pins are what a requirement set asks for."""
+    """Return whether pins satisfy a requirement set."""
     from packaging.requirements import Requirement  # with pip-tools
 
     versions = {pin.name: pin.version for pin in pins}
@@ -338,7 +338,7 @@ def compile_lock(
     environment: Mapping[str, str],
     *options: str,
 ) -> None:
-    """Have pip-compile write the lock of some requirement files, with hashes."""
+    """Run pip-compile, which writes the lock of some requirement files with hashes."""
     run(
         *("piptools", "compile", "--verbose", "--generate-hashes"),
         *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),

@@ -1,4 +1,4 @@
-"""Make the lock: what the application asks for, by pip-compile, and what builds it from source."""
+"""The lock: pip-compile resolves the dependencies, and back ends are pinned beside them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from slipway.builder import build_from_source as backend
-from slipway.builder import source_tree
+from slipway.builder import build_from_source, source_tree
 from slipway.builder.build_from_source import Builds
 from slipway.builder.errors import Failure, NeedsCompiler
 from slipway.builder.package_index import AT_ONCE, Index
 from slipway.builder.run_tool import results, say
 from slipway.builder.source_tree import Tree
-from slipway.shared import git_version as scm
-from slipway.shared import lockfile, toml
-from slipway.shared import other_lockfiles as otherlocks
+from slipway.shared import git_version, lockfile, other_lockfiles, toml
 from slipway.shared.native import build_errors
 from slipway.shared.native.build_errors import Diagnosis
 
-# What a pin of a lock is limited to.
+# The environment marker of a pin.
 MARKER = re.compile(r"(?<=\S) ?;.*?(?=\s*\\?$)", re.M)
 
-# How pip says that a package's back end failed, and not its search for one.
+# Messages of pip about a back end that failed, in contrast to a failed search.
 BUILD_FAILED = re.compile(
     "subprocess-exited-with-error|metadata-generation-failed|failed-wheel-build|Failed to build"
     "|BackendException|returned non-zero exit status"
@@ -35,28 +32,28 @@ BUILD_FAILED = re.compile(
 
 NO_PKG_RESOURCES = re.compile("No module named '?pkg_resources")
 
-# Which one that was, in the words of pip and of its resolver.
+# Messages of pip and of its resolver that name the package.
 UNBUILT = re.compile(r"Failed to build '([\w.-]+)'|Could not build wheels for ([\w.-]+)")
 
-# How pip says that there is none, and which versions it has left out for their Python.
+# Messages of pip about a package that was not found, and about versions for another Python.
 NOT_FOUND = re.compile(
     r"find a version that satisfies the requirement (?P<wanted>.+?) \("
     r".*?from versions: (?P<there>.*?)\)"
 )
 IGNORED = re.compile(r"([\w.!+]+) Requires-Python ([^;\n]+)")
 LOST = re.compile(r"^pip\S*\.(?:Connection\w+|ReadTimeout\w*|NetworkConnectionError)")
-CUT_OFF = "the index could not be reached to the end: run this again"
+CUT_OFF = "the connection to the package index was lost: run this again"
 UNPREPARED = re.compile("when installing build dependencies")
 UNREACHED = re.compile(r"Retrying \(|ConnectionError|SSLError|ProxyError|timed out")
 
-# Which one it has begun with last, where it does not say.
+# The package that pip started with last, if the other messages name none.
 COLLECTED = re.compile(r"^\s*Collecting ([A-Za-z0-9][\w.-]*)")
 
 
 def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
-    """Give a new lock's text for this interpreter.
+    """Return a new lock's text for this interpreter.
 
-    The present lock's text keeps what it pins where that is still allowed, unless upgrade.
+    The versions of the present lock are kept where they are still allowed, unless `upgrade` is set.
     """
     wanted = lockfile.sources(application)
     header = lockfile.HEADER.format(interpreter=lockfile.interpreter()) + "\n"
@@ -66,54 +63,55 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         raise Failure(lockfile.NOTHING)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
-    asked = list(asked_for(source, wanted))
-    refuse_on_pypy(name_of(each) for each in asked)  # before it is compiled, which takes minutes
+    asked = list(direct_requirements(source, wanted))
+    refuse_on_pypy(name_of(each) for each in asked)  # before a build, which may take minutes
     output = builds.scratch / "lock.txt"
     try:
-        other = otherlocks.find(application)
+        other = other_lockfiles.find(application)
     except ValueError as problem:
         other = None
-        say(f"{problem}; going on without it")
-    start = present if upgrade else otherlocks.start(present, other)
+        say(f"{problem}; continuing without it")
+    start = present if upgrade else other_lockfiles.start(present, other)
     if other and start != present:
-        say(f"beginning with the {len(other.pins)} pins of {other.name}")
+        say(f"starting with the {len(other.pins)} pins of {other.name}")
         if other.ambiguous:
-            say(f"{other.name} has several versions of {', '.join(other.ambiguous)}: the newest")
+            names = ", ".join(other.ambiguous)
+            say(f"{other.name} has several versions of {names}: the newest is used")
     if start and not upgrade:
-        # a pin that was another interpreter's alone holds here too, when this one asks for it
+        # a pin for another interpreter is kept if this interpreter requires the package too
         output.write_text(MARKER.sub("", start), encoding="utf-8")
     options = ("--upgrade",) if upgrade else ()
-    environment = {**builds.environment, **scm.variables(builds.version)}
+    environment = {**builds.environment, **git_version.variables(builds.version)}
     try:
         compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
         refuse_on_pypy(collected(problem.output))
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
-            refuse_on_pypy(name_of(each) for each in brought(asked, builds.index))
+            refuse_on_pypy(name_of(each) for each in indirect_requirements(asked, builds.index))
             raise NeedsCompiler from None
-        if reason := why_not_found(problem.output, from_source(source, wanted)):
+        if reason := why_not_found(problem.output, names_without_wheels(source, wanted)):
             raise Failure(reason) from None
         if diagnosis := why_not_built(problem.output):
             raise Failure.diagnosed(diagnosis) from None
         raise problem from None
-    # pip-compile leaves no file when nothing is asked for
+    # pip-compile writes no file if there are no requirements
     text = output.read_text(encoding="utf-8") if output.exists() else ""
     refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
-    text = otherlocks.noted(text, other)
+    text = other_lockfiles.noted(text, other)
     return header + text
 
 
 def compile_lock(
     source: Path, wanted: Sequence[str], output: Path, environment: Mapping[str, str], *options: str
 ) -> None:
-    """Have pip-compile write the lock; pip asks back ends for it, with the newest setuptools.
+    """Run pip-compile, which runs back ends with the newest setuptools to learn requirements.
 
-    Once more with an older one, where one of them imports what that has no more.
+    If a back end imports pkg_resources, run it again with a setuptools that still has the module.
     """
     try:
-        backend.compile_lock(source, wanted, output, environment, *options)
+        build_from_source.compile_lock(source, wanted, output, environment, *options)
     except Failure as problem:
         name = "PIP_BUILD_CONSTRAINT"
         if name in environment or not any(map(NO_PKG_RESOURCES.search, problem.output)):
@@ -121,21 +119,21 @@ def compile_lock(
         limits = output.with_name("build-constraints.txt")
         limits.write_text(f"{source_tree.WITH_PKG_RESOURCES}\n", encoding="utf-8")
         older = {**environment, name: str(limits)}
-        backend.compile_lock(source, wanted, output, older, *options)
+        build_from_source.compile_lock(source, wanted, output, older, *options)
 
 
 def name_of(requirement: Any) -> str:
-    """Give the name of what a requirement is about."""
+    """Return the normalized name in a requirement."""
     return lockfile.normalize(requirement.name)
 
 
-def brought(asked: Iterable[Any], index: Index) -> Iterator[Any]:
-    """Give what requirements bring along on this interpreter, as the newest versions say."""
+def indirect_requirements(asked: Iterable[Any], index: Index) -> Iterator[Any]:
+    """Yield the indirect requirements of some requirements, by the newest versions."""
     from packaging.requirements import Requirement
 
     def lines_of(requirement: Any) -> list[str]:
-        with contextlib.suppress(Exception):  # of pip's; what cannot be read is not known
-            return index.asks_for(requirement.name)
+        with contextlib.suppress(Exception):  # of pip; a gap in the answer is acceptable
+            return index.requirements_of_newest(requirement.name)
         return []
 
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -155,8 +153,8 @@ def brought(asked: Iterable[Any], index: Index) -> Iterator[Any]:
                     yield each
 
 
-def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
-    """Give what requirement files and a pyproject.toml ask for themselves, on this interpreter."""
+def direct_requirements(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
+    """Yield the requirements in requirement files and pyproject.toml for this interpreter."""
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
     for name in wanted:
@@ -173,7 +171,7 @@ def asked_for(source: Path, wanted: Iterable[str]) -> Iterator[Any]:
 
 
 def refuse_on_pypy(names: Iterable[str]) -> None:
-    """Raise Failure for a distribution that is known not to work on PyPy, where this is one."""
+    """Raise Failure on PyPy for a distribution that is known not to work there."""
     if not lockfile.interpreter().startswith("PyPy"):
         return
     instead = lockfile.not_on_pypy()
@@ -186,8 +184,8 @@ def refuse_on_pypy(names: Iterable[str]) -> None:
             )
 
 
-def from_source(source: Path, wanted: Iterable[str]) -> set[str]:
-    """Give the names that requirement files want no wheel of."""
+def names_without_wheels(source: Path, wanted: Iterable[str]) -> set[str]:
+    """Return the names that requirement files list after --no-binary."""
     files = (source / name for name in wanted if not name.endswith(".toml"))
     options = [each for file in files for each in lockfile.options(lockfile.read(file))]
     refused = (b for a, b in zip(options[::2], options[1::2]) if a == "--no-binary")
@@ -197,9 +195,9 @@ def from_source(source: Path, wanted: Iterable[str]) -> set[str]:
 
 
 def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> str:
-    """Say why no version of a package will do; empty when that is not known to be so.
+    """Return why no version of a package is suitable; empty if that is not the problem.
 
-    Built are those of which no wheel is wanted.
+    `built` has the names after --no-binary.
     """
     if any(LOST.search(line) for line in output[-2:]):
         return CUT_OFF
@@ -213,26 +211,26 @@ def why_not_found(output: list[str], built: AbstractSet[str] = frozenset()) -> s
         named = wanted.rpartition("==")[2]
         asks = others.get(named, list(others.values())[-1])
         return (
-            f"{wanted} asks for Python {asks}, and this is {lockfile.interpreter()}: allow another"
+            f"{wanted} requires Python {asks}, and this is {lockfile.interpreter()}: allow another"
             " version of it, or write a release with such a Python into BASE_IMAGE of"
             " deploy/settings.mk (debian:bookworm-slim has 3.11)"
         )
     name = lockfile.normalize(re.split(r"[^\w.-]", wanted)[0])
     if there == "none" and built & {name, ":all:"}:
         return (
-            f"the index has no source distribution of {wanted}, which --no-binary asks for: leave"
-            f" {name} out of --no-binary"
+            f"the package index has no source distribution of {wanted}, which --no-binary requires:"
+            f" leave {name} out of --no-binary"
         )
     if there == "none":
         return (
-            f"the index has no {wanted} for {lockfile.interpreter()}, neither a wheel nor a source:"
-            " is its name spelled as there?"
+            f"the package index has no {wanted} for {lockfile.interpreter()}, neither a wheel nor a"
+            " source distribution: check the spelling of its name"
         )
-    return f"the index has no {wanted}; it has {', '.join(there.split(', ')[-5:])}"
+    return f"the package index has no {wanted}; it has {', '.join(there.split(', ')[-5:])}"
 
 
 def why_not_built(output: list[str]) -> Diagnosis | None:
-    """Return what the package that pip could not build needs; None if the output does not show it."""
+    """Return what a package that pip could not build needs; None if the output does not show it."""
     if not any(BUILD_FAILED.search(line) for line in output):
         return None  # the package index was not reached, or it has no version that fits
     if any(UNPREPARED.search(line) for line in output[-2:]) and any(map(UNREACHED.search, output)):
@@ -243,20 +241,20 @@ def why_not_built(output: list[str]) -> Diagnosis | None:
 
 
 def collected(output: list[str]) -> list[str]:
-    """Name the distributions that pip has begun with, by what it said."""
+    """Return the distributions that pip started with, according to its output."""
     found = [match.group(1) for match in map(COLLECTED.search, output) if match]
     return [lockfile.normalize(name) for name in found]
 
 
 def copy_source(application: Path, scratch: Path) -> Path:
-    """Copy the application, since building writes into the tree that it builds."""
+    """Copy the application, since a build writes into its source tree."""
     source = scratch / "application"
 
     def ignore(folder: str, names: list[str]) -> set[str]:
         return lockfile.not_source(application, Path(folder), names)
 
     shutil.copytree(application, source, symlinks=True, ignore=ignore)
-    # setuptools would pack what an earlier checkout left there
+    # setuptools would pack old files that an earlier build left there
     for stale in (*source.glob("build/lib*"), *source.glob("build/bdist.*")):
         shutil.rmtree(stale)
     return source
@@ -265,9 +263,9 @@ def copy_source(application: Path, scratch: Path) -> Path:
 def needed_sets(
     pins: list[lockfile.Pin], options: list[str], application: Path, builds: Builds
 ) -> set[str]:
-    """Pin every requirement set that building these pins and the application takes.
+    """Return all requirement sets for building some pins and the application; pin each set.
 
-    A back end may come as a source distribution too, with a back end of its own.
+    A back end may be a source distribution too, with a back end of its own.
     """
     needed: set[str] = set()
     if lockfile.is_distribution(application):
@@ -278,24 +276,24 @@ def needed_sets(
         seen.update(waiting)
         fetched = zip(waiting, builds.index.fetch(waiting, options))
         archives = [(pin, path) for pin, path in fetched if path.suffix != ".whl"]
-        with ThreadPoolExecutor(backend.processors()) as pool:
+        with ThreadPoolExecutor(build_from_source.processors()) as pool:
             trees = [builds.tree_of(pin, path) for pin, path in archives]
             tasks = [pool.submit(sets_of, tree, builds) for tree in trees]
         needed = needed.union(*results(tasks))
-        options = []  # the lock's are not meant for back ends
+        options = []  # those of the lock do not apply to back ends
         asked = dict.fromkeys(pin for name in needed for pin in builds.pinned[name])
         waiting = [pin for pin in asked if pin not in seen]
     return needed
 
 
 def sets_of(tree: Tree, builds: Builds) -> set[str]:
-    """Pin the requirement sets that one tree's build takes: one, or two."""
+    """Return the requirement sets for building one tree, one or two; pin each set."""
     try:
         sets = [each for each in builds.requirements(tree) if each is not None]
     except Failure:
         if builds.without_compiler:
             raise NeedsCompiler from None
-        # it cannot even say what it needs, for want of a C library; `make wheels` says so
+        # the back end cannot answer, often because a C library is missing: `make wheels` reports it
         sets = [builds.requirements(tree, only_known=True)[0]]
     for each in sets:
         builds.pins_for(each)

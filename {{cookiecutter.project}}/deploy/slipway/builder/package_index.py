@@ -1,9 +1,11 @@
-"""What the package index has for the pins of a lock: chosen by pip's own rules, fetched together.
+"""Download the files of a lock's pins from the package index, in parallel.
 
-The choosing is pip's (PackageFinder, by way of pip-tools, which is pinned together with the pip
-that it knows): tags, yanked files, --no-binary, several indexes, and of all files only those whose
-hash the lock states. `pip download` would do the same one after another, and would run every source
-distribution's build back end to learn its name.
+pip's own PackageFinder chooses the files: it knows tags, yanked files, --no-binary and several
+package indexes, and accepts only files whose SHA-256 is in the lock. `pip download` would download
+one file after another, and would run the back end of each source distribution to learn its name.
+
+PackageFinder is reached through pip-tools and through private modules of pip. This module therefore
+needs exactly the versions of both that requirements.txt pins.
 """
 
 from __future__ import annotations
@@ -27,32 +29,32 @@ from slipway.builder.store import Store
 from slipway.shared import lockfile
 from slipway.shared.files import digest
 
-AT_ONCE = 8  # requests; an index on the same continent answers in some 50 ms
+AT_ONCE = 8  # requests; a package index on the same continent answers in about 50 ms
 TRIES = 3
 
 
 class Index:
-    """The package index, and the store that keeps what it gave."""
+    """The package index, and the store that keeps its files."""
 
     def __init__(self, store: Store, environment: Mapping[str, str]) -> None:
-        """Take pip's settings from environment."""
+        """Read pip's settings from the environment."""
         self.store = store
         self._environment = environment
         self._lock = threading.Lock()
-        self._complaints = Complaints()
+        self._skipped_pages = SkippedPages()
         self._repositories: dict[tuple[str, ...], Any] = {}
         self._fetching = 0
-        # sysconfig, which that asks, gives the first of several threads less than there is
+        # called now, by one thread: sysconfig is not complete for the first of several threads
         lockfile.system()
 
     def fetch(self, pins: Sequence[lockfile.Pin], options: Sequence[str] = ()) -> list[Path]:
-        """Give the file of each pin, wheel or source distribution, in the order of pins.
+        """Return the file of each pin, a wheel or a source distribution, in the order of the pins.
 
-        Options say which kind is wanted or refused, as a lock states it: --no-binary NAME.
-        Failure names every pin that the index has no fitting file for.
+        Options are those of a lock, such as --no-binary NAME. Failure names every pin for which the
+        package index has no suitable file.
         """
         with self._lock:
-            # a connection that was idle for minutes may be dead without a word, behind some routers
+            # some routers drop a connection that was idle for minutes without closing it
             if not self._fetching:
                 for repository in self._repositories.values():
                     repository.session.close()
@@ -65,16 +67,17 @@ class Index:
             with self._lock:
                 self._fetching -= 1
 
-    def asks_for(self, name: str) -> list[str]:
-        """Give what the newest version of a distribution asks for, as its wheel for CPython says.
+    def requirements_of_newest(self, name: str) -> list[str]:
+        """Return the requirements of a distribution's newest version, from its wheel for CPython.
 
-        Only the metadata is fetched: by itself where the index has it so (PEP 658), or as a part of
-        the wheel. Nothing of one that has no wheel.
+        Only the metadata is downloaded: as a file of its own if there is one (PEP 658), or else as
+        a part of the wheel. The list is empty for a distribution without a wheel.
         """
         from pip._internal.index.package_finder import PackageFinder
         from pip._internal.models.selection_prefs import SelectionPreferences
         from pip._internal.models.target_python import TargetPython
         from pip._internal.network.lazy_wheel import dist_from_wheel_url
+        from pip._vendor.packaging.utils import canonicalize_name
 
         repository, version = self._repository(()), sys.version_info
         systems = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
@@ -94,7 +97,9 @@ class Index:
         link = best.link.metadata_link()
         if link is None:
             whole = best.link.url_without_fragment
-            metadata = dist_from_wheel_url(name, whole, repository.session).metadata
+            metadata = dist_from_wheel_url(
+                canonicalize_name(name), whole, repository.session
+            ).metadata
         else:
             response = repository.session.get(link.url_without_fragment)
             response.raise_for_status()
@@ -114,9 +119,9 @@ class Index:
         return found
 
     def _link(self, pin: lockfile.Pin, options: tuple[str, ...]) -> Any:
-        """Ask the index for the file that fits a pin best, as pip would choose."""
+        """Return the link to the file of the package index that pip would choose for a pin."""
         from pip._internal.utils.hashes import Hashes
-        from pip._vendor.packaging.specifiers import SpecifierSet  # pip's versions are its own
+        from pip._vendor.packaging.specifiers import SpecifierSet  # pip accepts only its own copy
 
         if not pin.sums:
             raise Failure(f"the lock states no sha256 for {pin.name}: run make lock")
@@ -128,28 +133,27 @@ class Index:
         best = found.best_candidate
         if best is None:
             versions = sorted({each.version for each in found.all_candidates})
-            why = self._complaints.explain(pin.name)
+            why = self._skipped_pages.explain(pin.name)
             if why and not versions:
-                raise Failure(f"the index does not give {pin.name}: {why}")
+                raise Failure(f"the package index does not provide {pin.name}: {why}")
             there = ", ".join(str(version) for version in versions[-5:])
             raise Failure(
-                f"the index has no {pin.name}=={pin.version} for {lockfile.system()}"
-                + (f" (there are: {there})" if there else "")
+                f"the package index has no {pin.name}=={pin.version} for {lockfile.system()}"
+                + (f" (it has: {there})" if there else "")
             )
         if best.link.hash_name == "sha256" and best.link.hash not in pin.sums:
             raise Failure(
-                f"{best.link.filename} on the index has another sum than the lock states: it was"
-                " changed since it was locked, or is not the file that was meant; if it is right,"
-                " run make upgrade"
+                f"{best.link.filename} on the package index does not have the SHA-256 of the lock:"
+                " the file has changed, or it is another file; if you trust it, run make upgrade"
             )
         return best.link
 
     def _download(self, link: Any, sums: set[str]) -> Path:
-        """Fetch a file into the store; tried again when it comes with other bytes or not whole."""
+        """Download a file into the store; try again if the file is damaged or incomplete."""
         session = self._repository(()).session
 
         def write(place: Path) -> None:
-            # as it is, for a proxy's compression would be another file; and not into pip's cache
+            # without compression, which would change the checksum, and without pip's cache
             headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache, no-store"}
             response = session.get(link.url_without_fragment, stream=True, headers=headers)
             response.raise_for_status()
@@ -159,9 +163,9 @@ class Index:
         for tries_left in reversed(range(TRIES)):
             try:
                 return self.store.add_file(link.filename, sums, write)
-            except Exception as problem:  # of pip's own copies of requests and urllib3
+            except Exception as problem:  # the types are those of pip's copies of requests, urllib3
                 if not tries_left:
-                    raise Failure(f"{link.filename} cannot be fetched: {problem}") from problem
+                    raise Failure(f"{link.filename} cannot be downloaded: {problem}") from problem
         raise AssertionError
 
     def _repository(self, options: tuple[str, ...]) -> Any:
@@ -169,34 +173,33 @@ class Index:
             if options not in self._repositories:
                 from piptools.repositories import PyPIRepository
 
-                # what this process has in its environment is what pip reads its settings from
+                # pip reads its settings from the environment of this process
                 os.environ.update(self._environment)
                 self._repositories[options] = PyPIRepository(
                     ["--no-input", *options], cache_dir=self._environment["PIP_CACHE_DIR"]
                 )
                 told = logging.getLogger("pip._internal.index.collector")
                 told.setLevel(logging.DEBUG)
-                told.addHandler(self._complaints)
+                told.addHandler(self._skipped_pages)
             return self._repositories[options]
 
 
-class Complaints(logging.Handler):
-    """Keeps why an index's page was skipped, which pip says only when it is asked to be verbose."""
+class SkippedPages(logging.Handler):
+    """The reasons why pip skipped pages of the package index; pip logs them at its debug level."""
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
         super().__init__()
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what is said about a page that could not be had."""
+        """Record a message about a page that could not be downloaded."""
         text = record.getMessage()
         if text.startswith("Could not fetch URL"):
-            self.said.append(text)
+            self.messages.append(text)
 
     def explain(self, name: str) -> str:
-        """Give the reason why a project's page was skipped, in words; empty when it was not."""
-        about = [text for text in self.said if f"/{name}/" in text]
+        """Return the reason why a project's page was skipped; empty if it was not."""
+        about = [text for text in self.messages if f"/{name}/" in text]
         if any("CERTIFICATE_VERIFY_FAILED" in text for text in about):
             return UNTRUSTED
         # "Could not fetch URL <address>: <reason> - skipping"

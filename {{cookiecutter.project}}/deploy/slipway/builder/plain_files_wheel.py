@@ -1,7 +1,7 @@
-"""An application's files that no build back end installs, as they are: the settings' FILES.
+"""The wheel of files that no build back end installs: those that the setting FILES names.
 
-They are a wheel like any other, so that what is checked, sent and put back is the same everywhere;
-its data goes to /appenv/app, where the application then starts.
+The files become a wheel, so that they are checked, sent and rolled back like any other. Its data is
+installed into /appenv/app, where the application then starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.builder.errors import Failure
 from slipway.shared import lockfile
 from slipway.shared.files import EPOCH
 
-# Where they are in the virtualenv that they are installed into.
+# The folder of the virtualenv that the files are installed into.
 FOLDER = "app"
 VERSION = "0"
 
@@ -33,10 +33,10 @@ Tag: py3-none-any
 """
 
 
-def named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
-    """Give the files that are named, and those in folders that are; Failure when one is not there.
+def files_named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+    """Return the named files and the files in named folders; Failure if a name does not exist.
 
-    Paths are the application's files by their names from its top, with slashes.
+    The keys of `paths` are the files' names, relative to the application's folder, with slashes.
     """
     wanted = [os.path.normpath(name) for name in names]
     found, met = {}, set()
@@ -47,18 +47,20 @@ def named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
             found[name] = path
     missing = [name for name, each in zip(names, wanted) if each not in met]
     if missing:
-        raise Failure(f"FILES in deploy/settings.mk names {', '.join(missing)}, which is not there")
+        raise Failure(
+            f"FILES in deploy/settings.mk names {', '.join(missing)}, which does not exist"
+        )
     return found
 
 
 def wheel_of(paths: Mapping[str, Path], project: str, version: str, place: Path) -> Path:
-    """Write the wheel of some of an application's files into a folder; gives its path.
+    """Write the wheel of some of an application's files into a folder, and return its path.
 
-    The same files give the same bytes. A link becomes what it leads to.
+    The same files give the same bytes. A symbolic link becomes a copy of its target.
     """
-    from wheel.wheelfile import WheelFile  # with pip, in the builder
+    from wheel.wheelfile import WheelFile  # installed with pip-tools in the builder
 
-    os.environ["SOURCE_DATE_EPOCH"] = str(EPOCH)  # by which it dates RECORD
+    os.environ["SOURCE_DATE_EPOCH"] = str(EPOCH)  # the time of the wheel's RECORD
     name = lockfile.normalize(f"{project}-files").replace("-", "_")
     path = place / f"{name}-{version}-py3-none-any.whl"
     with WheelFile(path, "w") as archive:

@@ -1,9 +1,11 @@
-"""Write down which files of a source tree a back end reads while it builds a wheel.
+"""Record which files of a source tree a back end reads while it builds a wheel.
 
-Lies in a back end's virtualenv, which imports it when Python starts. READS_OF is the tree and
-READS_TO the file that gets each path, ended by a NUL; without them it does nothing. A path `*` says
-that another program was started, which may have read anything. What is not named here can be edited
-without another wheel coming out (PEP 578's audit events are what it listens to).
+This file is copied into a back end's virtualenv, and Python imports it when it starts. READS_OF
+names the source tree. READS_TO names the file that receives the paths, each followed by a NUL.
+Without these variables nothing is recorded. The path `*` means that another program was started,
+which may have read any file. Files that are not recorded can be edited without changing the wheel.
+
+The source of information are Python's audit events (PEP 578).
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from __future__ import annotations
 import os
 import sys
 
-# PyPy's platform module starts uname; poetry-core asks git, whose folder is not in the tree.
+# Programs that read no file of the tree: PyPy's platform module starts uname, poetry-core git.
 READ_NOTHING = ("uname", "git")
 STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system")
 
 
 def listen(tree: str, output: str) -> None:
-    """Add the audit hook; it can not be taken away again, and ends with the process."""
+    """Add the audit hook, which stays as long as the process."""
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     tree = os.path.join(os.path.realpath(tree), "")
     seen = set()

@@ -1,4 +1,4 @@
-"""Run the builder's tools: quiet while they work, their own words when they fail."""
+"""Run the builder's tools, and show their output only if they fail."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from slipway.builder.errors import Failure
 T = TypeVar("T")
 TAIL = 60  # lines of a failed tool's output
 UNTRUSTED = (
-    "a certificate is not trusted: put that of your inspecting proxy, or of your index's"
-    " authority, into deploy/ca as a .crt file"
+    "a certificate is not trusted: put the certificate of your inspecting proxy, or of your package"
+    " index's authority, into deploy/ca as a .crt file"
 )
 
 
@@ -41,15 +41,15 @@ def results(tasks: Iterable[Future[T]]) -> list[T]:
         failures = [each for each in problems if isinstance(each, Failure)]
         raise Failure(
             "\n".join(str(problem) for problem in problems),
-            [line for each in failures for line in telling(each.output)],
+            [line for each in failures for line in relevant_lines(each.output)],
             list(dict.fromkeys(name for each in failures for name in each.add)),
             list(dict.fromkeys(name for each in failures for name in each.find)),
         )
     return [task.result() for task in listed]
 
 
-def telling(lines: list[str]) -> list[str]:
-    """Choose the lines that say why: the end, and where errors begin when that is further up."""
+def relevant_lines(lines: list[str]) -> list[str]:
+    """Return the lines that explain a failure: the end, and the first error if it is further up."""
     if len(lines) <= TAIL:
         return lines
     first = next(
@@ -61,12 +61,12 @@ def telling(lines: list[str]) -> list[str]:
     return [*lines[first : first + half], "…\n", *lines[-half:]]
 
 
-def quietly(
+def run_quietly(
     command: Sequence[str], environment: Mapping[str, str], cwd: str | Path | None = None
 ) -> tuple[int, list[str]]:
-    """Run a command; gives its status, and all that it said of a failure.
+    """Run a command; return its exit status, and its output if it failed.
 
-    VERBOSE=1 shows all of it as it comes.
+    With VERBOSE=1 the output is shown at once.
     """
     quiet = not os.environ.get("VERBOSE")
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -90,7 +90,7 @@ def quietly(
 def run(
     tool: str, *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> None:
-    """Run a module of this interpreter as a program; Failure when it fails."""
-    status, output = quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
+    """Run a module of this interpreter as a program; raise Failure if it fails."""
+    status, output = run_quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
     if status:
         raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above", output)

@@ -11,15 +11,14 @@ import tarfile
 import types
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slipway.builder.errors import Failure
-from slipway.builder.run_tool import quietly
-from slipway.shared import git_version as scm
-from slipway.shared import lockfile
+from slipway.builder.run_tool import run_quietly
+from slipway.shared import git_version, lockfile
 from slipway.shared.files import digest, sha256
 
 if TYPE_CHECKING:
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Env = Mapping[str, str]
 
-# What else a back end may say its requirements by.
+# The files in which a back end may find its requirements.
 CONFIGURATION = ("pyproject.toml", "setup.py", "setup.cfg")
 
-# What setup.py may import of setuptools, and the setuptools that has it.
+# An import in setup.py that newer versions of setuptools do not have, and the versions that do.
 PKG_RESOURCES = re.compile(r"^\s*(?:import .*\bpkg_resources|from pkg_resources)\b", re.M)
 WITH_PKG_RESOURCES = "setuptools<81"
 
-# Where headers and pkg-config say which C libraries there are: what a build may look for.
+# The places of headers and pkg-config files, by which a build finds C libraries.
 LIBRARIES = (
     "/usr/include",
     "/usr/include/*-linux-*",
@@ -45,12 +44,12 @@ LIBRARIES = (
 )
 
 
-# A guess in seconds, for a file of a kind and for each byte of it; only their order counts.
+# An estimate in seconds, for a file of a kind and for each of its bytes. Only the order counts.
 CXX = (2.0, 3e-5)
 EFFORT = {
     ".c": (0.2, 1.2e-5),
     **dict.fromkeys((".cc", ".cpp", ".cxx"), CXX),
-    # first translated, and then compiled
+    # translated to C, and then compiled
     ".pyx": (2.0, 1e-4),
     ".rs": (1.0, 1e-4),
     **dict.fromkeys((".f", ".f90"), (0.5, 2e-5)),
@@ -58,13 +57,13 @@ EFFORT = {
 
 
 class Tree(NamedTuple):
-    """A source tree to build a wheel of.
+    """A source tree from which a wheel is built.
 
     Attributes:
-        identity: changes with all that says what its build needs.
-        opened: gives its folder for the length of a block.
-        within: what is being built already, and needs it for that.
-        variables: that its back end gets beside the others.
+        identity: a digest that changes with the requirements of the build.
+        opened: a context manager that returns the folder.
+        within: the packages that are being built and need this one.
+        variables: additional environment variables for the back end.
     """
 
     identity: str
@@ -74,20 +73,19 @@ class Tree(NamedTuple):
 
 
 def libraries() -> list[str]:
-    """Name the C libraries that a build may find, by their headers and pkg-config files.
+    """Return the headers and pkg-config files of C libraries that a build may find.
 
-    Part of what a wheel is built from: many take a library when it is there and do without it
-    when it is not.
+    They are inputs of a wheel: many packages use a library only if it is installed.
     """
     root = Path("/")
     return sorted({path.name for each in LIBRARIES for path in root.glob(each[1:] + "/*")})
 
 
 def compiler_flags(source: Path) -> dict[str, str]:
-    """Give the variables that make compilers write the same bytes wherever the source lies.
+    """Return the variables that make a compiler's output independent of the source's folder.
 
-    Debugging symbols are left out: nobody starts a debugger in the run image, and they are most of
-    an extension module's size. -O2 is there for packages that take these flags instead of theirs.
+    Debugging symbols are left out: they are most of an extension module's size, and nobody runs a
+    debugger in the run image. Some packages use these flags instead of their own, hence -O2.
     """
     flags = f"-O2 -g0 -ffile-prefix-map={source}=."
     return {
@@ -97,22 +95,21 @@ def compiler_flags(source: Path) -> dict[str, str]:
 
 
 def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env) -> T:
-    """Ask a source tree's back end for something; Failure, with what it said, when it fails."""
+    """Call a source tree's back end; raise Failure, with its output, if it fails."""
     from build import BuildBackendException, BuildException, ProjectBuilder  # with pip-tools
 
     output: list[str] = []
 
     def runner(
-        command: Iterable[str],
+        cmd: Sequence[str],
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
-        # build says the hook's name by this exception
-        words = list(command)
-        status, said = quietly(words, {**env, **(extra_environ or {})}, cwd)
-        output.extend(said)
+        # `build` turns this exception into a message with the hook's name
+        status, lines = run_quietly(cmd, {**env, **(extra_environ or {})}, cwd)
+        output.extend(lines)
         if status:
-            raise subprocess.CalledProcessError(status, words)
+            raise subprocess.CalledProcessError(status, cmd)
 
     try:
         return ask(ProjectBuilder(source, python_executable=python, runner=runner))
@@ -121,21 +118,21 @@ def call(ask: Callable[[ProjectBuilder], T], source: Path, python: str, env: Env
 
 
 def tree_at(source: Path, version: str = "") -> Tree:
-    """Give the tree that lies in a folder, which is known by the files that say what it needs.
+    """Return the tree in a folder; its identity is that of the files with requirements.
 
-    Version is what version control says, where the back end asks that.
+    `version` is the version according to git, for back ends that use it.
     """
     return Tree(
         configuration_of(source),
         lambda: contextlib.nullcontext(source),
-        variables=scm.variables(version),
+        variables=git_version.variables(version),
     )
 
 
 def build_requirements(source: Path) -> set[str]:
-    """Read what a source tree's pyproject.toml states that its build needs (PEP 518).
+    """Return the build requirements in a source tree's pyproject.toml (PEP 518).
 
-    And an older setuptools, where setup.py imports what the present one has no more.
+    An older setuptools is added if setup.py imports a module that newer versions do not have.
     """
     stated = set(call(lambda tree: tree.build_system_requires, source, sys.executable, {}))
     setup = source / "setup.py"
@@ -144,22 +141,22 @@ def build_requirements(source: Path) -> set[str]:
 
 
 def takes_pkg_resources(setup: str, stated: Iterable[str]) -> bool:
-    """Say whether setup.py's text imports it, and what is stated leaves open which setuptools."""
+    """Return whether setup.py imports pkg_resources and the requirements allow any setuptools."""
     from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
 
     if not PKG_RESOURCES.search(setup):
         return False
     try:
         asked = [each.specifier for each in map(Requirement, stated) if each.name == "setuptools"]
-    except InvalidRequirement:  # which is said when it is resolved
+    except InvalidRequirement:  # reported when the set is resolved
         return False
     return bool(asked) and all(each.contains(v) for each in asked for v in ("80.9.0", "999"))
 
 
 def configuration_of(source: Path) -> str:
-    """Give one digest over the files that say what a build needs.
+    """Return one digest over the files with a build's requirements.
 
-    That is the whole tree where the back end itself lies in it.
+    If the back end is in the tree, all files of the tree are included.
     """
     files = {name: source / name for name in CONFIGURATION if (source / name).is_file()}
     if "pyproject.toml" in files and b"backend-path" in files["pyproject.toml"].read_bytes():
@@ -168,7 +165,7 @@ def configuration_of(source: Path) -> str:
 
 
 def extract(archive: Path, place: Path) -> None:
-    """Unpack a source distribution, a tar or zip archive, without the folder around it."""
+    """Unpack a source distribution, a tar or zip archive, without its top folder."""
     from pip._internal.exceptions import InstallationError
     from pip._internal.utils.unpacking import unpack_file
 
@@ -187,9 +184,9 @@ def extract(archive: Path, place: Path) -> None:
 
 
 def effort(archive: Path) -> float:
-    """Guess the seconds that the compiler takes for a source distribution, to compare it by.
+    """Return the estimated seconds for compiling a source distribution, for sorting.
 
-    A file of C++ reads much of the C++ library before it begins.
+    Each C++ file includes much of the C++ library, so the number of files counts too.
     """
     try:
         if tarfile.is_tarfile(archive):
@@ -199,7 +196,7 @@ def effort(archive: Path) -> float:
             with zipfile.ZipFile(archive) as packed:
                 files = [(member.filename, member.file_size) for member in packed.infolist()]
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError):
-        return 0.0  # which is said when it is unpacked
+        return 0.0  # reported when the archive is unpacked
     found = 0.0
     for name, size in files:
         once, each_byte = EFFORT.get(Path(name).suffix.lower(), (0.0, 0.0))

@@ -1,14 +1,14 @@
-"""Wheels and source distributions that were fetched or built before, kept by content.
+"""The store of wheels and source distributions that were downloaded or built before.
 
-One folder in the builder's cache, which every project on this machine shares:
+It is one folder in the builder's cache, which all projects on this machine share:
 
-    files/<sha256>/<file name>     what the index gave, by the sum that the lock states
-    choices/<digest>               which file of the index a pin takes on a system
-    answers/<digest>               what a back end says that it needs besides
-    built/<digest>/<wheel>         what was built from source, by all that goes into the build
+    files/<sha256>/<file name>     files of the package index, by the SHA-256 in the lock
+    choices/<digest>               the file of the package index for a pin on a system
+    answers/<digest>               the additional requirements that a back end reported
+    built/<digest>/<wheel>         wheels built from source, by all inputs of the build
 
-Nothing is ever changed in place: a file is written beside its place and renamed, so that builds at
-the same time, or one that is killed, leave only whole files. All of it can be removed at any time.
+No file is changed in place. A new file is written elsewhere and then renamed, so that parallel or
+killed builds leave only complete files. The folder can be removed at any time.
 """
 
 from __future__ import annotations
@@ -26,29 +26,26 @@ from slipway.shared.files import sha256, write
 
 
 class Answer:
-    """A list of words that is remembered in a file."""
+    """A list of strings that is kept in a file; `known` is None until it is there."""
 
     def __init__(self, place: Path) -> None:
-        """Read it, if it is there."""
+        """Read the file if it exists."""
         self._place = place
         self.known: list[str] | None = None
         with contextlib.suppress(FileNotFoundError, ValueError):
             self.known = json.loads(place.read_text(encoding="utf-8"))
 
     def remember(self, words: list[str]) -> None:
-        """Keep it for the next time."""
+        """Write the list to the file."""
         write(self._place, json.dumps(words))
         self.known = words
 
 
 class Store:
-    """Files by content, below one folder."""
+    """Files by their content, below one folder, which is made with the first file."""
 
     def __init__(self, root: Path) -> None:
-        """Name the folder; it is made when something is put there.
-
-        What builds that were killed have left is removed after a day.
-        """
+        """Remove files that killed builds left more than a day ago."""
         self.root = root
         for left in (*root.glob(".new-*"), *root.glob("*/.new-*")):
             with contextlib.suppress(OSError):
@@ -56,7 +53,7 @@ class Store:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def file(self, sum_: str) -> Path | None:
-        """Give the file with this SHA-256; None when it is not here, or not what it was."""
+        """Return the file with a SHA-256; None if it is missing or damaged."""
         found = self._only(self.root / "files" / sum_)
         if found is not None and sha256(found) != sum_:
             shutil.rmtree(found.parent, ignore_errors=True)
@@ -64,7 +61,7 @@ class Store:
         return found
 
     def built(self, key: str) -> Path | None:
-        """Give the wheel that was built from what key stands for; None when there is none."""
+        """Return the wheel that was built from the inputs with this key; None if there is none."""
         found = self._only(self.root / "built" / key)
         if found is None:
             return None
@@ -75,23 +72,23 @@ class Store:
         return None
 
     def is_built(self, wheel: Path) -> bool:
-        """Say whether a wheel of this store was built here, and not fetched."""
+        """Return whether a wheel of this store was built here, and not downloaded."""
         return self.root / "built" in wheel.parents
 
     def add_built(self, key: str, wheel: Path) -> Path:
-        """Keep a wheel as what is built from what key stands for."""
+        """Add the wheel that was built from the inputs with this key, and return its path."""
         with self._new(self.root / "built" / key) as folder:
             shutil.copy(wheel, folder / wheel.name)
             (folder / "sha256").write_text(sha256(wheel), encoding="utf-8")
         return self.root / "built" / key / wheel.name
 
     def add_file(self, name: str, sums: Collection[str], fill: Callable[[Path], None]) -> Path:
-        """Keep the file that fill writes; ValueError when its SHA-256 is none of sums."""
+        """Add the file that `fill` writes; ValueError if its SHA-256 is none of `sums`."""
         with tempfile.TemporaryDirectory(dir=self._made(), prefix=".new-") as scratch:
             fill(Path(scratch, name))
             sum_ = sha256(Path(scratch, name))
             if sum_ not in sums:
-                raise ValueError(f"{name} has the sum sha256:{sum_}, which the lock does not state")
+                raise ValueError(f"{name} has the SHA-256 {sum_}, which is not in the lock")
             with self._new(self.root / "files" / sum_) as folder:
                 Path(scratch, name).rename(folder / name)
         return self.root / "files" / sum_ / name
@@ -101,17 +98,17 @@ class Store:
         return self.root
 
     def choice(self, key: str) -> str:
-        """Give the SHA-256 of the file that was chosen for key; empty when that was not asked."""
+        """Return the SHA-256 of the file that was chosen for a key; empty if none was."""
         with contextlib.suppress(FileNotFoundError):
             return (self.root / "choices" / key).read_text(encoding="utf-8")
         return ""
 
     def add_choice(self, key: str, sum_: str) -> None:
-        """Remember which file was chosen for key."""
+        """Record which file was chosen for a key."""
         write(self.root / "choices" / key, sum_)
 
     def answer(self, key: str) -> Answer:
-        """Give what a back end answered to the question that key stands for."""
+        """Return a back end's answer to the question with this key."""
         return Answer(self.root / "answers" / key)
 
     @staticmethod
@@ -131,7 +128,7 @@ class Store:
             try:
                 new.rename(place)
             except OSError:
-                # somebody else's is there, which is the same, or what is left of one
+                # another build was faster, or a part of an older folder is there
                 if not place.is_dir():
                     raise
                 if set(os.listdir(place)) != set(os.listdir(new)):

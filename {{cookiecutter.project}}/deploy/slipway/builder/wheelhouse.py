@@ -1,7 +1,7 @@
-"""A folder of wheels that is always whole: what its requirements.txt names, with their sums.
+"""A folder of wheels that is always complete: its requirements.txt lists each wheel's SHA-256.
 
-A new folder takes the old one's place only when it is finished, at once where the system can, so
-that whatever ends a build leaves the old one or the new one.
+A new folder replaces the old one only when it is finished, in one step if the system can do that.
+A build that fails or is killed leaves the old folder or the new one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ RENAME_EXCHANGE = 2
 
 
 def name_of(wheel: Path) -> tuple[str, str]:
-    """Give the normalized name and the version that a wheel's file name states."""
+    """Return the normalized name and the version from a wheel's file name."""
     name, version = wheel.name.split("-")[:2]
     return lockfile.normalize(name), version.replace("_", "-")
 
 
-def sums(wheels: list[Path]) -> str:
-    """Name each wheel and its hash in pip's requirements format, sorted by name."""
+def listing(wheels: list[Path]) -> str:
+    """Return the pins of wheels with their SHA-256, in pip's requirements format, by name."""
     entries = sorted((*name_of(wheel), sha256(wheel)) for wheel in wheels)
     return "".join(
         f"{name}=={version} --hash=sha256:{digest}\n" for name, version, digest in entries
@@ -39,25 +39,25 @@ def sums(wheels: list[Path]) -> str:
 
 
 def is_whole(folder: Path, *headers: str) -> bool:
-    """Say whether a wheelhouse folder is what its own requirements.txt says, below some header."""
-    listing = folder / "requirements.txt"
-    if not listing.is_file():
+    """Return whether a folder matches its own requirements.txt, which has one of some headers."""
+    listed = folder / "requirements.txt"
+    if not listed.is_file():
         return False
-    text = listing.read_text(encoding="utf-8")
+    text = listed.read_text(encoding="utf-8")
     if not text.startswith(headers):
         return False
-    found = sums(sorted(folder.glob("*.whl")))
+    found = listing(sorted(folder.glob("*.whl")))
     return any(text == header + found for header in headers)
 
 
 def list_in(folder: Path, header: str) -> None:
-    """Write the requirements.txt of a folder of wheels, below a header of comments."""
-    text = header + sums(sorted(folder.glob("*.whl")))
+    """Write the requirements.txt of a folder of wheels, with a header of comments."""
+    text = header + listing(sorted(folder.glob("*.whl")))
     (folder / "requirements.txt").write_text(text, encoding="utf-8")
 
 
 def requirements_of(wheel: Path) -> list[str]:
-    """Read what a wheel asks for (its Requires-Dist fields)."""
+    """Return the requirements of a wheel (its Requires-Dist fields)."""
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (
             name
@@ -69,7 +69,7 @@ def requirements_of(wheel: Path) -> list[str]:
 
 
 def put(new: Path, place: Path) -> None:
-    """Let a finished folder take the place of the old one, which is there until the new one is."""
+    """Replace an old folder by a finished new one; there is a complete folder at all times."""
     if place.exists() and exchange(new, place):
         shutil.rmtree(new)
         return
@@ -82,7 +82,7 @@ def put(new: Path, place: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places at once (renameat2); False where that cannot be done."""
+    """Exchange two folders in one step (renameat2); return False if the system cannot do that."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         done = libc.renameat2(
@@ -93,8 +93,8 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(done == 0)
 
 
-def put_back(place: Path) -> None:
-    """Undo a put that was cut off between its two renames."""
+def recover(place: Path) -> None:
+    """Recover from a `put` that was killed between its two renames."""
     old = place.with_name(f".old-{place.name}")
     if old.exists() and not place.exists():
         old.rename(place)
@@ -102,8 +102,8 @@ def put_back(place: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(place: Path) -> Iterator[Path]:
-    """Give an empty folder that takes place's place when the block ends well, or else vanishes."""
-    put_back(place)
+    """Return an empty folder that replaces `place` at the end of the block, unless that fails."""
+    recover(place)
     new = place.with_name(f".new-{place.name}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -115,8 +115,8 @@ def replacing(place: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Let no other build write here for the length of a block; it ends with the process at last."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a wheelhouse during a block, and at most as long as the process runs."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -1,17 +1,18 @@
 #!/bin/sh
-# server-lock.sh: one deploy of a project at a time, and a log of them; needs sh and coreutils alone.
-# deploy.py puts it in front of what it sends to a server, with PROJECT and BY set.
+# The lock of a project on a server, and the log of its deploys. Needs sh and coreutils only.
+# PROJECT and BY are set by the laptop; see laptop/servers/remote_job.py.
 #
-#   claim WHAT    hold the project's lock; wait LOCK_WAIT seconds for who has it, then say who that is
-#   release       give it up, if it is ours
-#   holder        say who holds it: process, its birth, boot, who, since when, what for
-#   alive HOLDER  whether that process is still there
-#   unlock        end who holds it, and take its lock away
+#   claim WHAT    take the project's lock; wait up to LOCK_WAIT seconds for the present holder
+#   release       give the lock up, if this process holds it
+#   holder        print the holder: process, start time, boot, account, since when, what for
+#   alive HOLDER  check whether that process still runs
+#   unlock        end the holder's process and remove its lock
 #   record TEXT   write a line to the log
 #
-# The lock is a symbolic link, whose text says who holds it: made in one step with its text, or not
-# at all. It is in /tmp, where all accounts of the server see it. A holder is known by its process,
-# the time when that began and the boot of the server, so that a dead one holds nothing.
+# The lock is a symbolic link whose text describes the holder: it is created together with its text,
+# or not at all. It is in /tmp, where all accounts of the server see it. A holder is identified by
+# its process, the start time of that process and the boot of the server, so that a dead holder
+# blocks nobody.
 
 set -eu
 
@@ -20,7 +21,7 @@ FOLDER=$HOME/.slipway/$PROJECT
 mine=
 
 say() {
-    # the laptop may be gone; the work goes on
+    # The laptop may be gone; the work goes on.
     printf '%s\n' "$*" 2>/dev/null || true
 }
 
@@ -33,10 +34,10 @@ now() {
     date -u +%Y-%m-%dT%H:%M:%SZ
 }
 
-# born PROCESS: when it began, in ticks since the boot; fails when it is no more
-born() {
+# started PROCESS: print when it started, in ticks since the boot; fails if it does not exist
+started() {
     read -r stat <"/proc/$1/stat" || return 1
-    # the name before it may hold anything
+    # The name of the program, which comes before, may contain any characters.
     # shellcheck disable=SC2086 # fields
     set -- ${stat##*) }
     [ "$1" != Z ] && echo "${20}"
@@ -53,28 +54,28 @@ holder() {
 alive() {
     # shellcheck disable=SC2086 # fields
     set -- $1
-    [ $# -ge 3 ] && [ "$3" = "$(boot)" ] && [ "$(born "$1")" = "$2" ]
+    [ $# -ge 3 ] && [ "$3" = "$(boot)" ] && [ "$(started "$1")" = "$2" ]
 }
 
 describe() {
     # shellcheck disable=SC2086 # fields
     set -- $1
-    echo "${4:-somebody}, since ${5:-some time}, for ${6:-a deploy} (process ${1:-unknown} on the server)"
+    echo "${4:-somebody}, since ${5:-an unknown time}, for ${6:-a deploy} (process ${1:-unknown} on the server)"
 }
 
 identify() {
-    mine="$$ $(born $$) $(boot) $BY $(now) $1"
+    mine="$$ $(started $$) $(boot) $BY $(now) $1"
 }
 
 claim() {
     identify "$1"
     end=$(($(date +%s) + ${LOCK_WAIT:-60}))
-    told='' refused=0
-    until said=$(ln -s "$mine" "$LOCK" 2>&1); do
+    announced='' refused=0
+    until problem=$(ln -s "$mine" "$LOCK" 2>&1); do
         if ! held=$(holder); then
-            # it was given up just now, or there can be none
+            # Either the lock was given up just now, or none can be created here.
             refused=$((refused + 1))
-            [ "$refused" -lt 20 ] || fail "the lock cannot be made: $said"
+            [ "$refused" -lt 20 ] || fail "cannot create the lock: $problem"
             sleep 0.1
             continue
         fi
@@ -83,15 +84,16 @@ claim() {
             continue
         fi
         [ "$(date +%s)" -lt "$end" ] ||
-            fail "a deploy is at work: $(describe "$held"): try again when it is done, or make unlock"
-        [ -n "$told" ] || say "waits for a deploy that is at work: $(describe "$held")"
-        told=yes
+            fail "another deploy is running: $(describe "$held"). Try again when it has finished, or run make unlock."
+        [ -n "$announced" ] || say "waiting for another deploy to finish: $(describe "$held")"
+        announced=yes
         sleep 0.5
     done
 }
 
-# take_away HOLDER: its lock. Of those who see that a holder is dead one does it, behind a lock of its
-# own: another would take away what a third one has claimed meanwhile.
+# take_away HOLDER: remove the lock of a dead holder. Several processes may see at the same time that
+# the holder is dead. One of them removes the lock, behind a lock of its own; another one would
+# remove what a third one has claimed meanwhile.
 take_away() {
     if ! ln -s "$mine" "$LOCK.dead" 2>/dev/null; then
         other=$(readlink "$LOCK.dead") && ! alive "$other" && rm -f "$LOCK.dead"
@@ -100,7 +102,7 @@ take_away() {
     fi
     if [ "$(holder)" = "$1" ] && ! rm -f "$LOCK" 2>/dev/null; then
         rm -f "$LOCK.dead"
-        fail "another account's dead deploy holds the lock, $(describe "$1"): sudo rm $LOCK"
+        fail "cannot remove the lock of another account's dead deploy, $(describe "$1"). Run: sudo rm $LOCK"
     fi
     rm -f "$LOCK.dead"
 }
@@ -117,7 +119,7 @@ unlock() {
     identify unlock
     pid=${held%% *}
     if alive "$held"; then
-        kill "$pid" 2>/dev/null || fail "this account may not end it: $(describe "$held")"
+        kill "$pid" 2>/dev/null || fail "this account may not end the deploy of $(describe "$held")"
         tries=0
         while alive "$held" && [ "$tries" -lt 100 ]; do
             sleep 0.2
@@ -126,11 +128,11 @@ unlock() {
         ! alive "$held" || kill -9 "$pid" 2>/dev/null || true
     fi
     [ "$(holder)" != "$held" ] || take_away "$held"
-    say "took the lock away from $(describe "$held")"
+    say "removed the lock of $(describe "$held")"
 }
 
 record() {
-    # a disk that is full fails no deploy that was good
+    # A full disk must not fail a deploy that was good.
     (
         umask 077
         mkdir -p "$FOLDER"

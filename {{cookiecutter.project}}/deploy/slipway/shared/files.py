@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 EPOCH = 315532800  # 1980-01-01, the earliest time that a zip archive can store
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text without a byte order mark; raise ValueError for other encodings."""
+    """Return a UTF-8 file's text without a byte order mark; ValueError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -35,6 +34,8 @@ def digest(*parts: object) -> str:
 
 def write(place: Path, text: str, mode: int = 0o644) -> None:
     """Write a text file completely or not at all, so that a killed program leaves the old one."""
+    import tempfile  # slow, and most commands write no file
+
     place.parent.mkdir(parents=True, exist_ok=True)
     descriptor, new = tempfile.mkstemp(dir=place.parent, prefix=".new-")
     with open(descriptor, "w", encoding="utf-8") as file:

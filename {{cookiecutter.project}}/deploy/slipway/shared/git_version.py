@@ -1,8 +1,8 @@
 """The files and the version of an application according to git.
 
-Some back ends read the version from git. The laptop passes the version to the builder, which has no
-access to `.git`. Tag v1.2 gives 1.2, and three commits later the version is 1.2.post3. Without a tag
-or without git it is 0.
+Some back ends read the version from git. The laptop passes the version to the builder, which has
+no access to `.git`. Tag v1.2 gives 1.2, and three commits later the version is 1.2.post3. Without
+a tag or without git it is 0.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""The lock: where it is, what it says, and which interpreter it was made for.
+"""The lock: its place, its content, and the interpreter that it was made for.
 
-As a program it names the interpreter that runs it, as locks do.
+As a program this module prints the name of the interpreter that runs it, as locks state it.
 
-Shared by the builder and the laptop, so that both mean the same file; so is
-what counts as an application's source.
-Its form is pip's requirements format in hash-checking mode:
-https://pip.pypa.io/en/stable/topics/secure-installs/
-What builds from source need (PEP 517 back ends) is pinned in it as well, in comments, since pip has
-no place for them; each requirement set that a pyproject.toml states has pins of its own, which
-those that came out the same share:
+The builder and the laptop share this module, so that both use the same file and agree on which
+files belong to an application's source. The format is pip's requirements format in hash-checking
+mode: https://pip.pypa.io/en/stable/topics/secure-installs/
+
+Back ends for builds from source (PEP 517) are pinned too. pip has no place for these pins, so they
+are comments. Each requirement set of a pyproject.toml has pins of its own. Sets with the same pins
+share them:
 
     # To build what asks for ["setuptools>=61"]:
     # To build what asks for ["setuptools>=77"]:
@@ -23,7 +23,6 @@ import os
 import platform
 import re
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +38,12 @@ HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pi
 HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\,*]+)")
 
-# A comment of the lock: which requirement set the pins below it are for, and one such pin.
+# Comments of the lock: the requirement set of the pins below it, and one such pin.
 BUILD_SET = re.compile(r"# To build what asks for (\[.*\]):")
 BUILD_PIN = re.compile(r"#   (\S+==\S+ .*)")
 
-# Nothing of these is part of an application, wherever it is; the second list only at the top, since
-# a package may well have a module of that name.
+# Names that are no part of an application, in any folder. The second list counts only in the top
+# folder, since a package may have a module of that name.
 NOT_SOURCE = (
     *(".git", ".hg", ".deploy", ".venv", ".tox", ".nox", "node_modules"),
     *("__pycache__", "*.pyc", "*.egg-info", ".*_cache"),
@@ -53,21 +52,21 @@ NOT_SOURCE_AT_TOP = ("wheelhouse", "appenv", "venv")
 
 
 def not_source(application: Path, folder: Path, names: Iterable[str]) -> set[str]:
-    """Say which names in one of an application's folders are no part of it."""
+    """Return the names in a folder that do not belong to the application's source."""
     patterns = NOT_SOURCE + (NOT_SOURCE_AT_TOP if folder == application else ())
     found = set()
     for name in names:
         path = folder / name
         special = not (path.is_symlink() or path.is_file() or path.is_dir())  # such as a socket
-        # this machinery, which setuptools would take for a second package beside the application's
-        ours = (path / "deploy.mk").is_file()
-        if special or ours or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        # the folder of the machinery, in which setuptools would find a second package
+        machinery = (path / "deploy.mk").is_file()
+        if special or machinery or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             found.add(name)
     return found
 
 
 def files_of(application: Path) -> Iterator[tuple[str, Path]]:
-    """Walk an application's files: each one's name from its top, with slashes, and its path."""
+    """Yield the name and the path of each file of an application; names are relative."""
     for folder, folders, files in os.walk(application):
         left_out = not_source(application, Path(folder), (*folders, *files))
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
@@ -79,16 +78,16 @@ def files_of(application: Path) -> Iterator[tuple[str, Path]]:
 
 NOTHING = (
     "there is nothing to build: write a pyproject.toml for the application, or a requirements.in"
-    " that names one; files that nothing installs are named by FILES in deploy/settings.mk"
+    " that lists packages; list files that no package installs in FILES in deploy/settings.mk"
 )
 
 
 class NotPinned(ValueError):
-    """A requirement without == or --hash; the message is its line."""
+    """A requirement without == or --hash; the message is the line."""
 
 
 class Pin(NamedTuple):
-    """One distribution of the lock: normalized name, version, marker and hashes."""
+    """One distribution of the lock: its normalized name, version, marker and hashes."""
 
     name: str
     version: str
@@ -97,12 +96,12 @@ class Pin(NamedTuple):
 
     @property
     def sums(self) -> set[str]:
-        """Give the SHA-256 of each file that may be it."""
+        """Return the SHA-256 of each file that the pin allows."""
         return {text[len("sha256:") :] for text in self.hashes if text.startswith("sha256:")}
 
     @property
     def text(self) -> str:
-        """Write it in one line, as pip reads it."""
+        """Return the pin as one line in pip's requirements format."""
         marker = f" ; {self.marker}" if self.marker else ""
         return f"{self.name}=={self.version}{marker} " + " ".join(
             f"--hash={each}" for each in self.hashes
@@ -110,19 +109,19 @@ class Pin(NamedTuple):
 
 
 def normalize(name: str) -> str:
-    """Give a distribution's name its one spelling (PEP 503)."""
+    """Return the normalized spelling of a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def interpreter() -> str:
-    """Name the running interpreter as locks do: `PyPy 3.11`, `CPython 3.13`."""
+    """Return the running interpreter's name and version as in locks: `PyPy 3.11`."""
     return f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def not_on_pypy() -> dict[str, str]:
-    """Give the distributions that do not work on PyPy, and of each what does the same there.
+    """Return the distributions that do not work on this PyPy, each with its replacement.
 
-    Those that work with a newer PyPy than this one are among them, and all where this is none.
+    On another interpreter, all distributions are returned that do not work on some PyPy.
     """
     here = tuple(getattr(sys, "pypy_version_info", ()))
     found = {}
@@ -136,25 +135,27 @@ def not_on_pypy() -> dict[str, str]:
 
 
 def system() -> str:
-    """Name what compiled wheels depend on: interpreter, ABI, architecture and distribution."""
+    """Return the properties that compiled wheels depend on: interpreter, ABI, system, release."""
     release = ""
     if os.path.exists("/etc/os-release"):
         text = Path("/etc/os-release").read_text(encoding="utf-8")
         found = dict(re.findall(r'^(ID|VERSION_CODENAME|VERSION_ID)="?([^"\n]*)', text, re.M))
         release = " " + "-".join(found[key] for key in ("ID", "VERSION_CODENAME") if key in found)
+    import sysconfig  # slow, and the laptop does not ask
+
     abi = sysconfig.get_config_var("SOABI") or ""
     return f"{interpreter()} {abi} {sysconfig.get_platform()}{release}".replace("  ", " ")
 
 
 def logical_lines(text: str) -> list[str]:
-    """Join continued lines and drop comments, as pip reads a requirements file."""
+    """Return the lines of a requirements file as pip reads them: joined, without comments."""
     joined = re.sub(r"\\\n[ \t]*", " ", text)
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
     return [line for line in lines if line]
 
 
 def pins(text: str) -> list[Pin]:
-    """Read a lock's pins; NotPinned names a requirement without == or --hash."""
+    """Return a lock's pins; NotPinned names a requirement without == or --hash."""
     found = []
     for line in logical_lines(text):
         if line.startswith("-"):  # an option, such as --index-url
@@ -176,14 +177,14 @@ def pins(text: str) -> list[Pin]:
 
 
 def pins_here(text: str) -> list[Pin]:
-    """Read the pins of a lock whose markers hold for this interpreter and system."""
-    from packaging.markers import Marker  # with pip-tools in the builder
+    """Return the pins of a lock whose markers apply to this interpreter and system."""
+    from packaging.markers import Marker  # installed with pip-tools in the builder
 
     return [pin for pin in pins(text) if not pin.marker or Marker(pin.marker).evaluate()]
 
 
 def options(text: str) -> list[str]:
-    """Read which files of the index a lock wants or refuses: --no-binary NAME and the like."""
+    """Return a lock's options about kinds of files, such as --no-binary NAME."""
     lines = (line.replace("=", " ", 1).split() for line in logical_lines(text))
     return [
         word
@@ -194,7 +195,7 @@ def options(text: str) -> list[str]:
 
 
 def build_pins(text: str) -> dict[str, list[Pin]]:
-    """Read the pins of back ends by their requirement set, as with_build_pins writes them."""
+    """Return the pins of back ends by their requirement set, as with_build_pins writes them."""
     found: dict[str, list[Pin]] = {}
     current: list[Pin] | None = None
     for line in text.splitlines():
@@ -210,12 +211,12 @@ def build_pins(text: str) -> dict[str, list[Pin]]:
 
 
 def build_set(requirements: Iterable[str]) -> str:
-    """Write a requirement set in its one way: a sorted list, as JSON and TOML alike write it."""
+    """Return the text of a requirement set: a sorted list, which is valid JSON and TOML."""
     return json.dumps(sorted(set(requirements)))
 
 
 def with_build_pins(text: str, sets: Mapping[str, Sequence[Pin]]) -> str:
-    """Give a lock's text with these pins of back ends, and no others."""
+    """Return a lock's text with some pins of back ends, and no others."""
     kept: list[str] = []
     inside = False
     for line in text.splitlines():
@@ -234,13 +235,13 @@ def with_build_pins(text: str, sets: Mapping[str, Sequence[Pin]]) -> str:
 
 
 def locked_for(text: str) -> str | None:
-    """Say which interpreter a lock was made for; None when another tool made it."""
+    """Return the interpreter that a lock was made for; None if another tool made the lock."""
     match = HEADER_PATTERN.search(text)
     return match.group(1) if match else None
 
 
 def is_lock(text: str) -> bool:
-    """Tell a lock from a list of requirements that somebody wrote by hand."""
+    """Return whether a text is a lock, and not a handwritten list of requirements."""
     if locked_for(text):
         return True
     try:
@@ -250,10 +251,10 @@ def is_lock(text: str) -> bool:
 
 
 def lock_path(application: Path) -> Path:
-    """Say where the lock is or will be.
+    """Return the path of the present or future lock.
 
-    That is requirements.txt, unless somebody's own unhashed list has that name: such a list is an
-    input, is never overwritten, and its lock is requirements.lock.
+    That is requirements.txt. If a handwritten list has that name, the list is an input and never
+    overwritten, and the lock is requirements.lock.
     """
     usual = application / "requirements.txt"
     if usual.is_file() and not is_lock(read(usual)):
@@ -262,7 +263,7 @@ def lock_path(application: Path) -> Path:
 
 
 def is_distribution(application: Path) -> bool:
-    """Say whether there is an application to build a wheel of."""
+    """Return whether an application is a package from which a wheel can be built."""
     if (application / "setup.py").is_file():
         return True
     pyproject = application / "pyproject.toml"
@@ -275,7 +276,7 @@ def is_distribution(application: Path) -> bool:
 
 
 def sources(application: Path) -> list[str]:
-    """List the files that say what is wanted, in the order in which pip-compile takes them."""
+    """Return the files with requirements, in pip-compile's order."""
     found = []
     if is_distribution(application):
         modern = (application / "pyproject.toml").is_file()

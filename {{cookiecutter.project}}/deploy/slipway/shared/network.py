@@ -1,21 +1,20 @@
-#!/usr/bin/env python3
-"""What a step that talks to the network needs to know of your network.
+"""Proxies, package indexes and certificates for every step that uses the network.
 
-`network.py CA_FOLDER COMMAND…` runs a command that trusts the certificates in CA_FOLDER/*.crt
-beside the usual ones (for people behind an inspecting proxy). pip_conf writes the PIP_* variables
-of the environment as a pip.conf, which a build mounts as a secret, so that an index's password
-lands in no image, history or process list.
+`network.py CA_FOLDER COMMAND…` runs a command that trusts the certificates in CA_FOLDER/*.crt in
+addition to the usual ones, for users behind an inspecting proxy. `pip_conf` turns the PIP_*
+variables of the environment into a pip.conf. Builds mount that file as a secret, so that the
+password of a package index does not appear in an image, its history or a process list.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-# Settings of pip that mean the same inside a container; PIP_CERT or PIP_FIND_LINKS name files here.
+# Settings of pip that have the same meaning in a container. PIP_CERT and PIP_FIND_LINKS do not:
+# they name files of this machine.
 PIP_SETTINGS = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
@@ -25,7 +24,7 @@ PIP_SETTINGS = (
     "PIP_PROXY",
 )
 
-# Each tool that a wheel's build may start has its own name for "trust these".
+# Each tool that a build may start has a variable of its own for the certificates to trust.
 BUNDLE_VARIABLES = (
     "SSL_CERT_FILE",
     "PIP_CERT",
@@ -37,20 +36,20 @@ BUNDLE_VARIABLES = (
 
 
 def pip_conf(environment: Mapping[str, str]) -> str:
-    """Write pip's own settings from the environment as the text of a pip.conf."""
+    """Return the text of a pip.conf with pip's settings from the environment."""
     lines = ["[global]", "disable-pip-version-check = true"]
     for variable in PIP_SETTINGS:
         value = environment.get(variable, "")
         if value:
-            # several values are separated by blanks in the environment, by lines in a file
+            # values are separated by blanks in the environment, and by line ends in the file
             option = variable[len("PIP_") :].lower().replace("_", "-")
             lines.append(f"{option} =\n    " + "\n    ".join(value.split()))
     return "\n".join(lines) + "\n"
 
 
 def usual_bundle() -> str:
-    """Read the certificates that this system trusts already; empty when it has none."""
-    import ssl  # slow, and the laptop's scripts want the names above alone
+    """Return the certificates that this system trusts; empty if it has none."""
+    import ssl  # slow, and most commands of the laptop need only the names above
 
     paths = ssl.get_default_verify_paths()
     for candidate in (
@@ -62,23 +61,23 @@ def usual_bundle() -> str:
         if candidate and os.path.isfile(candidate):
             return Path(candidate).read_text(encoding="utf-8", errors="replace")
     try:
-        from pip._vendor import certifi  # a Python without a system bundle, as on macOS
+        from pip._vendor import certifi  # for a Python without a system bundle, as on macOS
     except ImportError:
         return ""
     return Path(certifi.where()).read_text(encoding="utf-8")
 
 
 def trusting(folder: Path, scratch: Path) -> dict[str, str]:
-    """Give the environment variables that make tools trust folder's *.crt files as well.
+    """Return the environment variables that make tools trust a folder's *.crt files as well.
 
-    The bundle is written to scratch; nothing is changed when there are no extra certificates.
+    The bundle is written to `scratch`. Without extra certificates there are no variables.
     """
     extra = sorted(folder.glob("*.crt")) if folder.is_dir() else []
     if not extra:
         return {}
     texts = [usual_bundle()]
     for certificate in extra:
-        # whatever stands around the certificate may be in any encoding
+        # the text around a certificate may have any encoding
         texts.append(certificate.read_text(encoding="utf-8", errors="replace"))
         if "-----BEGIN CERTIFICATE-----" not in texts[-1]:
             raise ValueError(
@@ -91,8 +90,9 @@ def trusting(folder: Path, scratch: Path) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run as the module's docstring says; gives the command's exit status."""
+    """Run a command as described at the top, and return its exit status."""
     import subprocess
+    import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         try:

@@ -5,7 +5,7 @@
 # apt.sh build PACKAGE…: install packages needed for builds.
 # apt.sh download FOLDER PACKAGE…: download packages without their dependencies.
 # apt.sh unpack FOLDER…: unpack downloaded packages over the system, without configuring them.
-# apt.sh find PATTERN: search all files of the release's packages; print lines of path and package.
+# apt.sh find PATTERN: search the files of all packages; print lines of path and package.
 # apt.sh date: set the times of all files written since the start to SOURCE_DATE_EPOCH, so that two
 #     builds are equal.
 #
@@ -25,8 +25,8 @@ fail() {
 role=$1
 shift
 
-# This file is in a mount, not in the image. Its time is a few seconds early, since the engine starts
-# to write before this script.
+# This file is in a mount, not in the image. Its time is a few seconds early, since the engine
+# starts to write before this script.
 began=/var/log/began
 
 if [ "$role" = date ]; then
@@ -55,7 +55,7 @@ printf '#!/bin/sh\n' >/var/log/bin/pypy3compile
 chmod +x /var/log/bin/pypy3compile
 PATH=/var/log/bin:$PATH
 
-# The base image's own apt configuration would empty the download cache after every installation.
+# The base image's own configuration of apt would empty the cache after every installation.
 export APT_CONFIG="${0%/*}/apt.conf"
 export DEBIAN_FRONTEND=noninteractive
 export PYTHONHASHSEED=0
@@ -68,7 +68,7 @@ get_packages() {
 }
 
 if [ "$role" = install ]; then
-    # All dependencies are in the folder or installed. Without package lists this is a second faster.
+    # All dependencies are in the folder or installed. Without package lists this is faster.
     if ls "$1"/*.deb >/dev/null 2>&1; then
         get_packages -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb
     fi
@@ -121,8 +121,9 @@ needs() {
         awk '/Depends: / { if (!other && $2 !~ /^</) print $2; other = /\|/ }' | sed 's/:any$//'
 }
 
-# to_run PACKAGE: print the packages needed to run a program that was built with PACKAGE: for headers
-# and tools, the libraries of the same source package that they depend on; for others, PACKAGE
+# to_run PACKAGE: print the packages needed to run a program that was built with PACKAGE: for
+# headers and tools, the libraries of the same source package that they depend on; for others,
+# PACKAGE itself
 to_run() (
     section=$(field Section "$1")
     case $1,${section##*/} in
@@ -152,8 +153,8 @@ to_run() (
     [ -z "${found# }" ] || printf '%s\n' $found | sort -u
 )
 
-# find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and missing
-# to a name that it does not have
+# find_packages PACKAGE[|ALTERNATIVE]…: set packages to the names that this release has, and
+# missing to a name that it does not have
 find_packages() {
     packages=
     missing=
@@ -201,8 +202,8 @@ if [ "$role" = find ]; then
     exit
 fi
 
-# Package lists that were downloaded minutes ago are used again, which saves a second. The folder is
-# shared by all releases, whose lists may remove each other: then a package is missing.
+# Package lists that were downloaded minutes ago are used again, which saves a second. All releases
+# share the folder, and may remove each other's lists: then a package is missing.
 stamp=/var/cache/apt/updated-$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")-$(dpkg --print-architecture)
 missing=unknown
 if [ "$role" != fetch ] && [ -n "$(find "$stamp" -mmin -30 2>/dev/null)" ]; then
@@ -232,7 +233,7 @@ build)
     ;;
 fetch)
     echo "$@" >"$folder/asked"
-    # Its output lists all chosen packages; it downloads those that are not in the cache.
+    # The output lists all chosen packages; apt downloads those that are not in the cache.
     # shellcheck disable=SC2086
     LC_ALL=C apt-get $options upgrade -q --yes --with-new-pkgs --no-install-recommends \
         --download-only --verbose-versions "$@" >/var/log/chosen

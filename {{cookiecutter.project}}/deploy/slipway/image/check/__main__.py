@@ -21,7 +21,7 @@ from pathlib import Path
 # Only this folder is mounted, at slipway/image/check. Its modules keep their usual names.
 sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from slipway.image.check import dlopen_calls, module_imports, shared_libraries  # noqa: E402
+from slipway.image.check import dlopen_calls, module_imports, shared_libraries
 
 
 def main(names: list[str]) -> None:

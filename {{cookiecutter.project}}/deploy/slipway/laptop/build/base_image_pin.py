@@ -1,8 +1,8 @@
 """The pinned base image: a tag moves, and everything here starts from it.
 
-The pins are in deploy/base.lock, which belongs into version control. Where a registry provided the
-image the pin is its digest there, otherwise (an image that was imported) its ID. The date stands for
-the Debian packages of that moment: base images are of that date, and a newer one installs them anew.
+The pins are in deploy/base.lock, which belongs into version control. If a registry provided the
+image, the pin is its digest there. The pin of an imported image is its ID. The date stands for the
+Debian packages of that moment: base images are of that date, and a newer date installs them anew.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from calendar import timegm
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from slipway.laptop import console
 from slipway.laptop.docker import engine
@@ -23,7 +21,11 @@ BASE_LOCK = DEPLOY / "base.lock"
 DAY = "%Y-%m-%dT00:00:00Z"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 HEADER = "# What BASE_IMAGE stands for; `make upgrade` moves it. Belongs into version control.\n"
-LINE = re.compile(r"(?P<name>\S+) (?P<platform>\S+) (?P<pin>\S*sha256:[0-9a-f]{64}) (?P<date>\S+)")
+LINE = re.compile(
+    r"(?P<name>\S+) (?P<platform>\S+) (?P<pin>\S*sha256:[0-9a-f]{64})"
+    r" (?P<date>\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3])(?::[0-5]\d){2}Z)",
+    re.ASCII,
+)
 ANY = "any"  # platform: the digest of an index names the image of each
 
 
@@ -31,8 +33,7 @@ class PinError(console.Failed):
     """The pinned base image is not available; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(NamedTuple):
     """What a name stood for on a day: `repository@sha256:…`, or the ID of an imported image."""
 
     name: str
@@ -48,6 +49,8 @@ class Pin:
     @property
     def epoch(self) -> int:
         """The date in seconds since 1970, for SOURCE_DATE_EPOCH."""
+        from calendar import timegm  # slow, and not needed where all is done
+
         return timegm(time.strptime(self.date, TIME))
 
 
@@ -66,16 +69,12 @@ def read(path: Path = BASE_LOCK) -> list[Pin]:
         if not line.strip() or line.startswith("#"):
             continue
         match = LINE.fullmatch(line.strip())
-        try:
-            if match is None:
-                raise ValueError
-            pin = Pin(**match.groupdict())
-            _ = pin.epoch
-        except ValueError:
+        if match is None:
             raise PinError(
-                f"deploy/base.lock, line {number}, is not a pin: remove the file, then run make base"
-            ) from None
-        found.append(pin)
+                f"deploy/base.lock, line {number}, is not a pin: remove the file, then run make"
+                " base"
+            )
+        found.append(Pin(**match.groupdict()))
     return found
 
 
@@ -176,8 +175,8 @@ def get(settings: dict[str, str]) -> Pin:
         console.warn(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
     elif pinned.platform != ANY and id_of(image) != pinned.pin:
         raise PinError(
-            f"{name} here is {id_of(image)}, but deploy/base.lock pins {pinned.pin}: load the pinned"
-            " image, or move the pin with: make upgrade"
+            f"{name} here is {id_of(image)}, but deploy/base.lock pins {pinned.pin}: load the"
+            " pinned image, or move the pin with: make upgrade"
         )
     return pinned
 

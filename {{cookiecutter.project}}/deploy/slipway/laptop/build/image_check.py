@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import stat
 import subprocess
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -19,11 +21,12 @@ from typing import Any
 
 from slipway.laptop import console
 from slipway.laptop.docker import engine, run_options
-from slipway.laptop.paths import ROOT, SLIPWAY
+from slipway.laptop.paths import ROOT, SLIPWAY, make_own_folder
 from slipway.shared import lockfile
 from slipway.shared.native import build_errors, catalogue
 from slipway.shared.native.build_errors import Diagnosis
 
+CHECK = SLIPWAY / "image" / "check"
 # Who the run image's programs are (run.docker).
 USER = "10001:10001"
 # Parts of CPython that Debian has in packages of their own.
@@ -50,7 +53,9 @@ GONE = {
 }
 
 
-def command(settings: dict[str, str], image: str, names: Sequence[str] = ()) -> list[str]:
+def command(
+    settings: dict[str, str], image: str, names: Sequence[str] = (), source: Path = CHECK
+) -> list[str]:
     """Return the command line that checks an image; names are of distributions to import.
 
     Only the folder of the check is mounted, at the place where Python finds it by its name.
@@ -63,10 +68,26 @@ def command(settings: dict[str, str], image: str, names: Sequence[str] = ()) -> 
         settings["DOCKER"],
         *("run", "--rm", "--network", "none", "--no-healthcheck"),
         *("--security-opt", "label=disable"),
-        *("--mount", f"{engine.bind(SLIPWAY / 'image' / 'check', folder)},readonly"),
+        *("--mount", f"{engine.bind(source, folder)},readonly"),
         *(*platform, *run_options.options(own), "--user", USER),
         *("--entrypoint", "/appenv/bin/python", image, "-I", folder, *names),
     )
+
+
+def readable() -> Path:
+    """Return the check's folder, or a copy that every account can read if only its owner can.
+
+    A umask of 077 makes such folders, and in the image the check runs as another account.
+    """
+    if all(path.stat().st_mode & stat.S_IROTH for path in (CHECK, *CHECK.iterdir())):
+        return CHECK
+    copy = make_own_folder(ROOT / ".deploy") / "image-check"
+    copy.mkdir(exist_ok=True)
+    copy.chmod(0o755)
+    for path in CHECK.glob("*.py"):
+        target = Path(shutil.copyfile(path, copy / path.name))
+        target.chmod(0o644)
+    return copy
 
 
 def inspect(settings: dict[str, str], image: str, names: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +96,7 @@ def inspect(settings: dict[str, str], image: str, names: Sequence[str]) -> dict[
     See image/check/__main__.py for the keys.
     """
     done = subprocess.run(
-        command(settings, image, names),
+        command(settings, image, names, readable()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -204,7 +225,7 @@ class Judge:
         return lines
 
     def named(self, name: str) -> dict[str, str]:
-        """Return the libraries that a distribution's sources load and the image lacks: name, file."""
+        """Return name and file of the libraries that sources load and the image lacks."""
         found: dict[str, str] = {}
         for group in self.found.get("loads", {}).get(name, ()):
             if self.stems.isdisjoint(map(catalogue.stem_of, group)):
@@ -218,8 +239,8 @@ class Judge:
     def optional(self, explained: AbstractSet[str]) -> list[Diagnosis]:
         """Return which libraries sources load by name although no import required them.
 
-        A package that loads one library is likely to be useless without it; of several, many are not
-        used.
+        A package that loads one library is likely to be useless without it. Of several libraries,
+        many are not used.
         """
         lines = []
         for name in self.names:

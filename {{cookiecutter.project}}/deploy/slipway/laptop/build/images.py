@@ -5,6 +5,7 @@ Nothing here runs anything: pipeline.py runs the commands, and DRY_RUN=1 prints 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -35,10 +36,8 @@ def environment(docker: str) -> dict[str, str]:
     configuration = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     if os.environ.get("BUILDX_BUILDER") or (configuration / "buildx" / "current").exists():
         # A builder in a container of its own does not see local images; the engine's own does.
-        try:
+        with contextlib.suppress(engine.EngineError):  # podman
             found["BUILDX_BUILDER"] = engine.ask(docker, "context", "show").strip()
-        except engine.EngineError:  # podman
-            pass
     return found
 
 

@@ -1,4 +1,4 @@
-"""NATIVE in settings.mk: adding library names, looking up packages, building until nothing is missing."""
+"""NATIVE in settings.mk: add library names, look up packages, build until none is missing."""
 
 from __future__ import annotations
 

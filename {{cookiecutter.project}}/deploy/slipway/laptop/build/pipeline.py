@@ -8,20 +8,20 @@ TIME", so that git is not asked; a revision of "-" means none).
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Callable
+from typing import IO, Any, Callable, NamedTuple
 
 from slipway.laptop import console
-from slipway.laptop.build import base_image_pin, image_check, images, project_lock
+from slipway.laptop.build import base_image_pin, images, project_lock
 from slipway.laptop.build.base_image_pin import Pin
 from slipway.laptop.build.images import Commit, Images
 from slipway.laptop.build.record import Record
@@ -65,16 +65,16 @@ class BuildFailed(console.Failed):
         self.find = list(find)
 
 
-@dataclass
 class Advice:
     """What a successful build suggests to add to NATIVE: library names, and files to look up."""
 
-    add: list[str] = field(default_factory=list)
-    find: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        """Suggest nothing yet."""
+        self.add: list[str] = []
+        self.find: list[str] = []
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What the builder reported at its end; see builder/__main__.py for the outcomes."""
 
     outcome: str = "failed"
@@ -98,6 +98,8 @@ def make(settings: dict[str, str], goals: Sequence[str], quiet: bool = False) ->
 
 def check_now(settings: dict[str, str]) -> int:
     """Check the run image, whether it was checked before or not; return the exit status."""
+    from slipway.laptop.build import image_check  # slow, and not needed where all is done
+
     if settings["DRY_RUN"]:
         console.show_command(image_check.command(settings, f"{settings['IMAGES']}-run"))
         return 0
@@ -245,7 +247,7 @@ class Pipeline:
                 "wheels",
                 "--locked",
                 *options,
-                on_dependencies=lambda: self._layer_early(steps),
+                on_dependencies=functools.partial(self._layer_early, steps),
             )
             if result.outcome == "needs-lock" and not locked:
                 write_lock(self.settings, "lock")
@@ -273,6 +275,8 @@ class Pipeline:
         self._docker_build("image", command, self._project)
 
     def _check(self, steps: Steps, goals: Sequence[str]) -> None:
+        from slipway.laptop.build import image_check  # slow, and not needed where all is done
+
         early = self.early.finish("check")
         report = early if isinstance(early, image_check.Report) and not early.wrong else None
         if report is None:
@@ -322,6 +326,8 @@ class Pipeline:
         image = self._dependencies.read_text(encoding="utf-8").strip()
         wheels = (self.images.wheelhouse / "app").glob("*.whl")
         if image and all(wheel.name.endswith("-any.whl") for wheel in wheels):
+            from slipway.laptop.build import image_check  # slow, and not needed where all is done
+
             self.early.start("check", lambda: image_check.check(self.settings, image))
 
     def _docker_run_early(self, steps: Steps, log: str, *words: str) -> None:
@@ -426,7 +432,8 @@ class Pipeline:
         if "CERTIFICATE_VERIFY_FAILED" in text:
             raise BuildFailed(f"{step}: {UNTRUSTED}")
         raise BuildFailed(
-            f"{step}: the image could not be built; see above, and .deploy/{log.name} for everything"
+            f"{step}: the image could not be built; see above, and .deploy/{log.name} for"
+            " everything"
         )
 
     def run_builder(
@@ -521,6 +528,8 @@ class Pipeline:
             self._show_run_dockerfile(steps)
             console.show_command(self.images.run_image(commit(pin), pin))
         else:
+            from slipway.laptop.build import image_check  # slow, and not needed where all is done
+
             console.show_command(image_check.command(self.settings, f"{self.images.images}-run"))
 
     def _show_build_dockerfile(self) -> None:
@@ -531,7 +540,8 @@ class Pipeline:
         if any(os.environ.get(name) for name in network.PIP_SETTINGS):
             print("# PIP_CONF is a pip.conf with your PIP_* settings; it is not shown here.")
         else:
-            print(f"export PIP_CONF={shlex.quote(network.pip_conf({}))}")
+            text = network.pip_conf({}).replace("\n", "\\n")
+            print(f"export PIP_CONF=\"$(printf '{text}')\"")
 
     def _show_run_dockerfile(self, steps: Steps) -> None:
         source = shlex.quote(str(DEPLOY / "run.docker"))
@@ -543,7 +553,7 @@ class Pipeline:
         base = shlex.quote(f"{self.images.images}-base")
         inspect = f"{self.images.docker} image inspect --format {form} {base}"
         where = "; echo 'WORKDIR /appenv/app'" if self.settings["FILES"] else ""
-        quoted = r"sed 's/^ENV \"\([^=]*\)=/ENV \1=\"/'"
+        quoted = r"sed -e 's/\$/\\$/g' -e 's/^ENV \"\([^=]*\)=/ENV \1=\"/'"
         print(f"{{ cat {source}; {inspect} | {quoted}{where}; }} >{to}")
 
 
@@ -585,6 +595,22 @@ def tee(command: list[str], environment: dict[str, str], log: IO[bytes]) -> int:
     return process.wait()
 
 
+class Task(threading.Thread):
+    """Work in a thread; result is True for none, and None if the work failed."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        """Keep the work."""
+        super().__init__()
+        self.work = work
+        self.result: Any = None
+
+    def run(self) -> None:
+        """Do the work; who needs its result does it again in its turn, and reports a failure."""
+        with contextlib.suppress(Exception):
+            result = self.work()
+            self.result = True if result is None else result
+
+
 class Early:
     """Work that begins before its turn, and all processes of a build.
 
@@ -594,23 +620,24 @@ class Early:
 
     def __init__(self) -> None:
         """Start no thread yet."""
-        self._pool: ThreadPoolExecutor | None = None
-        self._tasks: dict[str, Future[Any]] = {}
+        self._tasks: dict[str, Task] = {}
+        self._threads: list[Task] = []
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._has_failed = False
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
         """Begin with some work; the result of an earlier one of that name is forgotten."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(8)
-        self._tasks[name] = self._pool.submit(work)
+        task = self._tasks[name] = Task(work)
+        self._threads.append(task)
+        task.start()
 
     def finish(self, name: str) -> Any:
-        """Wait for some work; return its result (True for none), or None if it failed or never began."""
+        """Wait for some work and return its result; None if it failed or never began."""
         task = self._tasks.pop(name, None)
-        if task is None or task.exception() is not None:
+        if task is None:
             return None
-        result = task.result()
-        return True if result is None else result
+        task.join()
+        return task.result
 
     def begin(
         self,
@@ -620,6 +647,8 @@ class Early:
         errors: IO[bytes] | int | None,
     ) -> subprocess.Popen[bytes]:
         """Start a process that ends with the build at the latest."""
+        if self._has_failed:
+            raise BuildFailed("another step failed")
         try:
             process = subprocess.Popen(
                 command,
@@ -651,12 +680,12 @@ class Early:
     def __exit__(self, kind: object, *_: object) -> None:
         """End what still runs after a failure; wait for the rest, such as pruning."""
         if kind is not None:
+            self._has_failed = True
             for process in self._processes:
                 if process.poll() is None:
                     process.terminate()
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        for thread in self._threads:
+            thread.join()
 
 
 def write_lock(settings: dict[str, str], job: str) -> None:

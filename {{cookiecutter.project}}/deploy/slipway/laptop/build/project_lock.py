@@ -15,7 +15,7 @@ _holds = 0
 
 @contextlib.contextmanager
 def held() -> Iterator[bool]:
-    """Hold this project's lock; yield whether another build had it before, and may have changed things.
+    """Hold this project's lock; yield whether another build had it and may have changed things.
 
     A command that holds it may ask for it again. The lock is that of an open file, so that it ends
     with the process, however the process ends.

@@ -1,9 +1,9 @@
 """Which steps of a build are out of date: the content of their inputs decides, never a time.
 
-A step is done when its inputs are what they were (a touched file, or a branch that was left and
-returned to, rebuilds nothing) and when its result is still there: images by their ID, wheels by size
-and time. The inputs are read before a step starts, so that an edit made meanwhile counts as one made
-afterwards.
+A step is done if its inputs have not changed and if its result is still there: images by their ID,
+wheels by size and time. A touched file rebuilds nothing, nor does a branch that was left and
+returned to. The inputs are read before a step starts, so that an edit during the step counts as one
+made afterwards.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ STEPS = {
     "image": ("base", "tools", "wheels", "image"),
     "check": ("base", "tools", "wheels", "image", "check"),
 }
-# Files and folders below deploy/ that each step is made of: what its dockerfile copies. Folders count
-# as a whole.
+# Files and folders below deploy/ that each step is made of: what its dockerfile copies. A folder
+# counts as a whole.
 OF_BASE = ("base.docker", "slipway/image/base")
 OF_TOOLS = (
     *("base.docker", "build.docker", "slipway/__init__.py", "slipway/builder"),
     *("slipway/image/__init__.py", "slipway/image/base", "slipway/image/run"),
     *("slipway/shared", "slipway/vendor"),
 )
-OF_IMAGE = ("run.docker", "slipway/image/run", "slipway/shared")
+OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
 OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
 # Processors whose name in an image is not the kernel's.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -147,7 +147,7 @@ class Steps:
         return str((self.images.get(step) or {}).get("Id", ""))
 
     def machinery(self, names: tuple[str, ...]) -> list[list[str]]:
-        """Return name and SHA-256 of files below deploy/, as they were when this was asked first."""
+        """Return name and SHA-256 of files below deploy/, as they were at the first call."""
         if names not in self._machinery:
             self._machinery[names] = machinery(names)
         return self._machinery[names]

@@ -1,12 +1,7 @@
-#!/usr/bin/env python3
-"""Put the pushed image on servers, by its digest, through a tunnel to the registry here.
+"""Put the pushed image on servers, by its digest, through a tunnel to the registry on this machine.
 
-    deploy.py [deploy|rollback|status|releases|logs|shell|exec PROGRAM…|unlock]
-
-One ssh connection does it all for a server: what is there (server.py), what is to be done and
-whether that can be (plan.py), the pull (tunnel.py, or archive.py where that cannot be), and
-server.sh, which is sent over it and comes to an end by itself whatever happens to this side. The
-server keeps it, and is not sent it again.
+One ssh connection does all of it for a server: the survey of what is there, the plan and its
+checks, the pull, and the server's part, which finishes by itself whatever happens to this machine.
 """
 
 from __future__ import annotations
@@ -15,98 +10,81 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Callable
 
-from slipway.laptop.deploy import docker_load as archive
+from slipway.laptop.console import Failed
+from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
-from slipway.laptop.deploy import status_report as reports
-from slipway.laptop.deploy import tunnel
+from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
-from slipway.laptop.deploy.survey import Facts, survey, whole_script
-from slipway.laptop.servers import each_server as jobs
-from slipway.laptop.servers.each_server import Work, say
-from slipway.laptop.servers.ssh import Connection, ConnectionFailed, assignments, connected
+from slipway.laptop.deploy.survey import Facts, survey
+from slipway.laptop.docker import local_container, log_advice
+from slipway.laptop.servers import each_server, remote_job
+from slipway.laptop.servers.each_server import Work, report
+from slipway.laptop.servers.remote_job import Outcome
+from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
 from slipway.laptop.settings.load import load
 
-# What the server does first: it keeps the script, since it may have to start it again, and the
-# environment, which no process list shows and nobody else may read. On a full disk it ends here.
-UNPACK = """\
-set -e
-umask 077
-folder=$HOME/.slipway/$PROJECT
-mkdir -p "$folder"
-if [ -n "${OPTIONS_SUM:-}" ]; then
-    printf '%s' "$ENVIRONMENT" >"$folder/env.$$"
-    mv -f "$folder/env.$$" "$folder/env-$OPTIONS_SUM"
-fi
-unset ENVIRONMENT
-"""
-KEEP = """\
-cat >"$folder/server.$$" <<'END OF SERVER'
-{script}
-END OF SERVER
-mv -f "$folder/server.$$" "$folder/{name}"
-"""
+NAMES = ("RELEASE", "CANDIDATE", "KEEP", "HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 
 
 def perform(
     connection: Connection, facts: Facts, settings: dict[str, str], job: str, **more: str
-) -> int:
-    """Let server.sh do a job; gives its exit status."""
+) -> Outcome:
+    """Do a job on a server by its own part of the work, and return the outcome."""
+    environment = more.pop("ENVIRONMENT", "")
     variables = {
         "DOCKER": facts.docker,
-        "JOB": job,
-        "BY": jobs.account(),
         "PROJECT": settings["SERVICE"],
-        **{name: settings[name] for name in ("RELEASE", "CANDIDATE", "KEEP")},
-        **{name: settings[name] for name in ("HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")},
+        **{name: settings[name] for name in NAMES},
         **more,
     }
-    secret = assignments({"ENVIRONMENT": variables.pop("ENVIRONMENT", "")})
-    script, name = whole_script()
-    keep = "" if facts.has_script else KEEP.format(script=script, name=name)
-    run = jobs.RUN.format(name=name, job="unlock" if job == "unlock" else "guard")
-    text = jobs.exported(variables) + secret + UNPACK + keep + run
-    return connection.script(text, f"{connection.host}: ", has_gzip=facts.has_gzip)
+    text = remote_job.for_docker(job, variables, environment, is_kept=facts.has_script)
+    return remote_job.perform(connection, text, has_gzip=facts.has_gzip)
 
 
 def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> int:
-    """Bring the pushed image to one server and run it; gives the exit status."""
+    """Bring the pushed image to one server and run it; return the exit status."""
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings["SERVICE"])
         plan = Plan(host, wanted, facts)
         plan.check()
         if settings["DRY_RUN"]:
-            jobs.show(settings, host, plan.data(), plan.lines())
+            commands = deploy_commands(settings, plan)
+            each_server.show_plan(settings, host, plan.data(), plan.lines(), commands)
             return 0
         if plan.nothing_to_do:
             ended = plan.running and plan.running.health == "ended"
-            what = "has ended well" if ended else "runs and is healthy"
-            say(f"{host}: nothing to do: {wanted.release} {what}")
+            what = "has finished" if ended else "runs and is healthy"
+            report(host, f"nothing to do: {wanted.release} {what}")
             return 0
         if plan.running:
-            say(f"{host}: {plan.running.label('release')} is to become {wanted.release}")
-        for _ in range(jobs.ATTEMPTS):
-            status = send(connection, plan, settings, alone)
-            if status != jobs.GONE:
+            report(host, f"replacing {plan.running.label('release')} with {wanted.release}")
+        for _ in range(each_server.ATTEMPTS):
+            outcome = send(connection, plan, settings, alone)
+            if not outcome.is_gone:
                 break
+        if outcome is Outcome.FAILED:
+            advise(connection, plan)
         address = connection.address()
-    if status in (*jobs.LOST, jobs.SETTLED):
-        status = jobs.find_out(
-            settings, wanted.release, host, lambda again: settled(settings, again)
+    status = 0 if outcome is Outcome.DONE else 1
+    if outcome.is_unknown:
+        status = each_server.find_out(
+            settings, wanted.release, host, outcome, lambda again: recovered(settings, again)
         )
     if status == 0 and wanted.published:
-        say(f"{host}: http://{address}:{settings['PORT']}")
+        report(host, f"http://{address}:{settings['PORT']}")
     return status
 
 
-def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bool) -> int:
-    """Let a server pull the image and run it; gives the exit status."""
+def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bool) -> Outcome:
+    """Pull the image on a server and run it; return the outcome."""
     wanted = plan.wanted
     port = int(settings["REGISTRY_PORT"])
     if plan.facts.rootless:
-        reference = archive.fetch(connection, plan, port)
+        reference = docker_load.fetch(connection, plan, port)
     else:
         reference = tunnel.fetch(connection, plan, port, alone=alone)
     return perform(
@@ -118,57 +96,122 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
-        OPTIONS=wanted.options,
+        OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
-        PUBLISHED=wanted.published,
+        PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES=wanted.volumes,
         ENVIRONMENT=wanted.environment.decode(),
     )
 
 
-def settled(settings: dict[str, str], connection: Connection) -> tuple[int, str]:
-    """Let a server settle what was cut off; gives the status, and the healthy release that runs."""
+def advise(connection: Connection, plan: Plan) -> None:
+    """Print advice on a release that has failed and is kept stopped."""
+    project = plan.wanted.project
+
+    def docker(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return connection.ask(f"{plan.facts.docker} {shlex.join(words)}")
+
+    try:
+        lines = log_advice.of_container(docker, f"{project}-failed", project, plan.wanted.release)
+    except (ValueError, KeyError):  # a login script has printed something
+        return
+    for line in lines:
+        print(f"{plan.host}: {line}", file=sys.stderr, flush=True)
+
+
+def recovered(settings: dict[str, str], connection: Connection) -> tuple[Outcome, str]:
+    """Recover on a server; return the outcome, and the healthy release that runs."""
     facts = survey(connection, settings["SERVICE"])
-    status = perform(connection, facts, settings, "settle")
-    if status in jobs.LOST:
-        return status, ""
+    outcome = perform(connection, facts, settings, "recover")
+    if outcome is Outcome.LOST:
+        return outcome, ""
     runs = survey(connection, settings["SERVICE"]).container(settings["SERVICE"])
-    return status, runs.label("release") if runs and runs.is_well else ""
+    return outcome, runs.label("release") if runs and runs.is_healthy else ""
 
 
-def report(settings: dict[str, str], host: str, lines: Callable[..., list[str]]) -> int:
-    """Say what a server has; status 1 when something is the matter."""
+def command_lines(
+    settings: dict[str, str], host: str, facts: Facts, steps: list[Step]
+) -> list[str]:
+    """Return steps on a server as lines for a shell on this machine."""
+    ssh = shlex.split(settings["SSH"])
+    lines = []
+    for step in steps:
+        if step.note:
+            lines.append(f"# {step.note}")
+        if step.words or step.other:
+            # -n: or else ssh would read the other lines that are pasted
+            lines.append(shlex.join([*ssh, "-n", host, step.remote(facts.docker)]))
+    return lines
+
+
+def deploy_commands(settings: dict[str, str], plan: Plan) -> list[str]:
+    """Return the command lines of a deploy to one server, which can be pasted into a shell."""
+    wanted, facts, host = plan.wanted, plan.facts, plan.host
+    if plan.nothing_to_do:
+        return ["# nothing to do: this release is running and healthy"]
+    ssh, port = shlex.split(settings["SSH"]), settings["REGISTRY_PORT"]
+    folder = f".slipway/{wanted.project}"
+    file = f"{folder}/env-{wanted.options_sum}"
+    keep = shlex.join([*ssh, host, f"umask 077; mkdir -p {folder}; cat >{file}"])
+    given = "deploy/run.env" if wanted.environment else "/dev/null"
+    lines = ["# the environment", f"{keep} <{given}"]
+    if facts.rootless:
+        reference = wanted.repository
+        save = shlex.join([*shlex.split(settings["DOCKER"]), "save", reference])
+        load = shlex.join([*ssh, host, f"{facts.docker} load"])
+        lines += ["# the image; slipway sends only the layers that are missing", f"{save} | {load}"]
+    else:
+        reference = f"127.0.0.1:{port}/{wanted.repository}@{wanted.digest}"
+        forward = ["-R", f"127.0.0.1:{port}:127.0.0.1:{port}"]
+        lines += [
+            "# the image, through a tunnel to the registry on this machine;"
+            " slipway lets the server choose a free port",
+            shlex.join([*ssh, "-n", *forward, host, f"{facts.docker} pull {reference}"]),
+        ]
+    steps = docker_commands.deploy(
+        plan,
+        reference,
+        by=remote_job.account(),
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        steady=int(settings["STEADY"]),
+        keep=int(settings["KEEP"]),
+    )
+    return [*lines, *command_lines(settings, host, facts, steps)]
+
+
+def show_report(settings: dict[str, str], host: str, lines: Callable[..., list[str]]) -> int:
+    """Print what a server has; return 1 if it has a problem."""
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings["SERVICE"])
-    found = reports.of(facts, host, settings["SERVICE"])
-    jobs.show(settings, host, found, lines(found))
-    if found["matter"]:
-        print(f"deploy.py: {host}: {found['matter']}", file=sys.stderr, flush=True)
-    return 1 if found["matter"] and not facts.lock_is_alive else 0
+    found = status_report.state(facts, host, settings["SERVICE"])
+    each_server.show(settings, host, found, lines(found))
+    if found["problem"]:
+        print(f"{host}: {found['problem']}", file=sys.stderr, flush=True)
+    return 1 if found["problem"] and not facts.lock_is_alive else 0
 
 
 def attach(settings: dict[str, str], host: str, job: str, program: Sequence[str] = ()) -> int:
-    """Show the release's log, or give a shell or run a program beside the application."""
+    """Show the release's log, or run a shell or a program beside the application."""
     with connected(settings["SSH"], host) as connection:
         facts = survey(connection, settings["SERVICE"])
         name = settings["SERVICE"]
         if facts.container(name) is None:
-            raise ConnectionFailed(f"{host}: {reports.matter(facts, name)}")
+            raise ConnectionFailed(f"{host}: {status_report.problem(facts, name)}")
         if job == "logs":
             follow = "--follow " if settings["FOLLOW"] else ""
             command = f"{facts.docker} logs {follow}--tail 200 {name}"
             return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
         if job == "exec":
-            return run(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
+            return run_there(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
         terminal = sys.stdin.isatty()
         flags, options = ("-it", ("-o", "RequestTTY=force")) if terminal else ("-i", ())
         command = f"{facts.docker} exec {flags} {name} /bin/sh"
         return subprocess.call(connection.argv(command, *options))
 
 
-def run(connection: Connection, command: str) -> int:
-    """Run a command there with input and output of this process, and nothing of a login script."""
+def run_there(connection: Connection, command: str) -> int:
+    """Run a command on the server with this process's input and output, without login scripts."""
     begin = "slipway begins"
     remote = f"exec sh -c {shlex.quote(f'echo; echo {begin}; exec {command}')}"
     with subprocess.Popen(connection.argv(remote), stdout=subprocess.PIPE) as process:
@@ -181,16 +224,26 @@ def run(connection: Connection, command: str) -> int:
 
 
 def on_server(settings: dict[str, str], host: str, job: str) -> int:
-    """Let a server do a job that needs no tunnel; gives the exit status."""
+    """Do a job on a server that needs no image from here; return the exit status."""
+    project = settings["SERVICE"]
     with connected(settings["SSH"], host) as connection:
-        facts = survey(connection, settings["SERVICE"])
-        say(f"{host}: {job}")
-        return perform(connection, facts, settings, job)
+        facts = survey(connection, project)
+        if settings["DRY_RUN"]:
+            if job == "rollback":
+                keep = int(settings["KEEP"])
+                steps = docker_commands.rollback(facts, project, settings["RELEASE"], keep=keep)
+            else:
+                steps = docker_commands.unlock(facts, project)
+            commands = command_lines(settings, host, facts, steps)
+            each_server.show_plan(settings, host, {"host": host}, [], commands)
+            return 0
+        report(host, job)
+        outcome = perform(connection, facts, settings, job)
+    return 0 if outcome is Outcome.DONE else 1
 
 
-def main(arguments: list[str]) -> int:
-    """Do one job on every server; gives the exit status."""
-    job = arguments[0] if arguments else "deploy"
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Do one command on every server; return the exit status."""
     settings = load()
 
     def prepared(together: int) -> Work:
@@ -198,16 +251,20 @@ def main(arguments: list[str]) -> int:
         return lambda host: deploy(settings, wanted, host, alone=together == 1)
 
     others: dict[str, Work] = {
-        "rollback": lambda host: on_server(settings, host, job),
-        "unlock": lambda host: on_server(settings, host, job),
-        "status": lambda host: report(settings, host, reports.status),
-        "releases": lambda host: report(settings, host, reports.releases),
-        "logs": lambda host: attach(settings, host, job),
-        "shell": lambda host: attach(settings, host, job),
-        "exec": lambda host: attach(settings, host, job, arguments[1:]),
+        "rollback": lambda host: on_server(settings, host, command),
+        "unlock": lambda host: on_server(settings, host, command),
+        "status": lambda host: show_report(settings, host, status_report.status),
+        "releases": lambda host: show_report(settings, host, status_report.releases),
+        "logs": lambda host: attach(settings, host, command),
+        "shell": lambda host: attach(settings, host, command),
+        "exec": lambda host: attach(settings, host, command, arguments),
     }
-    return jobs.carry_out(settings, job, prepared, others)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    if command == "exec":
+        if not arguments:
+            raise Failed("exec needs a program: python3 deploy/slipway exec PROGRAM [ARGUMENT…]")
+        hosts = settings["DEPLOY_HOST"].split()
+        if not hosts:
+            return local_container.execute(settings, arguments)
+        if len(hosts) > 1:
+            raise Failed(f"exec works on one server at a time: set DEPLOY_HOST={hosts[0]}")
+    return each_server.carry_out(settings, command, prepared, others)

@@ -6,10 +6,13 @@ import os
 import textwrap
 from collections.abc import Sequence
 
-from slipway.laptop.command_table import COMMANDS, HIDDEN, TITLES, Command
+from slipway.laptop.command_table import COMMANDS, GROUPS, HIDDEN
+from slipway.laptop.console import Failed
 from slipway.laptop.settings import rules
 
 WIDTH = 80
+Pairs = Sequence[tuple[str, str]]
+Groups = dict[str, list[tuple[str, str]]]
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
@@ -24,33 +27,50 @@ def meaning(variable: str) -> str:
     return setting.summary if setting else rules.VARIABLES[variable]
 
 
-def rows(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> str:
+def table(pairs: Pairs, column: int) -> str:
     """Return a table of names and meanings that fits the terminal's usual width."""
-    column = max(len(name) for name, _ in pairs) + 2
     lines = []
     for name, text in pairs:
-        first = f"{indent}{name:{column}}"
-        lines.append(
-            textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
+        first = f"  {name:{column}}  "
+        # A name such as check-image is copied more easily in one piece.
+        lines += textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=first,
+            subsequent_indent=" " * len(first),
+            break_on_hyphens=False,
         )
     return "\n".join(lines)
 
 
 def overview() -> str:
-    """Return all commands in groups, and all variables."""
+    """Return all commands in groups, and all variables in groups."""
     make = os.environ.get("DEPLOY_PREFIX") is not None
-    usage = "make TARGET [VARIABLE=value]" if make else "python3 deploy/slipway COMMAND"
-    parts = [f"usage: {usage}"]
-    for group, title in TITLES.items():
-        pairs = [(target(each.name), each.summary) for each in COMMANDS if each.group == group]
-        parts.append(f"{title}:\n{rows(pairs)}")
-    parts.append("Settings are in deploy/settings.mk; these variables take precedence over it:")
-    for group in dict.fromkeys(each.group for each in rules.SETTINGS):
-        parts[-1] += "\n" + rows(
-            [(each.name, each.summary) for each in rules.SETTINGS if each.group == group]
-        )
-    parts[-1] += "\n" + rows(list(rules.VARIABLES.items()))
-    return "\n\n".join(parts)
+    # No make target can have the program and the arguments that exec takes.
+    hidden = {"exec"} if make else set()
+    commands: Groups = {
+        title: [(target(each.name), each.summary) for each in group if each.name not in hidden]
+        for title, group in GROUPS.items()
+    }
+    variables: Groups = {
+        title: [(each.name, each.summary) for each in rules.SETTINGS if each.group == group]
+        for group, title in rules.TITLES.items()
+    }
+    variables[rules.TITLES["command"]] += rules.VARIABLES.items()
+    every = [
+        pair for groups in (commands, variables) for pairs in groups.values() for pair in pairs
+    ]
+    column = max(len(name) for name, _ in every)
+    usage = "make TARGET [VARIABLE=value …]" if make else "python3 deploy/slipway COMMAND"
+    return "\n\n".join(
+        [
+            f"usage: {usage}\n"
+            "python3 deploy/slipway COMMAND --help prints the variables of one command.",
+            *(f"{title}:\n{table(pairs, column)}" for title, pairs in commands.items()),
+            "Variables, for deploy/settings.mk or the command line, which takes precedence:",
+            *(f"{title}:\n{table(pairs, column)}" for title, pairs in variables.items()),
+        ]
+    )
 
 
 def target(name: str) -> str:
@@ -63,13 +83,15 @@ def target(name: str) -> str:
 
 def about(name: str) -> str:
     """Return what one command does, and its variables."""
-    known: dict[str, Command] = {each.name: each for each in (*COMMANDS, *HIDDEN)}
-    command = known.get(name)
+    command = next((each for each in (*COMMANDS, *HIDDEN) if each.name == name), None)
     if command is None:
-        return f"there is no command {name!r}\n\n{overview()}"
-    text = f"usage: [VARIABLE=value] python3 deploy/slipway {name}\n       make {name} [VARIABLE=value]"
+        raise Failed(f"there is no command {name!r}: see python3 deploy/slipway --help")
+    text = f"usage: [VARIABLE=value …] python3 deploy/slipway {name}"
+    if command not in HIDDEN and name != "exec":
+        text += f"\n       make {name} [VARIABLE=value …]"
     text += f"\n\n{command.summary[0].upper()}{command.summary[1:]}."
-    variables = list(dict.fromkeys(command.variables.split()))
-    if variables:
-        text += f"\n\nVariables:\n{rows([(each, meaning(each)) for each in variables])}"
+    names = list(dict.fromkeys(command.variables.split()))
+    if names:
+        column = max(map(len, names))
+        text += f"\n\nVariables:\n{table([(each, meaning(each)) for each in names], column)}"
     return text

@@ -13,7 +13,7 @@ from slipway.shared import lockfile
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
-    """Make a lock in the builder, for its interpreter; `upgrade` moves the pins, `lock` keeps them."""
+    """Make a lock in the builder; `upgrade` moves the pins, and `lock` keeps them."""
     settings = load.load()
     load.require(settings, "PYTHON")
     if settings["DRY_RUN"]:

@@ -1,91 +1,108 @@
-#!/usr/bin/env python3
-"""Send the run image to the registry on loopback and record its digest, which is what deploys use.
+"""Send the run image to the registry on loopback, and record its digest, which deploys use.
 
-A tag may move, a digest cannot. It is one process, since a changed line waits for every other.
+A tag may move, a digest cannot.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
+from collections.abc import Sequence
 
-from slipway.laptop.build import base_image_pin as pin
-from slipway.laptop.build.record import State
-from slipway.laptop.build.steps import Steps
-from slipway.laptop.console import die
+from slipway.laptop import console
+from slipway.laptop.build import pipeline
+from slipway.laptop.build.record import Record
 from slipway.laptop.docker import engine, registry
-from slipway.laptop.paths import DEPLOY
 from slipway.laptop.settings.load import load
-from slipway.shared.native import catalogue as native
 
 
-class NotPushed(Exception):
+class NotPushed(console.Failed):
     """The image did not arrive; the message says what to do."""
 
 
-def script(name: str, job: str) -> None:
-    """Let a script beside this one do a job; it says itself what is wrong."""
-    status = subprocess.call([str(DEPLOY / name), job], env={**os.environ, "QUIET": "1"})
-    if status:
-        raise SystemExit(status)
-
-
 def built(settings: dict[str, str]) -> str:
-    """Give the run image's ID, after it was built if anything has changed that goes into it."""
-    steps = Steps(settings, State())
-    if steps.next("image"):
-        script("build.sh", "image")
-        steps = Steps(settings, State())
-    return steps.image_id("image")
+    """Build the run image if it is out of date, and return its ID."""
+    pipeline.make(settings, ["image"], quiet=True)
+    return Record.load().get("image", "image")
+
+
+def full_name(settings: dict[str, str], image: str) -> str:
+    """Return the name under which the registry gets the image."""
+    # podman leaves out the name of the checksum's algorithm
+    tag = settings["TAG"] or image.rpartition(":")[2][:12]
+    address = f"{registry.ADDRESS}:{settings['REGISTRY_PORT']}"
+    return f"{address}/{settings['PROJECT']}-run:{tag}"
+
+
+def commands(settings: dict[str, str], name: str, insecure: bool) -> list[list[str]]:
+    """Return the two docker commands that push the image under a name."""
+    docker = settings["DOCKER"]
+    # podman has to be told that loopback needs no certificate
+    options = ["--tls-verify=false"] if insecure else []
+    return [
+        engine.command(docker, "tag", f"{settings['PROJECT']}-run", name),
+        engine.command(docker, "push", *options, "--quiet", name),
+    ]
 
 
 def push(settings: dict[str, str]) -> str:
-    """Push what is not there yet; gives a line that says what the registry has."""
+    """Push the image unless the registry has it; return a line about the result."""
     docker, port = settings["DOCKER"], int(settings["REGISTRY_PORT"])
     image, repository = built(settings), f"{settings['PROJECT']}-run"
-    # an answer is the proof; the script asks compose
+    # An answer is the proof; to ask compose would take longer.
     if not registry.is_up(port):
-        script("registry.sh", "up")
-    # podman leaves out what kind of sum it is
-    tag = settings["TAG"] or image.rpartition(":")[2][:12]
-    name = f"{registry.ADDRESS}:{port}/{repository}:{tag}"
-    state = State()
-    before, found = state.steps.get("push", {}), registry.digest(port, repository, tag)
+        registry.up(settings)
+    name = full_name(settings, image)
+    tag = name.rpartition(":")[2]
+    record = Record.load()
+    before, found = record.steps.get("push", {}), registry.digest(port, repository, tag)
     if found and (before.get("digest"), before.get("image")) == (found, image):
         return f"nothing to do: the registry has {found}"
 
-    engine.ask(docker, "tag", repository, name)
-    # podman wants to be told that loopback needs no certificate
-    insecure = ["--tls-verify=false"] if engine.is_podman(docker) else []
-    pushing = engine.command(docker, "push", *insecure, "--quiet", name)
+    tagging, pushing = commands(settings, name, engine.is_podman(docker))
+    engine.ask(docker, *tagging[len(engine.command(docker)) :])
     if subprocess.call(pushing, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
         raise NotPushed("the image could not be pushed; see above")
     digest = registry.digest(port, repository, tag)
     if not digest:
         raise NotPushed(
-            f"the registry does not know {name}, which was just pushed: make registry-down, then"
-            " push again"
+            f"the registry does not have {name}, which was just pushed."
+            " Run make registry-down, then push again."
         )
     old = before.get("name")
     if old and old != name:
         subprocess.run(engine.command(docker, "image", "rm", old), capture_output=True)
-    state.record("push", digest=digest, image=image, name=name)
+    record.write("push", digest=digest, image=image, name=name)
     return f"{repository}@{digest}"
 
 
-def main() -> int:
-    """Push the image of this project; gives the exit status."""
+def show(settings: dict[str, str]) -> None:
+    """Print the command lines of a push, and change nothing."""
+    pipeline.make(settings, ["image"], quiet=True)
+    if not registry.is_up(int(settings["REGISTRY_PORT"])):
+        registry.up(settings)
+    record = Record.load()
+    name = full_name(settings, record.get("image", "image"))
+    note = "the registry keeps what it has already; its digest is what a deploy uses"
+    if name.endswith(":"):
+        name, note = f"{name}NEW", "the tag is the beginning of the new image's ID"
+    docker = settings["DOCKER"]
+    for words in commands(settings, name, engine.is_podman(docker)):
+        console.show_command(words, note)
+        note = ""
+    old = record.get("push", "name")
+    if old and old != name:
+        console.show_command(engine.command(docker, "image", "rm", old))
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Push the image of this project; return the exit status."""
+    settings = load()
+    if settings["DRY_RUN"]:
+        show(settings)
+        return 0
     try:
-        print(f"push.py: {push(load())}", flush=True)
+        console.say(push(settings))
     except KeyboardInterrupt:
-        die("interrupted; what has arrived is kept")
-    except (
-        *(NotPushed, engine.EngineError, native.UnknownName, pin.PinError),
-        *(ValueError, OSError),
-    ) as problem:
-        die(str(problem))
+        console.warn("interrupted; layers that have arrived are kept")
+        raise
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

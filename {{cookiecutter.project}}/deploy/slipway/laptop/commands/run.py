@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from slipway.laptop import console
 from slipway.laptop.build import pipeline
-from slipway.laptop.docker import engine, local_container, run_options
+from slipway.laptop.docker import engine, local_container, log_advice, run_options
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load
 
@@ -57,6 +57,7 @@ def start(settings: dict[str, str]) -> None:
             f" (is port {settings['PORT']} in use? Then run: make run PORT=…)"
         )
     if not functions.call("wait_healthy", container):
+        advise(settings, container)
         raise console.Failed(
             f"{container} is not healthy; it was left for inspection: docker logs {container}"
         )
@@ -67,6 +68,17 @@ def start(settings: dict[str, str]) -> None:
         )
     else:
         console.say(f"http://127.0.0.1:{settings['PORT']} answers; stop it with: make stop")
+
+
+def advise(settings: dict[str, str], container: str) -> None:
+    """Print advice on what the container's log shows to be missing."""
+
+    def docker(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = engine.command(settings["DOCKER"], *words)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for line in log_advice.of_container(docker, container, settings["PROJECT"]):
+        console.warn(line)
 
 
 def docker_run(settings: dict[str, str], container: str, image: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""The image's way to a Docker that does not see the server's 127.0.0.1: `docker load`.
+"""The way of an image to a rootless Docker: `docker load`.
 
-A rootless Docker has a network of its own, in which the tunnel's end is not. What is sent is what
-the registry here has, without the first layers that are there already; Docker there takes no layer
-that is not the one which the image's configuration names.
+A rootless Docker has a network of its own, so that it cannot use the tunnel. The image comes from
+this machine's registry, without the first layers that the server already has. Docker accepts only
+layers that match the image's configuration.
 """
 
 from __future__ import annotations
@@ -14,34 +14,37 @@ from typing import IO, Any
 
 from slipway.laptop.deploy.plan import Plan
 from slipway.laptop.docker import registry
+from slipway.laptop.servers.each_server import report
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed
 
 
 def fetch(connection: Connection, plan: Plan, registry_port: int) -> str:
-    """Let the server load the image; gives the name that it has there."""
+    """Load the image on the server, and return the name that it has there."""
     wanted = plan.wanted
     name = f"{wanted.project}-run:{wanted.release}"
     found = registry.manifest(registry_port, wanted.repository, wanted.digest)
     if found is None:
-        raise ConnectionFailed(f"{plan.host}: the registry here has lost the image: make push")
+        raise ConnectionFailed(
+            f"{plan.host}: the registry on this machine has lost the image. Run make push."
+        )
     command = f"{plan.facts.docker} load --quiet >&2 && {plan.facts.docker} image inspect {name}"
-    # an engine that keeps images in another way wants all of them
+    # An engine with another image store needs all layers.
     for first in dict.fromkeys((plan.layers_there, 0)):
-        print(f"deploy: {plan.host}: loads {name}, {len(wanted.layers) - first} layers", flush=True)
+        report(plan.host, f"loads {name}, {len(wanted.layers) - first} layers")
         files = pieces(plan, registry_port, found, first)
-        status, why = connection.archive(f"{command} >/dev/null", files)
+        status, problem = connection.archive(f"{command} >/dev/null", files)
         if status == 0:
             return name
     raise ConnectionFailed(
-        f"{plan.host}: the image could not be loaded: {why}; nothing was changed: run make deploy"
-        " again"
+        f"{plan.host}: the image could not be loaded: {problem}. Nothing was changed. Run make"
+        " deploy again."
     )
 
 
 def pieces(
     plan: Plan, port: int, manifest: dict[str, Any], first: int
 ) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Give what `docker load` reads, with the layers from a number on: name, size and content."""
+    """Return the files for `docker load`, with the layers from `first` on: name, size, content."""
     repository = plan.wanted.repository
     config = manifest["config"]["digest"]
     layers = [each["digest"] for each in manifest["layers"]]

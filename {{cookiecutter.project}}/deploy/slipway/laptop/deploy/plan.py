@@ -1,4 +1,4 @@
-"""What a deploy is going to do on one server, and why it cannot: before anything is changed."""
+"""What a deploy would do on one server, and the problems that prevent it. Changes nothing."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from slipway.laptop.build.record import State
+from slipway.laptop.build.record import Record
 from slipway.laptop.deploy.survey import Container, Facts
-from slipway.laptop.docker import engine, registry
-from slipway.laptop.docker import run_options as container
+from slipway.laptop.docker import engine, registry, run_options
 from slipway.laptop.servers.ssh import ConnectionFailed
 from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
-from slipway.laptop.settings import run_env as environment
+from slipway.laptop.settings import run_env
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release that is to run: the image that was pushed, and the options that are set here."""
+    """A release that is to run: the pushed image, and the options from the settings."""
 
-    project: str  # of another program of the image: with its name
+    project: str  # the name of its container
     repository: str
     digest: str
     image: str  # its ID
     architecture: str
     revision: str
-    layers: tuple[str, ...]  # as the image's configuration names them
-    sizes: tuple[int, ...]  # bytes of each that are sent
-    size: int  # bytes of it all on the server's disk
+    layers: tuple[str, ...]  # the names in the image's configuration
+    sizes: tuple[int, ...]  # compressed bytes of each layer
+    size: int  # bytes of the image on the server's disk
     options: str  # of docker run, quoted for a shell
     published: str
     ports: tuple[int, ...]  # TCP
@@ -40,29 +39,31 @@ class Wanted:
 
     @property
     def options_sum(self) -> str:
-        """Give a sum over all that the release is run with, environment included."""
+        """Return a checksum of the options of docker run and of the environment."""
         parts = (self.options.encode(), self.published.encode(), self.environment)
         return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
     @property
     def release(self) -> str:
-        """Give the release's name: the image's and the options' beginnings."""
+        """The release's name: the beginnings of the image's digest and of the options' checksum."""
         return f"{self.digest[len('sha256:') :][:12]}-{self.options_sum[:4]}"
 
 
 def wanted(settings: dict[str, str]) -> Wanted:
-    """Find what is to run; NotReady when it was not pushed, or the registry has lost it."""
-    record = State().steps.get("push", {})
+    """Return the release that was pushed; raise NotReady if the registry does not have it."""
+    record = Record.load().steps.get("push", {})
     digest = record.get("digest", "")
     if not digest:
-        raise NotReady("nothing was pushed yet: run make push")
+        raise NotReady("no image has been pushed yet. Run make push.")
     port, name = int(settings["REGISTRY_PORT"]), f"{settings['PROJECT']}-run"
     manifest = registry.manifest(port, name, digest)
     if manifest is None:
-        raise NotReady(f"the registry on 127.0.0.1:{port} has no {name}@{digest}: run make push")
+        raise NotReady(
+            f"the registry on 127.0.0.1:{port} does not have {name}@{digest}. Run make push."
+        )
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
-    options = container.options(settings)
-    published = container.published(settings, settings["BIND"])
+    options = run_options.options(settings)
+    published = run_options.published(settings, settings["BIND"])
     ports = [words.split(":")[-2] for words in published[1::2] if not words.endswith("/udp")]
     return Wanted(
         project=settings["SERVICE"],
@@ -77,17 +78,17 @@ def wanted(settings: dict[str, str]) -> Wanted:
         options=shlex.join(options),
         published=shlex.join(published),
         ports=tuple(int(port) for port in ports),
-        volumes=" ".join(container.volumes(settings)),
-        environment=environment.text(environment.load()),
+        volumes=" ".join(run_options.volumes(settings)),
+        environment=run_env.text(run_env.load()),
         candidate=settings["CANDIDATE"] == "yes"
         and not settings["ENDS"]
-        and not container.is_on_the_host(options),
+        and not run_options.is_on_the_host(options),
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done on one server."""
+    """A deploy of a release to one server."""
 
     host: str
     wanted: Wanted
@@ -95,23 +96,23 @@ class Plan:
 
     @property
     def running(self) -> Container | None:
-        """Give the release that runs there now."""
+        """The release that runs on the server now."""
         return self.facts.container(self.wanted.project)
 
     @property
     def is_unfinished(self) -> bool:
-        """Say whether an earlier deploy was cut off there."""
+        """Whether an earlier deploy was cut off on the server."""
         names = (f"{self.wanted.project}-{word}" for word in ("next", "back", "try"))
         dead = bool(self.facts.lock) and not self.facts.lock_is_alive
         return dead or any(self.facts.container(name) for name in names)
 
     @property
     def nothing_to_do(self) -> bool:
-        """Say whether the wanted release runs already, with nothing left over."""
+        """Whether the wanted release is already running, and nothing is left to recover."""
         runs = self.running
         return (
             runs is not None
-            and runs.is_well
+            and runs.is_healthy
             and runs.label("release") == self.wanted.release
             and runs.label("options") == self.wanted.options_sum
             and not self.is_unfinished
@@ -119,7 +120,7 @@ class Plan:
 
     @property
     def early(self) -> str:
-        """Give the option that has Docker ask a release sooner while that starts, where it can."""
+        """The option that makes Docker check a starting release more often, if it has one."""
         # https://docs.docker.com/reference/api/engine/version-history/, of 1.44
         if self.facts.api < (1, 44) or "--no-healthcheck" in shlex.split(self.wanted.options):
             return ""
@@ -127,14 +128,14 @@ class Plan:
 
     @property
     def missing(self) -> list[int]:
-        """Give the sizes of the layers that are not there, in bytes as they are sent."""
+        """The compressed sizes of the layers that the server does not have, in bytes."""
         pairs = zip(self.wanted.layers, self.wanted.sizes)
         there = {layer for image in self.facts.images for layer in image}
         return [size for layer, size in pairs if layer not in there]
 
     @property
     def layers_there(self) -> int:
-        """Count the first layers that an image there begins with too."""
+        """The number of the first layers that an image on the server begins with too."""
         most = 0
         for image in self.facts.images:
             pairs = zip(self.wanted.layers, image)
@@ -142,13 +143,13 @@ class Plan:
         return most
 
     def check(self) -> None:
-        """Raise ConnectionFailed when this cannot come to a good end; nothing was changed."""
+        """Raise ConnectionFailed if the deploy cannot succeed."""
         for problem in (
             self._architecture(),
             self._names(),
             self._ports(),
             self._room(),
-            self.facts.closed,
+            self.facts.storage_problem,
         ):
             if problem:
                 raise ConnectionFailed(f"{self.host}: {problem}")
@@ -158,7 +159,8 @@ class Plan:
         if there == here:
             return ""
         return (
-            f"it is {there} and the image is {here}: make image push deploy PLATFORM=linux/{there}"
+            f"the image is for {here}, and the server is {there}."
+            f" Run: make image push deploy PLATFORM=linux/{there}"
         )
 
     def _names(self) -> str:
@@ -168,26 +170,26 @@ class Plan:
             found = self.facts.container(name)
             if found and found.label("project") != project:
                 return (
-                    f"a container named {name} is there that no deploy made: rename it, or change"
-                    " PROJECT"
+                    f"the container {name} there is not managed by slipway. Rename it, or change"
+                    " PROJECT."
                 )
         return ""
 
     def _ports(self) -> str:
-        ours = {
+        own = {
             port
             for each in self.facts.releases(self.wanted.project)
             if each.running
             for _, port in each.ports
         }
         for port in self.wanted.ports:
-            if port in ours:
+            if port in own:
                 continue
             for each in self.facts.containers:
                 if each.running and port in {number for _, number in each.ports}:
-                    return f"port {port} is taken there by the container {each.name}: set PORT"
+                    return f"port {port} is taken there by the container {each.name}. Set PORT."
             if port in self.facts.listening:
-                return f"port {port} is taken there by another program: set PORT, or stop that"
+                return f"port {port} is taken there by another program. Set PORT, or stop it."
         return ""
 
     def _room(self) -> str:
@@ -197,12 +199,12 @@ class Plan:
         if self.facts.free is None or self.facts.free >= need:
             return ""
         return (
-            f"it has {megabytes(self.facts.free)} free and the image may need {megabytes(need)}:"
-            " docker system df there shows what takes the room"
+            f"it has {megabytes(self.facts.free)} free, and the image may need {megabytes(need)}."
+            " Run docker system df there to see what uses the disk."
         )
 
     def data(self) -> dict[str, Any]:
-        """Give the plan for machines."""
+        """Return the plan as data."""
         runs = self.running
         return {
             "host": self.host,
@@ -223,7 +225,7 @@ class Plan:
         }
 
     def lines(self) -> list[str]:
-        """Say the plan to a person."""
+        """Return the plan for people."""
         runs, facts = self.running, self.facts
         now = "nothing"
         if runs:
@@ -232,17 +234,17 @@ class Plan:
             now += f", by {runs.label('by')}"
         sent = f"{len(self.missing)} of {len(self.wanted.layers)} layers"
         lines = [
-            f"server    {facts.architecture}, docker {facts.version}, used by `{facts.docker}`",
+            f"server    {facts.architecture}, docker {facts.version}, as `{facts.docker}`",
             f"runs now  {now}",
             f"will run  {self.wanted.release}, commit {self.wanted.revision[:12] or 'unknown'}",
             f"sends     {sent}, {megabytes(sum(self.missing))}",
         ]
         if runs:
-            beside = "tried beside what runs first, without its ports"
-            without = "takes the place of what runs, which is put back when it is not healthy"
-            lines.append(f"is        {beside if self.wanted.candidate else without}")
+            beside = "a candidate is tried beside the running release, without ports"
+            without = "it replaces the running release, and is rolled back if it is not healthy"
+            lines.append(f"how       {beside if self.wanted.candidate else without}")
         if self.is_unfinished:
-            lines.append("first     settles what a deploy that was cut off has left")
+            lines.append("first     recovers from a deploy that was cut off")
         if facts.lock_is_alive:
             lines.append(f"waits     for {describe_lock(facts.lock)}")
         return lines

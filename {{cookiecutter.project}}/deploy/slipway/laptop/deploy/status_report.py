@@ -1,4 +1,4 @@
-"""What runs on servers, said to people and to machines (FORMAT=json)."""
+"""Reports of what runs on servers with Docker, for people and as data (FORMAT=json)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from slipway.laptop.deploy.survey import UNFINISHED, Container, Facts
 from slipway.laptop.servers.survey import describe_lock
 
 
-def of(facts: Facts, host: str, project: str) -> dict[str, Any]:
-    """Give a server's state as data: what runs, other releases, what is the matter."""
+def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
+    """Return a server's state as data: the running release, other releases, the problem."""
     found = facts.releases(project)
     return {
         "host": host,
         "project": project,
-        "matter": matter(facts, project),
+        "problem": problem(facts, project),
         "running": next((_release(each) for each in found if each.name == project), None),
         "releases": [_release(each) for each in found],
         "lock": describe_lock(facts.lock) if facts.lock else None,
@@ -36,27 +36,27 @@ def _release(each: Container) -> dict[str, Any]:
     }
 
 
-def matter(facts: Facts, project: str) -> str:
-    """Say what is the matter with a server and what to do, or nothing when all is well."""
+def problem(facts: Facts, project: str) -> str:
+    """Return a server's problem and what to do about it; empty if everything is healthy."""
     runs = facts.container(project)
     if facts.lock_is_alive:
-        return f"a deploy is at work: {describe_lock(facts.lock)}"
+        return f"a deploy is running: {describe_lock(facts.lock)}"
     left = [word for word in UNFINISHED if facts.container(f"{project}-{word}")]
     if left or facts.lock:
-        return "a deploy was cut off: make deploy or make rollback puts it in order"
+        return "a deploy was cut off. Run make deploy or make rollback, which recover first."
     if runs is None:
-        return f"no release of {project} runs here: run make deploy"
+        return f"no release of {project} runs here. Run make deploy."
     if runs.label("project") != project:
-        return f"a container named {project} is here that no deploy made: rename it"
-    if not runs.is_well:
-        return f"the release is {runs.health}: make logs shows why, make rollback puts back"
+        return f"the container {project} here is not managed by slipway. Rename it."
+    if not runs.is_healthy:
+        return f"the release is {runs.health}. Run make logs to see why, or make rollback."
     if runs.policy == "no":
-        return "a reboot would not bring the release back: run make deploy"
+        return "the release would not start after a reboot. Run make deploy."
     return ""
 
 
 def status(found: dict[str, Any]) -> list[str]:
-    """Say a server's state to a person."""
+    """Return a server's state for people."""
     lines = []
     for each in found["releases"]:
         lines.append(f"{each['container']}: {each['health']}")
@@ -74,8 +74,8 @@ def status(found: dict[str, Any]) -> list[str]:
 
 
 def releases(found: dict[str, Any]) -> list[str]:
-    """List the releases that a rollback can go to, in a table."""
-    rows = [("RELEASE", "COMMIT", "DEPLOYED", "BY", "IS")]
+    """Return a table of the releases that a rollback can use."""
+    rows = [("RELEASE", "COMMIT", "DEPLOYED", "BY", "STATE")]
     project = found["project"]
     for each in found["releases"]:
         word = each["container"][len(project) + 1 :]

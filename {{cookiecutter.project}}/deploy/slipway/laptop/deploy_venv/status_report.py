@@ -1,16 +1,16 @@
-"""What make deploy-venv has put on servers, said to people and to machines (FORMAT=json)."""
+"""Reports of what runs on servers without Docker, for people and as data (FORMAT=json)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from slipway.laptop.deploy_venv.plan import Facts
+from slipway.laptop.deploy_venv.survey import Facts
 from slipway.laptop.servers.survey import describe_lock
 
 
 def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
-    """Give a server's state as data: what runs, other releases, what is the matter."""
+    """Return a server's state as data: the running release, other releases, the problem."""
 
     def known(release: str) -> dict[str, Any]:
         read = facts.releases.get(release, {})
@@ -21,7 +21,7 @@ def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
     return {
         "host": host,
         "project": project,
-        "matter": matter(facts, project),
+        "problem": problem(facts, project),
         "running": known(facts.current) if facts.current else None,
         "state": facts.state.get("ActiveState", ""),
         "health": facts.health,
@@ -34,27 +34,31 @@ def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
     }
 
 
-def matter(facts: Facts, project: str) -> str:
-    """Say what is the matter with a server and what to do, or nothing when all is well."""
+def problem(facts: Facts, project: str) -> str:
+    """Return a server's problem and what to do about it; empty if everything is healthy."""
     if facts.lock_is_alive:
-        return f"a deploy is at work: {describe_lock(facts.lock)}"
+        return f"a deploy is running: {describe_lock(facts.lock)}"
     if facts.is_trying or facts.lock:
-        return "a deploy was cut off: make deploy-venv or make rollback-venv puts it in order"
+        return (
+            "a deploy was cut off. Run make deploy-venv or make rollback-venv, which recover first."
+        )
     if not facts.current:
-        return f"no release of {project} runs here: run make deploy-venv"
+        return f"no release of {project} runs here. Run make deploy-venv."
     if not facts.is_active:
         return (
             f"the service is {facts.state.get('ActiveState') or 'gone'}, restarted"
-            f" {facts.state.get('NRestarts') or 0} times: make logs-venv shows why,"
-            " make rollback-venv puts back"
+            f" {facts.state.get('NRestarts') or 0} times. Run make logs-venv to see why, or"
+            " make rollback-venv."
         )
     if facts.health.startswith("unhealthy"):
-        return f"the release is {facts.health}: make logs-venv, make rollback-venv puts back"
+        return (
+            f"the release is {facts.health}. Run make logs-venv to see why, or make rollback-venv."
+        )
     return ""
 
 
 def status(found: Mapping[str, Any]) -> list[str]:
-    """Say a server's state to a person."""
+    """Return a server's state for people."""
     lines = []
     if found["running"]:
         each = found["running"]

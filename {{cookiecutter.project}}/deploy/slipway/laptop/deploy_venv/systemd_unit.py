@@ -1,18 +1,19 @@
-"""How the application runs without a container: a systemd unit, hardened as the container is.
+"""The systemd unit of an application without a container, hardened like the container.
 
-What the words mean: systemd.exec(5), systemd.resource-control(5), systemd.service(5).
+The options are documented in systemd.exec(5), systemd.resource-control(5) and systemd.service(5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# A unit that begins otherwise is its owner's: it is restarted, and never written.
+# A unit with another first line is managed by the user: it is restarted, and never written. The
+# line must stay as it is, because it is in the units of earlier deploys.
 MARK = "# Written by make deploy-venv. Without this line it is yours, and is only restarted."
 
-# What UNHARDEN can turn off, and the lines that are left out then; see container.py.
+# What UNHARDEN can turn off, and the lines that are left out then; see docker/run_options.py.
 HARDENING = {
-    # an account that is there while the service runs
+    # an account that exists while the service runs
     "non-root": ("DynamicUser=yes",),
     "read-only": ("ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes"),
     "capabilities": (
@@ -27,9 +28,9 @@ HARDENING = {
     "pids": ("TasksMax={PIDS}",),
     "memory": ("MemoryMax={MEMORY}", "MemorySwapMax=0"),
 }
-# These take a manager that is root.
+# These need the system's manager, which is root.
 ROOTS = ("non-root", "read-only", "capabilities")
-LEAST_PORT = 1024  # below it a port takes a capability
+LEAST_PORT = 1024  # a lower port needs a capability
 
 TEXT = """\
 {mark}
@@ -56,7 +57,7 @@ WantedBy={target}
 
 
 def text(settings: Mapping[str, str], place: str, is_root: bool) -> str:
-    """Write the unit of a project whose releases are in a folder of the server."""
+    """Return the unit of a project whose releases are in a folder of the server."""
     without = settings["UNHARDEN"].split()
     words = {**settings, "MEMORY": settings["MEMORY"].upper().rstrip("B")}
     more: list[str] = []
@@ -80,7 +81,7 @@ def text(settings: Mapping[str, str], place: str, is_root: bool) -> str:
 
 
 def volumes(settings: Mapping[str, str]) -> list[str]:
-    """Write what VOLUMES says: a name is a folder that systemd keeps in /var/lib."""
+    """Return the lines for VOLUMES; a name stands for a folder that systemd keeps in /var/lib."""
     lines = []
     for volume in settings["VOLUMES"].split():
         source, target, *options = volume.split(":")
@@ -93,10 +94,9 @@ def volumes(settings: Mapping[str, str]) -> list[str]:
 
 
 def environment(values: Mapping[str, bytes]) -> bytes:
-    """Write an environment as systemd reads it, so that each value arrives as it is.
+    """Return an environment in systemd's format, in which each value arrives unchanged.
 
-    Between double quotes a backslash keeps four characters as they are (systemd.exec(5),
-    EnvironmentFile=).
+    Between double quotes four characters need a backslash (systemd.exec(5), EnvironmentFile=).
     """
     lines = []
     for name, value in values.items():
@@ -106,16 +106,17 @@ def environment(values: Mapping[str, bytes]) -> bytes:
     return b"".join(lines)
 
 
-def refused(values: Mapping[str, bytes]) -> str:
-    """Say which variable systemd would leave out, and what to do; empty when it takes them all."""
+def environment_problem(values: Mapping[str, bytes]) -> str:
+    """Return which variable systemd would leave out, and what to do; empty if there is none."""
     for name, value in values.items():
         if not name.replace("_", "a").isalnum():
             return (
-                f"deploy/run.env: systemd does not take the name {name}: use letters, digits and _"
+                f"deploy/run.env: systemd does not accept the name {name}."
+                " Use letters, digits and _."
             )
         if any((byte < ord(" ") and byte != ord("\t")) or byte == 0x7F for byte in value):
             return (
                 f"deploy/run.env: the value of {name} has a control character, which systemd does"
-                " not take: write it as base64 for example"
+                " not accept. Write it in another way, for example as base64."
             )
     return ""

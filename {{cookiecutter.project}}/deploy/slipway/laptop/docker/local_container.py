@@ -38,6 +38,12 @@ def quietly(words: Sequence[str]) -> None:
         return
 
 
+def execute(settings: dict[str, str], program: Sequence[str]) -> int:
+    """Run a program in the container, with input and output of this process; return its status."""
+    words = engine.command(settings["DOCKER"], "exec", "-i", name(settings), *program)
+    return subprocess.run(words, check=False).returncode
+
+
 class ServerFunctions:
     """The shell functions in server/docker/container.sh, called on this machine."""
 

@@ -1,12 +1,4 @@
-#!/usr/bin/env python3
-"""Ask the registry on loopback, over plain HTTP, as `make push` and `make deploy` need it.
-
-Each job is one of these:
-
-    registry.py up PORT                status 0 when it answers
-    registry.py wait PORT              until it answers, at most 30 seconds
-    registry.py prune PORT NAME KEPT   remove all images of a name but that digest; print how many
-"""
+"""The registry on this machine's loopback: questions over HTTP; compose starts and stops it."""
 
 from __future__ import annotations
 
@@ -14,10 +6,14 @@ import contextlib
 import hashlib
 import http.client
 import json
-import sys
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
+
+from slipway.laptop import console
+from slipway.laptop.docker import engine
+from slipway.laptop.paths import DEPLOY
 
 ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
 ACCEPT = ", ".join(
@@ -31,7 +27,7 @@ ACCEPT = ", ".join(
 
 
 class Answer(NamedTuple):
-    """What a registry answers."""
+    """A registry's answer."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -39,7 +35,7 @@ class Answer(NamedTuple):
 
 
 def request(port: int, method: str, path: str) -> Answer | None:
-    """Send one request; None when nothing answers as a registry does."""
+    """Send one request and return the answer; None if no registry answers."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
     try:
         connection.request(method, path, headers={"Accept": ACCEPT})
@@ -56,13 +52,13 @@ def request(port: int, method: str, path: str) -> Answer | None:
 
 
 def is_up(port: int) -> bool:
-    """Say whether a registry answers on the port."""
+    """Return whether a registry answers on the port."""
     response = request(port, "GET", "/v2/")
     return response is not None and response.status == 200
 
 
 def digest(port: int, name: str, reference: str) -> str:
-    """Give the digest of an image by its tag or digest; empty when the registry has none."""
+    """Return the digest of an image by its tag or digest; empty if the registry has none."""
     response = request(port, "HEAD", f"/v2/{name}/manifests/{reference}")
     if response is None or response.status != 200:
         return ""
@@ -70,11 +66,11 @@ def digest(port: int, name: str, reference: str) -> str:
 
 
 def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
-    """Give an image's manifest by its digest; None when the registry does not have it."""
+    """Return an image's manifest by its digest; None if the registry does not have it."""
     response = request(port, "GET", f"/v2/{name}/manifests/{digest}")
     if response is None or response.status != 200:
         return None
-    # the registry is anybody's on this machine
+    # Every account of this machine can write to the registry.
     if f"sha256:{hashlib.sha256(response.body).hexdigest()}" != digest:
         return None
     found: dict[str, Any] = json.loads(response.body)
@@ -83,25 +79,31 @@ def manifest(port: int, name: str, digest: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def blob(port: int, name: str, digest: str) -> Iterator[IO[bytes]]:
-    """Open a layer or a configuration by its digest; OSError when the registry does not give it."""
+    """Open a layer or a configuration by its digest; raise OSError if the registry has none."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=60)
     try:
         connection.request("GET", f"/v2/{name}/blobs/{digest}")
         response = connection.getresponse()
         if response.status != 200:
-            raise OSError(f"the registry on {ADDRESS}:{port} has no {digest} of {name}")
+            raise OSError(f"the registry on {ADDRESS}:{port} does not have {digest} of {name}")
         yield response
     finally:
         connection.close()
 
 
-def prune(port: int, name: str, kept: str) -> int:
-    """Remove all tagged images of a name but one digest; gives how many, or -1 when it failed."""
+def _removable(port: int, name: str, kept: str) -> set[str] | None:
     response = request(port, "GET", f"/v2/{name}/tags/list")
     if response is None or response.status not in (200, 404):
-        return -1
+        return None
     tags = json.loads(response.body).get("tags") or [] if response.status == 200 else []
-    found = {digest(port, name, tag) for tag in tags} - {"", kept}
+    return {digest(port, name, tag) for tag in tags} - {"", kept}
+
+
+def prune(port: int, name: str, kept: str) -> int:
+    """Remove all tagged images of a name except one digest; return how many, or -1 on failure."""
+    found = _removable(port, name, kept)
+    if found is None:
+        return -1
     for each in found:
         done = request(port, "DELETE", f"/v2/{name}/manifests/{each}")
         if done is None or done.status != 202:
@@ -109,20 +111,103 @@ def prune(port: int, name: str, kept: str) -> int:
     return len(found)
 
 
-def main(arguments: list[str]) -> int:
-    """Do what the module's docstring says; gives the exit status."""
-    job, port, *rest = arguments
-    if job == "prune":
-        count = prune(int(port), *rest)
-        print(count)
-        return 0 if count >= 0 else 1
-    deadline = time.monotonic() + (30 if job == "wait" else 0)
-    while not is_up(int(port)):
+def wait(port: int, seconds: float = 30) -> bool:
+    """Wait until a registry answers on the port; return whether it does."""
+    deadline = time.monotonic() + seconds
+    while not is_up(port):
         if time.monotonic() > deadline:
-            return 1
+            return False
         time.sleep(0.1)
-    return 0
+    return True
 
 
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+def compose(settings: dict[str, str], *words: str) -> list[str]:
+    """Return the command line of a compose command; compose.yaml reads REGISTRY_PORT."""
+    file = ["--file", str(DEPLOY / "compose.yaml"), "--progress", "quiet"]
+    docker = engine.command(settings["DOCKER"], "compose", *file, *words)
+    return ["env", f"REGISTRY_PORT={settings['REGISTRY_PORT']}", *docker]
+
+
+def _run(settings: dict[str, str], *words: str) -> None:
+    command = compose(settings, *words)
+    if settings["DRY_RUN"]:
+        console.show_command(command)
+        return
+    if subprocess.call(command, stdin=subprocess.DEVNULL):
+        _check_compose(settings)
+        raise engine.EngineError(
+            f"docker compose {words[0]} failed; see above. If port {settings['REGISTRY_PORT']} is"
+            " taken, set REGISTRY_PORT."
+        )
+
+
+def _check_compose(settings: dict[str, str]) -> None:
+    asked = engine.command(settings["DOCKER"], "compose", "version")
+    try:
+        if subprocess.run(asked, capture_output=True).returncode == 0:
+            return
+    except FileNotFoundError:
+        engine.ask(settings["DOCKER"], "version")
+    raise engine.EngineError(
+        f"{settings['DOCKER']} has no compose. Install it (Debian: docker-compose, elsewhere"
+        " docker-compose-plugin)."
+    )
+
+
+def up(settings: dict[str, str]) -> None:
+    """Start the registry, and wait until it answers."""
+    port = settings["REGISTRY_PORT"]
+    _run(settings, "up", "--detach")
+    if settings["DRY_RUN"]:
+        return
+    if not wait(int(port)):
+        raise engine.EngineError(
+            f"what listens on {ADDRESS}:{port} is not a registry. Set REGISTRY_PORT."
+        )
+    console.say(f"the registry listens on {ADDRESS}:{port}")
+
+
+def down(settings: dict[str, str]) -> None:
+    """Stop the registry; its images stay in a volume."""
+    _run(settings, "down")
+    if not settings["DRY_RUN"]:
+        console.say("the registry is stopped; its images are kept in a volume")
+
+
+def collect_garbage(settings: dict[str, str], name: str, kept: str) -> int:
+    """Remove all images of a name except one digest, and layers without images; return how many."""
+    port = int(settings["REGISTRY_PORT"])
+    configuration = "/etc/docker/registry/config.yml"
+    collect = ("run", "--rm", "--no-TTY", "registry", "garbage-collect", configuration)
+    removed = 0
+    if settings["DRY_RUN"]:
+        for each in sorted(_removable(port, name, kept) or []):
+            url = f"http://{ADDRESS}:{port}/v2/{name}/manifests/{each}"
+            console.show_command(["curl", "--fail", "--request", "DELETE", url])
+    else:
+        if not is_up(port):
+            up(settings)
+        removed = prune(port, name, kept)
+        if removed < 0:
+            raise engine.EngineError(
+                "the registry does not remove images. Run make registry-down registry-up, then try"
+                " again."
+            )
+    # A push during the collection would lose layers.
+    _run(settings, "stop", "registry")
+    if settings["DRY_RUN"]:
+        _run(settings, *collect)
+        _run(settings, "up", "--detach")
+        return 0
+    done = subprocess.run(
+        compose(settings, *collect),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    _run(settings, "up", "--detach")
+    if done.returncode:
+        lines = done.stdout.strip().splitlines() or ["no message"]
+        raise engine.EngineError(f"the registry could not remove layers: {lines[-1]}")
+    return removed

@@ -1,17 +1,11 @@
-#!/usr/bin/env python3
 """How the run image is started: one list of options, the same here and on a server.
 
-`container.py PUBLISH` prints the options of `docker run`, quoted for a shell; PUBLISH is the
-address on which the ports of the image are reached. `container.py volumes` prints the names of the
-volumes. The environment comes beside them, from deploy/run.env: see environment.py.
+The environment comes beside them, from deploy/run.env; see settings/run_env.py.
 """
 
 from __future__ import annotations
 
 import shlex
-import sys
-
-from slipway.laptop.settings.load import load
 
 # What UNHARDEN can turn off, and the options that are left out then.
 HARDENING = {
@@ -31,7 +25,7 @@ ROOT_USER = ["--user", "0:0"]
 
 
 def options(settings: dict[str, str]) -> list[str]:
-    """Give the options of `docker run`, without the ports."""
+    """Return the options of `docker run`, without the ports."""
     without = settings["UNHARDEN"].split()
     chosen = ROOT_USER[:] if "non-root" in without else []
     for name, words in HARDENING.items():
@@ -49,12 +43,12 @@ def options(settings: dict[str, str]) -> list[str]:
 
 
 def listens(settings: dict[str, str]) -> bool:
-    """Say whether it is what PORT is about, and neither another program nor a job."""
+    """Return whether the application listens on PORT: other programs and one-off jobs do not."""
     return not settings["PROGRAM"] and not settings["ENDS"]
 
 
 def published(settings: dict[str, str], address: str) -> list[str]:
-    """Give the options that publish the ports; address is the machine's own, for PORT."""
+    """Return the options that publish the ports at an address of the machine."""
     if not listens(settings):
         return []
     found = ["--publish", f"{address}:{settings['PORT']}:{settings['IMAGE_PORT']}"]
@@ -65,7 +59,7 @@ def published(settings: dict[str, str], address: str) -> list[str]:
 
 
 def is_on_the_host(chosen: list[str]) -> bool:
-    """Say whether options of docker run share the machine's network, and so its ports."""
+    """Return whether options of docker run share the machine's network, and so its ports."""
     return any(
         word in ("--network=host", "--net=host")
         or (word == "host" and before in ("--network", "--net"))
@@ -74,19 +68,6 @@ def is_on_the_host(chosen: list[str]) -> bool:
 
 
 def volumes(settings: dict[str, str]) -> list[str]:
-    """Name the volumes that docker keeps, which are no folders of the machine."""
+    """Return the names of the volumes that docker keeps, without folders of the machine."""
     names = [volume.partition(":")[0] for volume in settings["VOLUMES"].split()]
     return [name for name in names if not name.startswith("/")]
-
-
-def main(arguments: list[str]) -> None:
-    """Print what was asked for."""
-    settings = load()
-    if arguments == ["volumes"]:
-        print(" ".join(volumes(settings)))
-    else:
-        print(shlex.join([*options(settings), *published(settings, arguments[0])]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

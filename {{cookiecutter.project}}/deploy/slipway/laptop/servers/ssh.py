@@ -1,7 +1,7 @@
-"""One ssh connection to a server, by OpenSSH itself with the user's own configuration and keys.
+"""One ssh connection to a server: OpenSSH with the user's own configuration and keys.
 
-Everything that a deploy asks of a server goes through it, multiplexed: commands, scripts with their
-input, the tunnel that lets the server see a port of this machine, and one that goes the other way.
+All of a deploy goes through the one connection: commands, scripts with their input, the tunnel
+through which the server reaches a port of this machine, and one in the other direction.
 """
 
 from __future__ import annotations
@@ -19,63 +19,89 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Callable, NamedTuple, TextIO
+
+from slipway.laptop.console import Failed
 
 CONNECT_TIMEOUT = 15  # seconds
-BEAT = 10  # seconds between signs of life
-SILENCE = 60  # seconds after which a server takes this side for dead
+BEAT = 10  # seconds between two signs of life
+SILENCE = 60  # seconds without a sign of life after which a server closes the connection
 FOLDERS = "/tmp"  # a control socket's path has about 100 bytes at the most
 
-# What OpenSSH says, and what to do about it; the first match counts.
+# What OpenSSH prints, and what to do about it; the first match counts.
 SSH_ADVICE = (
     (
         "remote host identification has changed",
-        "its host key is not the one you know: if you expected that, ssh-keygen -R {host}, then"
-        " ssh {host} once; if not, somebody may be in between",
+        "its host key has changed. If you expected that, run ssh-keygen -R {host}, then ssh {host}"
+        " once. If not, somebody may be intercepting the connection.",
     ),
     (
         "host key verification failed",
-        "its host key is not known here: connect once by hand to check and accept it: ssh {host}",
+        'unknown host key. Run "ssh {host}" once to check and accept it.',
     ),
     (
         "permission denied",
-        "it refuses your key: add the key to authorized_keys there, or name it in ~/.ssh/config",
+        "it refuses your key. Add the key to authorized_keys there, or name it in ~/.ssh/config.",
     ),
     (
         "could not resolve",
-        "there is no such host: set DEPLOY_HOST to user@server or a host of ~/.ssh/config",
+        "there is no such host. Set DEPLOY_HOST to user@server or to a host of ~/.ssh/config.",
     ),
-    ("connection refused", "nothing listens for ssh there: is sshd running, and on which port?"),
-    ("timed out", "it does not answer: is it up, and does its firewall let ssh in?"),
-    ("no route to host", "it cannot be reached: is it up, and is your network?"),
-    ("network is unreachable", "it cannot be reached: is your network up?"),
-    ("too many authentication failures", "it was offered too many keys: set IdentitiesOnly yes"),
-    ("connection closed", "it closed the connection at once: see its sshd's log"),
-    ("connection reset", "it closed the connection at once: see its sshd's log"),
+    (
+        "connection refused",
+        "no ssh server listens there. Check that sshd is running, and on which port.",
+    ),
+    ("timed out", "it does not answer. Check that it is up, and that its firewall allows ssh."),
+    ("no route to host", "no route to it. Check that the server and your network are up."),
+    ("network is unreachable", "no route to it. Check that your network is up."),
+    (
+        "too many authentication failures",
+        "too many keys were offered to it. Set IdentitiesOnly yes in ~/.ssh/config.",
+    ),
+    ("connection closed", "it closed the connection at once. See the log of its sshd."),
+    ("connection reset", "it closed the connection at once. See the log of its sshd."),
 )
 
 
-# What the connection itself runs: it ends when this side ends, and when this side is silent it ends
-# sshd's process with all its tunnels, which would else wait for a vanished laptop for hours. (A
-# login script may have printed something before, and not ended its line, or read what is sent.)
+# What the connection itself runs on the server. It ends when this process ends. When this process
+# is silent, it ends sshd's process with all tunnels, which would otherwise wait for a vanished
+# laptop for hours. (A login script may have printed a line without an end, or have read the input.)
 KEEP = (
     "exec sh -c 'read -r first; echo; echo ready $first;"
     " command -v timeout >/dev/null || exec cat >/dev/null;"
     f' while line=$(timeout {SILENCE} head -n 1); do [ -n "$line" ] || exit 0; done; kill $PPID\''
 )
 
+# How a script reports its outcome; a login script may have printed something on the same line.
+OUTCOME = re.compile(rb"(.*)slipway outcome=([a-z-]+)\s*", re.S)
 
-class ConnectionFailed(Exception):
-    """A server that cannot be worked on; the message says what to do, and nothing was changed."""
+
+class ConnectionFailed(Failed):
+    """A server on which nothing can be done; the message says what to do."""
 
 
-def advice(host: str, said: str) -> str:
-    """Turn what ssh said into one line that says what to do."""
-    for sign, say in SSH_ADVICE:
-        if sign in said.lower():
-            return f"{host}: {say.format(host=host)}"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return f"{host}: {lines[-1] if lines else 'ssh failed without a word'}"
+class Finished(NamedTuple):
+    """How a script on a server ended."""
+
+    status: int
+    outcome: str  # the first that it reported; empty if it reported none
+
+
+def advice(host: str, output: str) -> str:
+    """Return one line that says what to do about ssh's output."""
+    for sign, problem in SSH_ADVICE:
+        if sign in output.lower():
+            return f"cannot reach {host}: {problem.format(host=host)}"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return f"cannot reach {host}: {lines[-1] if lines else 'ssh failed without a message'}"
+
+
+def words(ssh: str) -> list[str]:
+    """Return the ssh command, without a RemoteCommand or RequestTTY of the user's configuration.
+
+    Those are meant for working by hand.
+    """
+    return [*shlex.split(ssh), "-o", "RemoteCommand=none", "-o", "RequestTTY=no"]
 
 
 class Connection:
@@ -83,9 +109,7 @@ class Connection:
 
     def __init__(self, ssh: str, host: str) -> None:
         self.host = host
-        # a user's own RemoteCommand or RequestTTY for this host is for working by hand
-        plain = ("-o", "RemoteCommand=none", "-o", "RequestTTY=no")
-        self.ssh = [*shlex.split(ssh), *plain]
+        self.ssh = words(ssh)
         remove_stale_folders()
         self.folder = tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=FOLDERS)
         self.control = f"{self.folder}/ssh"
@@ -93,28 +117,28 @@ class Connection:
         self._closing = threading.Event()
 
     def open(self) -> None:
-        """Connect; ConnectionFailed says in words why that does not work.
+        """Connect; raise ConnectionFailed with advice if that does not work.
 
-        The connection lasts for as long as this process holds its input and shows signs of life,
-        so that nothing of it, the tunnel least of all, outlives this process, however it ends.
+        The connection lasts as long as this process holds its input and shows signs of life, so
+        that neither the connection nor its tunnel outlives this process.
         """
         log = Path(self.folder, "log")
-        # without a terminal there is nobody to ask for a passphrase
+        # Without a terminal nobody can be asked for a passphrase.
         batch = () if sys.stdin.isatty() else ("-o", "BatchMode=yes")
         options = ("-M", "-S", self.control, "-o", "ControlPersist=no")
         alive = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6")
         others = ("-o", f"ConnectTimeout={CONNECT_TIMEOUT}", "-o", "ClearAllForwardings=yes")
         try:
-            with log.open("w", encoding="utf-8") as said:
+            with log.open("w", encoding="utf-8") as output:
                 self.master = subprocess.Popen(
                     [*self.ssh, *options, *alive, *others, *batch, "--", self.host, KEEP],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=said,
+                    stderr=output,
                 )
         except FileNotFoundError:
             raise ConnectionFailed(
-                f"{self.ssh[0]} is not installed: install OpenSSH's client, or set SSH"
+                f"{self.ssh[0]} is not installed. Install OpenSSH's client, or set SSH."
             ) from None
         threading.Thread(target=self._beat, daemon=True).start()
         assert self.master.stdout
@@ -127,13 +151,13 @@ class Connection:
             )
         if answer != b"ready first":
             raise ConnectionFailed(
-                f"{self.host}: a login script of this account, as ~/.bashrc, reads what is meant"
-                " for what it starts: let it do so where there is a terminal only"
+                f"{self.host}: a login script of this account, such as ~/.bashrc, reads the input"
+                " of commands. Change the script so that it does this only in a terminal."
             )
 
     def _beat(self) -> None:
         assert self.master and self.master.stdin
-        with contextlib.suppress(OSError, ValueError):  # it has ended
+        with contextlib.suppress(OSError, ValueError):  # the connection has ended
             self.master.stdin.write(b"first\nsecond\n")
             self.master.stdin.flush()
             while not self._closing.wait(BEAT):
@@ -141,7 +165,7 @@ class Connection:
                 self.master.stdin.flush()
 
     def close(self) -> None:
-        """End the connection and the tunnel with it; never fails."""
+        """Close the connection and its tunnel; never fails."""
         self._closing.set()
         if self.master and self.master.stdin:
             with contextlib.suppress(BrokenPipeError):
@@ -154,7 +178,8 @@ class Connection:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # without a configuration, whose own forwards would be asked for as well; the last -F counts
+        # Without the user's configuration, whose forwards would be requested as well. The last -F
+        # counts.
         return subprocess.run(
             [*self.ssh, "-F", "none", "-S", self.control, "-O", *arguments, "--", self.host],
             capture_output=True,
@@ -163,26 +188,26 @@ class Connection:
         )
 
     def forward(self, port: int) -> int:
-        """Let the server see this machine's loopback port; gives the port that it chose."""
+        """Open a tunnel to this machine's loopback port; return the port that the server chose."""
         done = self._control("forward", "-R", f"127.0.0.1:0:127.0.0.1:{port}")
         if done.returncode or not done.stdout.strip().isdigit():
-            self._must_last()
+            self._check_alive()
             raise ConnectionFailed(
-                f"{self.host}: sshd refuses the tunnel: set AllowTcpForwarding yes in its"
-                " /etc/ssh/sshd_config"
+                f"{self.host}: sshd refuses the tunnel. Set AllowTcpForwarding yes in"
+                " /etc/ssh/sshd_config there."
             )
         return int(done.stdout)
 
-    def _must_last(self) -> None:
-        # one that was just cut off ends in a moment
+    def _check_alive(self) -> None:
+        # A connection that was just lost ends in a moment.
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self.master and self.master.wait(timeout=1) is not None:
                 raise ConnectionFailed(
-                    f"{self.host}: the connection was lost; nothing was changed: run it again"
+                    f"{self.host}: the connection was lost. Nothing was changed. Run it again."
                 )
 
     def address(self) -> str:
-        """Give the server's own name for a URL, as OpenSSH's configuration has it for this host."""
+        """Return the server's name for a URL, according to OpenSSH's configuration."""
         done = subprocess.run(
             [*self.ssh, "-G", "--", self.host], capture_output=True, text=True, check=False
         )
@@ -191,30 +216,30 @@ class Connection:
         return f"[{address}]" if ":" in address else address
 
     def argv(self, remote: str, *options: str) -> list[str]:
-        """Give the command line that runs one command on the server."""
-        # the first of two values counts for OpenSSH
+        """Return the command line that runs one command on the server."""
+        # OpenSSH uses the first of two values.
         program, rest = self.ssh[:1], self.ssh[1:]
         mine = ("-o", "ClearAllForwardings=yes", "-S", self.control)
         return [*program, *options, *rest, *mine, "--", self.host, remote]
 
     def ask(self, remote: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the server and catch what it says."""
+        """Run a command on the server and return its output."""
         return self._ask(remote, b"")
 
     def ask_script(self, text: str) -> subprocess.CompletedProcess[str]:
-        """Run a shell script on the server, which prints something, and catch that."""
+        """Run a shell script on the server and return its output."""
         script = without_comments(text).encode()
         done = self._ask("gzip -dc | sh -s", gzip.compress(script, 9, mtime=0))
-        # a server may have no gzip
+        # The server may not have gzip.
         return self._ask("sh -s", script) if "gzip" in done.stderr else done
 
     def _ask(self, remote: str, sent: bytes) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.argv(remote), capture_output=True, check=False, input=sent)
-        out, err = (said.decode("utf-8", "replace") for said in (done.stdout, done.stderr))
+        out, err = (output.decode("utf-8", "replace") for output in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     def through(self, port: int, request: bytes) -> bytes:
-        """Send bytes to a loopback port of the server and give the answer."""
+        """Send bytes to a loopback port of the server and return the answer."""
         command = [*self.ssh, "-S", self.control, "-W", f"127.0.0.1:{port}", "--", self.host]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -230,13 +255,13 @@ class Connection:
     def archive(self, remote: str, files: Iterable[tuple[str, int, IO[bytes]]]) -> tuple[int, str]:
         """Send files, each with its size, as a tar archive to a command on the server.
 
-        Gives the command's status, and the last line of what it said.
+        Return the command's status, and the last line of its error output.
         """
         with subprocess.Popen(
             self.argv(remote), stdin=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             assert process.stdin and process.stderr
-            # one that ends before says why; one that is not sent all of it, too
+            # A command that ends early says why on its error output.
             pipe = process.stdin
             with (
                 contextlib.suppress(OSError),
@@ -247,16 +272,26 @@ class Connection:
                     entry = tarfile.TarInfo(name)
                     entry.size = size
                     archive.addfile(entry, content)
-            said = process.stderr.read().decode("utf-8", "replace").strip()
-            return process.wait(), said.splitlines()[-1] if said else "the connection was lost"
+            output = process.stderr.read().decode("utf-8", "replace").strip()
+            return process.wait(), output.splitlines()[-1] if output else "the connection was lost"
 
-    def script(self, text: str, prefix: str = "", *, has_gzip: bool = True) -> int:
-        """Run a shell script on the server, and show what it says as it comes; gives its status.
+    def script(self, text: str, prefix: str = "", *, has_gzip: bool = True) -> Finished:
+        """Run a shell script on the server, and show its output as it comes.
 
-        It travels over the connection's standard input: no process list shows it. Compressed, for
-        it is most of what a changed line sends otherwise. 255 stands for a lost connection.
+        The script travels over the connection's standard input, so that no process list shows it.
+        It is compressed, because it is most of what a changed line sends. Status 255 stands for a
+        lost connection.
         """
         sent = without_comments(text).encode()
+        outcomes: list[str] = []
+
+        def shown(line: bytes) -> bytes:
+            found = OUTCOME.fullmatch(line)
+            if not found:
+                return line
+            outcomes.append(found[2].decode())
+            return found[1] and found[1] + b"\n"
+
         with subprocess.Popen(
             self.argv("gzip -dc | sh -s" if has_gzip else "sh -s"),
             stdin=subprocess.PIPE,
@@ -264,8 +299,10 @@ class Connection:
             stderr=subprocess.PIPE,
         ) as process:
             assert process.stdin and process.stdout and process.stderr
-            pairs = ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
-            threads = [threading.Thread(target=_show, args=(*pair, prefix)) for pair in pairs]
+            threads = [
+                threading.Thread(target=_show, args=(process.stdout, sys.stdout, prefix, shown)),
+                threading.Thread(target=_show, args=(process.stderr, sys.stderr, prefix, bytes)),
+            ]
             for thread in threads:
                 thread.start()
             with contextlib.suppress(BrokenPipeError):
@@ -273,24 +310,20 @@ class Connection:
                 process.stdin.close()
             for thread in threads:
                 thread.join()
-            return process.wait()
+            return Finished(process.wait(), outcomes[0] if outcomes else "")
 
 
-def _show(source: IO[bytes], target: TextIO, prefix: str) -> None:
-    for line in source:
-        # in one piece: other servers may be spoken of at the same time
-        target.write(prefix + line.decode("utf-8", "replace"))
-        target.flush()
+def _show(source: IO[bytes], target: TextIO, prefix: str, shown: Callable[[bytes], bytes]) -> None:
+    for line in map(shown, source):
+        if line:
+            # In one piece, because other servers' output may come at the same time.
+            target.write(prefix + line.decode("utf-8", "replace"))
+            target.flush()
 
 
 def without_comments(script: str) -> str:
-    """Leave out a shell script's comment lines."""
+    """Return a shell script without its comment lines."""
     return re.sub(r"(?m)^ *#.*\n", "", script)
-
-
-def assignments(variables: dict[str, str]) -> str:
-    """Write variables as lines of a shell script; any characters are only characters."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def _prefix() -> str:
@@ -298,7 +331,7 @@ def _prefix() -> str:
 
 
 def remove_stale_folders() -> None:
-    """Remove what processes of this account left that were killed."""
+    """Remove the folders of killed processes of this account."""
     for folder in Path(FOLDERS).glob(f"{_prefix()}*-*"):
         pid = folder.name[len(_prefix()) :].partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
@@ -317,7 +350,7 @@ def _lives(pid: int) -> bool:
 
 @contextlib.contextmanager
 def connected(ssh: str, host: str) -> Iterator[Connection]:
-    """Open a connection for the length of a block."""
+    """Open a connection, and close it at the end of the block."""
     connection = Connection(ssh, host)
     try:
         connection.open()

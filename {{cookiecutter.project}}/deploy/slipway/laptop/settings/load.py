@@ -50,7 +50,7 @@ def resolve(text: str, environment: dict[str, str]) -> dict[str, str]:
             check(name, value, where)
     take_native(values, in_file, overrides)
     take_programs(values, environment, in_file, overrides)
-    # The port that the application listens on is part of the image; `make run PORT=…` only publishes
+    # The port that the application listens on is in the image; `make run PORT=…` only publishes
     # it elsewhere, and must not rebuild anything.
     port, line = in_file.get("PORT", (values["PORT"], 0))
     values["IMAGE_PORT"] = port = port.strip()

@@ -45,8 +45,8 @@ def parse(text: str, environment: dict[str, str]) -> dict[str, tuple[str, int]]:
         match = ASSIGNMENT.fullmatch(line)
         if not match and re.match(r"<{7} |={7}$|>{7} ", line):
             raise SettingsError(
-                f"deploy/settings.mk, line {first}: resolve the merge conflict here: keep your value"
-                " and remove the lines <<<<<<<, ======= and >>>>>>>"
+                f"deploy/settings.mk, line {first}: resolve the merge conflict here: keep your"
+                " value and remove the lines <<<<<<<, ======= and >>>>>>>"
             )
         if not match:
             raise SettingsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from slipway.laptop.console import SettingsError
 
@@ -19,8 +19,7 @@ SECONDS = "seconds"
 COUNT = "count"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting.
 
     Attributes:
@@ -309,6 +308,14 @@ SETTINGS = (
     ),
     Setting("FOLLOW", "command", "1 makes logs continue until Ctrl-C"),
 )
+# Titles of the groups, in the order in which they are listed.
+TITLES = {
+    "application": "The application and its image",
+    "container": "The container",
+    "deploy": "Deploys",
+    "laptop": "This machine",
+    "command": "Single commands",
+}
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 

@@ -1,21 +1,23 @@
 #!/bin/sh
-# server-container.sh: what is asked of Docker about a container, on a server and by `make run`.
+# What is asked of Docker about a container, on a server and by `make run`.
 #
-#   docker …                            the command that DOCKER names, which may be `sudo -n docker`
-#   exists NAME, label NAME KEY …       what docker knows of a container
-#   wait_healthy CONTAINER [SECONDS]    until it has been healthy for so long, which begins within
-#                                       HEALTH_TIMEOUT seconds; shows its log if it does not
-#   make_volumes IMAGE                  those of VOLUMES that are not there, for the image's user
-# Sourced, or sent to a server in front of server.sh.
+#   docker …                            run the command in DOCKER, which may be `sudo -n docker`
+#   exists NAME, label NAME KEY …       what docker knows about a container
+#   wait_healthy CONTAINER [SECONDS]    wait until the container has been healthy for SECONDS; it must
+#                                       become healthy within HEALTH_TIMEOUT seconds; if it does
+#                                       not, print its log and fail
+#   make_volumes IMAGE                  create the missing volumes of VOLUMES for the image's user
+#
+# A part of the script that is sent to servers; make run starts a shell that sources this file.
 
 set -eu
 
 DOCKER=${DOCKER:-docker}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-120}
-STEADY=${STEADY:-5} # seconds that a release must have been healthy to be trusted
+STEADY=${STEADY:-5} # seconds for which a new release must stay healthy
 
 docker() {
-    # shellcheck disable=SC2086 # `sudo -n docker` is words
+    # shellcheck disable=SC2086 # `sudo -n docker` is several words
     command $DOCKER "$@" </dev/null
 }
 
@@ -23,14 +25,14 @@ quietly() {
     "$@" >/dev/null 2>&1
 }
 
-# field TEMPLATE CONTAINER…: what docker knows of it; fails when there is none
+# field TEMPLATE CONTAINER…: what docker knows about containers; fails if one does not exist
 field() {
     template=$1
     shift
     docker container inspect --format "$template" "$@" 2>/dev/null
 }
 
-# exists NAME: by its whole name; docker would also take the beginning of an ID
+# exists NAME: compares the whole name, because docker also accepts the beginning of an ID
 exists() {
     case $(field '{{.Name}}' "$1") in
     "$1" | "/$1") ;;
@@ -46,20 +48,20 @@ policy() {
     docker update --restart="$1" "$2" >/dev/null
 }
 
-# ends CONTAINER: it is a job, which is well when it has ended with status 0
+# ends CONTAINER: whether it is a one-off job, which is healthy when it has exited with status 0
 ends() {
     [ "$(label "$1" ends)" = yes ]
 }
 
-# health CONTAINER: one word and how often docker has restarted it; without a HEALTHCHECK a running
-# one is `steady`, and a job is `starting` until it has `ended`
-# shellcheck disable=SC2016 # $ends is docker's
+# health CONTAINER: its health in one word, and how often docker has restarted it. A running container
+# without a HEALTHCHECK is `steady`. A one-off job is `starting` until it has `ended`.
+# shellcheck disable=SC2016 # $ends is a variable of docker's template
 HEALTH_NOW='{{$ends := index .Config.Labels "slipway.ends"}}{{if and $ends (eq .State.Status "exited") (eq .State.ExitCode 0)}}ended{{else if not .State.Running}}{{.State.Status}}{{else if .State.Restarting}}restarting{{else if $ends}}starting{{else if .State.Health}}{{.State.Health.Status}}{{else}}steady{{end}} {{.RestartCount}}'
 health() {
     field "$HEALTH_NOW" "$1" || echo 'gone 0'
 }
 
-# clock: hundredths of a second since some time
+# clock: hundredths of a second since an arbitrary moment
 clock() {
     if [ -r /proc/uptime ]; then
         read -r up _ </proc/uptime
@@ -69,77 +71,42 @@ clock() {
     fi
 }
 
-# log_of CONTAINER LINES: the last ones of its log, of an endless line its beginning
+# log_of CONTAINER LINES: the last lines of its log; of a very long line only the beginning
 log_of() {
     docker logs --tail "$2" "$1" 2>&1 | cut -c 1-500
 }
 
-# last_of TEXT SCRIPT: the last line that sed makes of it
-last_of() {
-    printf '%s\n' "$1" | sed -nE "$2" | tail -n 1
-}
-
-# show_missed CONTAINER: what to set for a program, a variable or a host that its log misses, or a
-# place that it may not write to
-show_missed() {
-    log=$(log_of "$1" 200)
-    program=$(last_of "$log" "s/.*No such file or directory: '([a-z][a-z0-9_-]+)'.*/\1/p")
-    [ -z "$program" ] ||
-        echo "if $program is a program that it wants to run, this names its package for NATIVE: make native FIND=bin/$program"
-    variable=$(last_of "$log" "s/^KeyError: '([A-Z][A-Z0-9_]+)'\$/\1/p")
-    [ -z "$variable" ] ||
-        echo "if $variable is a variable that it wants in its environment, deploy/run.env gives it one"
-    ! printf '%s\n' "$log" | grep -qE 'Name or service not known|Temporary failure in name resolution|could not translate host name|Unknown .*server host|getaddrinfo failed|ENOTFOUND' ||
-        echo "a host that it asks for is unknown there: the name of another container is known in a network that both are in, as RUN_OPTIONS := --network NAME says"
-    refused=$(printf '%s\n' "$log" |
-        grep -E 'Read-only file system|Permission denied|unable to open database file|readonly database|not writable' |
-        tail -n 1)
-    [ -n "$refused" ] || return 0
-    place=$(last_of "$refused" "s/.*[\"']([^\"' ]+)[\"'].*/\1/p")
-    owner=$(field '{{or .Config.User "0:0"}}' "$1")
-    given=$(field '{{range .Mounts}}{{println .RW .Destination .Source}}{{end}}' "$1" |
-        while read -r may inside outside; do
-            case $place/ in "$inside"/*) ;; *) continue ;; esac
-            case $may in
-            true) echo "$inside is $outside there, whose owner is another one: sudo chown -R $owner $outside" ;;
-            false) echo "VOLUMES gives it $inside to be read only" ;;
-            esac
-        done)
-    [ -n "$given" ] || given="to /tmp it may, and to what VOLUMES names; VOLUMES := $PROJECT-files:/files in deploy/settings.mk gives it /files, to be named in COMMAND or run.env; RUN_OPTIONS := --workdir /tmp lets it write to its working directory"
-    echo "it wants to write where it may not${place:+ ($place)}: $given"
-}
-
+# show_why CONTAINER: why it is not healthy. The laptop adds advice; see laptop/docker/log_advice.py.
 show_why() {
     {
-        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}, out of memory, of which /tmp is a part: raise MEMORY{{else if eq .State.ExitCode 0}}: a server must stay in the foreground; HEALTH := ends is for a job that does{{end}}{{end}}' "$1" | sed -n 's/^.//p'
+        field '{{if not .State.Running}}{{.Name}} ended with status {{.State.ExitCode}}{{if .State.OOMKilled}}: it ran out of memory, which includes /tmp. Raise MEMORY.{{else if eq .State.ExitCode 0}}: a server must stay in the foreground. For a one-off job set HEALTH := ends.{{end}}{{end}}' "$1" | sed -n 's/^.//p'
         echo "the last lines of its log:"
         log_of "$1" 50 | sed 's/^/    /'
         field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
             sed -n '/./s/^/    health: /p' | tail -n 3
-        show_missed "$1"
     } >&2 || true
 }
 
-# still_answers CONTAINER: docker asks a healthy one seldom
+# still_answers CONTAINER: docker checks a healthy container only now and then
 still_answers() {
     tries=0
-    until said=$(docker exec "$1" /appenv/bin/python -I /appenv/healthcheck --published 2>&1); do
+    until problem=$(docker exec "$1" /appenv/bin/python -I /appenv/healthcheck --published 2>&1); do
         tries=$((tries + 1))
         if [ "$tries" = 3 ]; then
             show_why "$1"
-            printf '%s was healthy, and is not any more: %s\n' "$1" "$said" >&2 || true
+            printf '%s was healthy and no longer is: %s\n' "$1" "$problem" >&2 || true
             return 1
         fi
         sleep 0.5
     done
 }
 
-# wait_healthy CONTAINER [SECONDS]: one that ends, or is restarted, has failed at once; without a
-# HEALTHCHECK steady running has to do.
+# wait_healthy CONTAINER [SECONDS]: a container that exits or is restarted has failed at once. Without a
+# HEALTHCHECK it must run for STEADY seconds.
 wait_healthy() {
-    began=$(clock) well='' restarts=''
+    began=$(clock) healthy_since='' restarts=''
     while :; do
-        # podman leaves the checks to systemd, which may not be there
+        # podman leaves health checks to systemd, which may not run here
         [ -z "${PODMAN:-}" ] || quietly docker healthcheck run "$1" || true
         state=$(health "$1")
         now=$(clock)
@@ -147,20 +114,20 @@ wait_healthy() {
         case $state in
         'ended '*) return 0 ;;
         "healthy $restarts" | "steady $restarts")
-            : "${well:=$now}"
+            : "${healthy_since:=$now}"
             held=${2:-0}
             [ "$state" != "steady $restarts" ] || held=$STEADY
-            if [ $((now - well)) -ge $((held * 100)) ]; then
+            if [ $((now - healthy_since)) -ge $((held * 100)) ]; then
                 [ "$held" = 0 ] || [ "$state" = "steady $restarts" ] || still_answers "$1"
                 return
             fi
             ;;
         "starting $restarts" | "created $restarts" | "unhealthy $restarts")
-            well=
+            healthy_since=
             if [ $((now - began)) -ge $((HEALTH_TIMEOUT * 100)) ]; then
                 show_why "$1"
-                missed=$(ends "$1" && echo 'has not ended' || echo 'was not healthy')
-                printf '%s %s within %s s (HEALTH_TIMEOUT)\n' "$1" "$missed" "$HEALTH_TIMEOUT" >&2 || true
+                problem=$(ends "$1" && echo 'did not exit' || echo 'did not become healthy')
+                printf '%s %s within %s s (HEALTH_TIMEOUT)\n' "$1" "$problem" "$HEALTH_TIMEOUT" >&2 || true
                 return 1
             fi
             ;;
@@ -173,8 +140,9 @@ wait_healthy() {
     done
 }
 
-# make_volumes IMAGE: an empty volume is root's, and the image's user could write nothing into it.
-# The helper is kept until it is done: one that is left was cut off, and is done again.
+# make_volumes IMAGE: a new volume belongs to root, and the image's user could not write to it.
+# The helper container exists until its work is done: one that is left over was cut off, and is run
+# again.
 make_volumes() {
     helper=$PROJECT-volumes image=$1
     if exists "$helper"; then

@@ -1,37 +1,38 @@
 #!/bin/sh
-# server.sh JOB: what is done where the application runs; needs docker and nothing else.
+# What a deploy does on a server with Docker. Needs docker and nothing else.
 #
-# deploy.py sends it over ssh, behind the other server-*.sh and with its variables set.
-#   guard     do JOB in a process of its own, and settle what it leaves when that is killed
-#   work      do JOB: deploy, rollback or settle
-#   survey    say what there is; see server-survey.sh
-#   unlock    end a deploy that is at work, and settle what it leaves
-#   watch     for WATCH seconds, and put back the release before when this one does not stay up
+#   COMMAND of the script:
+#   supervise   run `work`, and recover if its process is killed; see supervise.sh
+#   work        do JOB: deploy, rollback or recover
+#   survey      print what the server has; see survey.sh
+#   unlock      end a running deploy, and recover
+#   watch       watch the release for WATCH seconds, and roll back if it does not stay healthy
 #
-# A release is a container. Which one is which is said by names and restart policies alone, so that
-# whoever comes after a killed deploy, a restarted engine or a reboot sees what to do; docs/deploys.md
-# of the template has the steps and what a kill leaves at each.
-#   PROJECT             runs; `always` brings it back after a reboot; a job, which ends, `on-failure`
-#   PROJECT-next        is to run; `no`, until it has proven healthy
-#   PROJECT-back        the same, for one that ran before
-#   PROJECT-try         the next one, tried beside what runs, without its ports
-#   PROJECT-previous    ran before; PROJECT-<release> before that
-#   PROJECT-failed      is kept stopped for a look
+# A release is a container. Names and restart policies alone say which release is which, so that
+# the next process sees what to do after a killed deploy, a restarted engine or a reboot. The
+# template's docs/deploys.md has the steps, and what a kill leaves behind at each of them.
+#   PROJECT             runs; its policy is `always`, or `on-failure` for a one-off job
+#   PROJECT-next        is to run; its policy is `no` until it has proven healthy
+#   PROJECT-back        the same, for a release that ran before
+#   PROJECT-try         the candidate: the next release beside the running one, without ports
+#   PROJECT-previous    ran before; PROJECT-<release> ran before that
+#   PROJECT-failed      is kept stopped for inspection
 #
-# shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come in front of this file
+# The last part of the script that is sent to servers: the other files define functions only.
+#
+# shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come from the other files
 set -eu
 
-GONE=4   # status: the image is not there any more, pull it again
-reason=  # why a deploy cannot go on
-settled= # whether what it left is in order
+reason=    # why the job cannot go on
+recovered= # whether the containers are in order
 
-# What cannot go on leaves by here; `ended` puts in order what it leaves.
+# give_up REASON: end a job that cannot go on; `ended` recovers
 give_up() {
     reason=$1
     exit 1
 }
 
-# look: what there is under the names of this project, in `seen`
+# look: read the containers with names of this project into `seen`
 look() {
     seen='' tries=0
     until
@@ -46,12 +47,12 @@ look() {
     done
 }
 
-# here NAME: whether that was seen
+# here NAME: whether the container was seen
 here() {
     case $seen in *"/$1|"*) ;; *) return 1 ;; esac
 }
 
-# of NAME FIELD: what was seen of it; nothing when that was nothing
+# of NAME FIELD: what was seen of the container; empty if it does not exist
 of() {
     here "$1" || return 0
     line=${seen#*"/$1|"}
@@ -59,7 +60,7 @@ of() {
     echo "${line%%|*}"
 }
 
-# create NAME OPTION…: a container of the release that is to run
+# create NAME OPTION…: create a container of the new release
 create() {
     name=$1
     shift
@@ -69,6 +70,19 @@ create() {
         --label "slipway.release=$RELEASE" --label "slipway.options=$OPTIONS_SUM" \
         --label "slipway.revision=$REVISION" --label "slipway.by=$BY" --label "slipway.at=$(now)" \
         --env-file "$FOLDER/env-$OPTIONS_SUM" "$@" "$PROJECT-run:$RELEASE" >/dev/null
+}
+
+# create_with_options NAME LINES…: create a container with options that stand one word a line
+create_with_options() {
+    words=$IFS
+    IFS='
+'
+    set -f
+    # shellcheck disable=SC2086 # it is split at its lines alone
+    set -- $*
+    set +f
+    IFS=$words
+    create "$@"
 }
 
 remove() {
@@ -82,7 +96,8 @@ stop() {
     docker stop "$@" "$name" >/dev/null
 }
 
-# asked_by_bash HOST PORT HEALTH: as the image's own check does, which takes a container to run in
+# asked_by_bash HOST PORT HEALTH: the same check as the image's own, which is much slower because it
+# needs a container
 asked_by_bash() {
     [ "$3" != none ] || return 0
     # shellcheck disable=SC2016 # bash's own
@@ -93,17 +108,17 @@ asked_by_bash() {
         [ "$status" -lt 500 ]' bash "$@"
 }
 
-# asked_from_outside CONTAINER: at the published port, by the image's own check
+# asked_from_outside CONTAINER: check the published port
 asked_from_outside() {
-    # a line for each published port, and one for each variable
-    # shellcheck disable=SC2016 # docker's own
-    told=$(field '{{.Image}}
+    # one line for each published port and for each variable
+    # shellcheck disable=SC2016 # variables of docker's template
+    lines=$(field '{{.Image}}
 {{range $port, $at := .NetworkSettings.Ports}}{{range $at}}{{$port}}={{.HostIp}}:{{.HostPort}}
 {{end}}{{end}}{{range .Config.Env}}{{println .}}{{end}}' "$1")
-    image=$(printf '%s\n' "$told" | head -n 1)
-    inside=$(printf '%s\n' "$told" | sed -n 's/^PORT=//p')
-    health=$(printf '%s\n' "$told" | sed -n 's/^HEALTH=//p')
-    address=$(printf '%s\n' "$told" | sed -n "s|^$inside/tcp=||p" | head -n 1)
+    image=$(printf '%s\n' "$lines" | head -n 1)
+    inside=$(printf '%s\n' "$lines" | sed -n 's/^PORT=//p')
+    health=$(printf '%s\n' "$lines" | sed -n 's/^HEALTH=//p')
+    address=$(printf '%s\n' "$lines" | sed -n "s|^$inside/tcp=||p" | head -n 1)
     [ -n "$address" ] || return 0
     host=${address%:*}
     [ "$host" != 0.0.0.0 ] || host=127.0.0.1
@@ -114,27 +129,28 @@ asked_from_outside() {
         docker run --rm --network host --env "PORT=${address##*:}" --entrypoint /appenv/bin/python \
             "$image" -I /appenv/healthcheck "$host" >/dev/null || status=$?
         tries=$((tries + 1))
-        # other statuses are docker's own: this engine cannot ask in this way
+        # Other statuses are docker's own: this engine cannot run the check.
         [ "$status" = 1 ] && [ "$tries" -lt 3 ] || break
         sleep 0.5
     done
     [ "$status" != 1 ]
 }
 
-# kept_name CONTAINER: what a release is called that is neither the running nor the previous one
+# kept_name CONTAINER: the name of a release that is neither the running nor the previous one
 kept_name() {
     release=$(label "$1" release)
     echo "$PROJECT-${release:-old}"
 }
 
-# lasting CONTAINER: the policy of one that is kept; a job that has ended is not started again
-lasting() {
+# final_policy CONTAINER: the restart policy of a proven release; a finished one-off job must not run
+# again
+final_policy() {
     if ends "$1"; then echo on-failure:3; else echo always; fi
 }
 
-# finish CONTAINER: it is healthy, and from now on the one that comes back after a reboot
+# finish CONTAINER: make a healthy container the running release, which a reboot starts again
 finish() {
-    policy "$(lasting "$1")" "$1"
+    policy "$(final_policy "$1")" "$1"
     look
     if here "$PROJECT"; then
         policy no "$PROJECT"
@@ -148,7 +164,7 @@ finish() {
     docker rename "$1" "$PROJECT"
 }
 
-# park CONTAINER: it does not run, and what ran before will
+# park CONTAINER: put a container aside that is not to run
 park() {
     policy no "$1"
     stop "$1" --time 3
@@ -167,7 +183,7 @@ park() {
     esac
 }
 
-# engine_is_back: after ten minutes nobody starts it any more
+# engine_is_back: wait for the engine, for ten minutes at most
 engine_is_back() {
     seconds=0
     until quietly docker version; do
@@ -177,18 +193,18 @@ engine_is_back() {
     done
 }
 
-# let_go CONTAINER: of the port that it has in the eyes of an engine which was killed while it was
-# about to start; it keeps its networks
-let_go() {
-    # shellcheck disable=SC2016 # $name is docker's
+# free_port CONTAINER: an engine that was killed while it started a container still counts the port of
+# that container as taken. Connecting its networks again frees the port.
+free_port() {
+    # shellcheck disable=SC2016 # $name is a variable of docker's template
     for network in $(field '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}' "$1"); do
         quietly docker network disconnect --force "$network" "$1" || true
         quietly docker network connect "$network" "$1" || true
     done
 }
 
-# revive CONTAINER: an engine that was killed may fail to start it at first
-revive() {
+# start_again CONTAINER: an engine that was killed may at first fail to start it
+start_again() {
     tries=0
     until docker start "$1" >/dev/null; do
         [ "$tries" -lt 10 ] || return 1
@@ -196,25 +212,25 @@ revive() {
         sleep 1
         engine_is_back || return 1
         for name in "$PROJECT-failed" "$PROJECT-previous" "$PROJECT-next" "$PROJECT-back" "$1"; do
-            [ "$(field '{{.State.Running}}' "$name")" != false ] || let_go "$name"
+            [ "$(field '{{.State.Running}}' "$name")" != false ] || free_port "$name"
         done
     done
 }
 
-# stands CONTAINER: it runs, or is started, and is healthy
-stands() {
+# ensure_running CONTAINER: start it unless it runs, and wait until it is healthy
+ensure_running() {
     case $(health "$1") in 'healthy '* | 'ended '*) return 0 ;; esac
-    revive "$1" && wait_healthy "$1"
+    start_again "$1" && wait_healthy "$1"
 }
 
-# is_settled: as far as was seen, nothing was cut off
-is_settled() {
+# is_in_order: whether no deploy was cut off, as far as was seen
+is_in_order() {
     ! here "$PROJECT-next" && ! here "$PROJECT-back" && ! here "$PROJECT-try" &&
         [ "$(of "$PROJECT" policy) $(of "$PROJECT" running)" = 'always true' ]
 }
 
-# settle: whatever was cut off, afterwards one release runs, the same that a reboot brings back
-settle() {
+# recover: whatever a deploy has left, afterwards one release runs, and a reboot starts the same one
+recover() {
     engine_is_back || return 1
     for new in "$PROJECT-next" "$PROJECT-back"; do
         exists "$new" || continue
@@ -223,7 +239,7 @@ settle() {
                 policy no "$PROJECT"
                 stop "$PROJECT"
             fi
-            if stands "$new"; then
+            if ensure_running "$new"; then
                 finish "$new"
                 continue
             fi
@@ -233,11 +249,11 @@ settle() {
     remove "$PROJECT-try"
     exists "$PROJECT" || ! exists "$PROJECT-previous" || docker rename "$PROJECT-previous" "$PROJECT"
     exists "$PROJECT" || return 0
-    policy "$(lasting "$PROJECT")" "$PROJECT"
-    ends "$PROJECT" || revive "$PROJECT"
+    policy "$(final_policy "$PROJECT")" "$PROJECT"
+    ends "$PROJECT" || start_again "$PROJECT"
 }
 
-# switch CONTAINER: let it run in place of the one that runs
+# switch CONTAINER SECONDS: run it in place of the running release; it must stay healthy for SECONDS
 switch() {
     if here "$PROJECT"; then
         stop "$PROJECT"
@@ -246,19 +262,20 @@ switch() {
     wait_healthy "$1" "$2" || give_up "it is not healthy"
     asked_from_outside "$1" || give_up "it does not answer on its published port"
     finish "$1"
-    settled=yes
+    recovered=yes
 }
 
 deploy() {
     if [ "$(of "$PROJECT" release) $(of "$PROJECT" options)" = "$RELEASE $OPTIONS_SUM" ] &&
-        stands "$PROJECT"; then
-        say "nothing to do: $RELEASE $(ends "$PROJECT" && echo 'has ended well' || echo 'runs and is healthy')"
-        exit_as 0
+        ensure_running "$PROJECT"; then
+        say "nothing to do: $RELEASE $(ends "$PROJECT" && echo 'has finished' || echo 'runs and is healthy')"
+        exit_with 0
     fi
-    # a stable local name: restart and rollback never need the registry
+    # A local name, because restarts and rollbacks must never need the registry.
     if ! quietly docker tag "$IMAGE" "$PROJECT-run:$RELEASE"; then
-        say "a deploy that was at work meanwhile has tidied the image away"
-        exit_as "$GONE"
+        say "another deploy has removed the image meanwhile"
+        outcome image-gone
+        exit_with 1
     fi
     if [ -n "$VOLUMES" ] || here "$PROJECT-volumes"; then
         make_volumes "$PROJECT-run:$RELEASE"
@@ -266,32 +283,32 @@ deploy() {
     beside=
     if here "$PROJECT" && [ "$CANDIDATE" = yes ]; then
         beside=yes
-        eval "create \"\$PROJECT-try\" $OPTIONS" || give_up "it cannot be made; see above"
+        create_with_options "$PROJECT-try" "$OPTIONS" || give_up "the container cannot be created; see above"
         docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
     fi
-    eval "create \"\$PROJECT-next\" $OPTIONS $PUBLISHED" || give_up "it cannot be made; see above"
+    create_with_options "$PROJECT-next" "$OPTIONS" "$PUBLISHED" || give_up "the container cannot be created; see above"
     if [ -n "$beside" ]; then
         if ! wait_healthy "$PROJECT-try" "$STEADY"; then
-            # the one that was seen to fail is the one to look at
+            # Keep the container that failed for inspection.
             remove "$PROJECT-next"
             quietly docker rename "$PROJECT-try" "$PROJECT-next" || give_up "the Docker engine went away"
-            give_up "it is not healthy, beside the running one (CANDIDATE=no if it must not run twice)"
+            give_up "it is not healthy beside the running release (set CANDIDATE=no if it must not run twice)"
         fi
         switch "$PROJECT-next" 0
-        # not before, which would take its time from the application's start
+        # Not earlier, because that would slow down the start of the new release.
         remove "$PROJECT-try"
     else
         switch "$PROJECT-next" "$STEADY"
     fi
     ! here "$PROJECT-failed" || remove "$PROJECT-failed"
     if ends "$PROJECT"; then
-        say "$RELEASE has ended well; it runs again by: docker start --attach $PROJECT"
+        say "$RELEASE has finished. To run it again: docker start --attach $PROJECT"
     else
         say "$RELEASE runs and is healthy"
     fi
 }
 
-# found RELEASE: the container of a release that is kept, by the beginning of its name
+# found RELEASE: print the container of a kept release, found by the beginning of its name
 found() {
     docker ps --all --filter "label=slipway.project=$PROJECT" \
         --format '{{.Names}} {{.Label "slipway.release"}}' |
@@ -309,11 +326,11 @@ rollback() {
     if [ -n "$RELEASE" ]; then
         case $(of "$PROJECT" release) in "$RELEASE"*)
             say "nothing to do: $(of "$PROJECT" release) runs"
-            exit_as 0
+            exit_with 0
             ;;
         esac
         target=$(found "$RELEASE")
-        [ -n "$target" ] || give_up "no release $RELEASE is kept here: make releases lists them"
+        [ -n "$target" ] || give_up "no release $RELEASE is kept here. Run make releases for a list"
     else
         target=$PROJECT-previous
         here "$target" || give_up "there is no previous release of $PROJECT here"
@@ -324,12 +341,13 @@ rollback() {
     say "$RELEASE runs again"
 }
 
-# Keeps KEEP releases, the running and the previous one among them; removes older ones, their images,
-# and what earlier tunnels and environments left. Of this project only, and it never fails a deploy.
+# tidy: keep KEEP releases, among them the running and the previous one. Remove older ones of this
+# project, their images, the image names of earlier tunnels, and environments that are not used any
+# more. A failure here never fails a deploy.
 tidy() {
     set +e
     number=2 old='' used=' ' running=''
-    # docker lists the newest first
+    # Docker lists the newest first.
     listed=$(docker ps --all --quiet --no-trunc --filter "label=slipway.project=$PROJECT")
     # shellcheck disable=SC2016,SC2086 # each ID is a word
     listed=$(field '{{.Name}} {{.Image}} {{index .Config.Labels "slipway.options"}}' $listed)
@@ -350,7 +368,7 @@ tidy() {
 $listed
 END
     if [ -z "$running" ]; then
-        # the engine does not say what is used
+        # The engine does not answer, so that nothing is known to be unused.
         set -e
         return
     fi
@@ -363,7 +381,7 @@ END
                 case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
                 ;;
             127.0.0.1:*"/$PROJECT-run")
-                # the running one keeps the name that it was pulled by: the server's own record of its digest
+                # The running image keeps the name by which it was pulled: it records the digest.
                 name=$repository@$digest
                 [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
                 ;;
@@ -375,7 +393,7 @@ END
         [ "$file" = "$0" ] || rm -f "$file"
     done
     for file in "$FOLDER"/*.[0-9]*; do
-        # of a deploy that was cut off while it was sent
+        # The end of the name is the process of an interrupted transfer.
         [ -e "/proc/${file##*.}" ] || rm -f "$file"
     done
     for file in "$FOLDER"/env-*; do
@@ -384,7 +402,7 @@ END
     set -e
 }
 
-# What a job leaves, however it ends: one release that runs, a line in the log, and no lock.
+# ended STATUS: however a job ends, afterwards one release runs, the log has a line, and the lock is free
 ended() {
     status=$1
     trap '' TERM
@@ -392,35 +410,36 @@ ended() {
     set +e
     wait
     if [ "$status" != 0 ]; then
-        [ -n "$reason" ] || reason="what it asked of docker failed; see above"
-        after="nothing else was here to put back"
+        [ -n "$reason" ] || reason="a docker command failed; see above"
+        after="there was no earlier release to go back to"
         before=$(field '{{.State.Running}}' "$PROJECT")
-        [ -n "$settled" ] || settle
+        [ -n "$recovered" ] || recover
         if exists "$PROJECT"; then
             after="$(label "$PROJECT" release) runs again"
             [ "$before" != true ] || after="$(label "$PROJECT" release) runs as before"
-            stands "$PROJECT" || after="$(label "$PROJECT" release) was put back, and is not healthy either"
+            ensure_running "$PROJECT" || after="$(label "$PROJECT" release) runs again, but is not healthy either"
         fi
-        [ "$(label "$PROJECT-failed" release)" != "${RELEASE:-none}" ] || after="$after; the failed one is kept stopped as $PROJECT-failed"
+        [ "$(label "$PROJECT-failed" release)" != "${RELEASE:-none}" ] || after="$after; the failed container is kept stopped as $PROJECT-failed"
         record "$JOB ${RELEASE:-previous} by $BY: failed: $reason; $after"
         printf '%s\n' "$JOB failed: ${RELEASE:-the previous release}: $reason; $after" >&2 || true
     fi
     release
-    exit "$status"
+    [ "$status" = 0 ] || exit 1
+    exit 0
 }
 
-# Nothing was done, and nothing has to be watched.
-exit_as() {
+# exit_with STATUS: end a job that has changed nothing, so that nothing has to be watched
+exit_with() {
     trap - EXIT
     release
     exit "$1"
 }
 
-# No container of a release's names is anybody else's.
-ours() {
+# check_names: fail if a container that slipway does not manage has one of the names
+check_names() {
     for name in "$PROJECT" "$PROJECT-next" "$PROJECT-back" "$PROJECT-try" "$PROJECT-previous" "$PROJECT-failed"; do
         here "$name" && [ "$(of "$name" project)" != "$PROJECT" ] || continue
-        fail "a container named $name is here that no deploy made: rename it, or change PROJECT"
+        fail "the container $name is not managed by slipway. Rename it, or change PROJECT."
     done
 }
 
@@ -430,15 +449,15 @@ work() {
     claim "${RELEASE:-$JOB}"
     trap release EXIT
     look || fail "the Docker engine does not answer"
-    ours
+    check_names
     trap 'ended $?' EXIT
-    if ! is_settled; then
-        settle || true
+    if ! is_in_order; then
+        recover || true
         look
     fi
-    if [ "$JOB" = settle ]; then
-        ! exists "$PROJECT" || stands "$PROJECT" || give_up "what is here does not become healthy"
-        exit_as 0
+    if [ "$JOB" = recover ]; then
+        ! exists "$PROJECT" || ensure_running "$PROJECT" || give_up "the release does not become healthy"
+        exit_with 0
     fi
     "$JOB"
     tidy
@@ -453,7 +472,8 @@ watch() {
     id=$(field '{{.Id}}' "$PROJECT")
     bad=0 failing=0
     end=$(($(clock) + WATCH * 100))
-    # docker takes three checks to call it unhealthy: one that has failed the last is watched on
+    # Docker needs three failed checks to call a container unhealthy. If the last check has failed,
+    # watch it for another minute.
     late=$((end + 6000))
     while [ "$(clock)" -lt "$end" ] || { [ "$failing" != 0 ] && [ "$(clock)" -lt "$late" ]; }; do
         sleep 1
@@ -466,7 +486,7 @@ watch() {
         state=${state#* }
         failing=${state%% *}
         case ${state#* } in
-        # one that somebody has stopped is restarted by nobody
+        # A container that somebody has stopped must stay stopped.
         'restarting '* | 'unhealthy '* | *' '[2-9]*) bad=$((bad + 1)) ;;
         *) bad=0 ;;
         esac
@@ -476,20 +496,20 @@ watch() {
         claim "watching $RELEASE"
         trap release EXIT
         [ "$(field '{{.Id}}' "$PROJECT")" = "$id" ] || exit 0
-        record "$JOB $RELEASE by $BY: put back later: it did not stay up"
+        record "$JOB $RELEASE by $BY: rolled back later: it did not stay healthy"
         policy no "$PROJECT"
         docker rename "$PROJECT" "$PROJECT-next"
-        settle
+        recover
         exit
     done
 }
 
 case $1 in
-guard | work | watch | survey) "$1" ;;
+supervise | work | watch | survey) "$1" ;;
 unlock)
     unlock
-    export JOB=settle
-    guard
+    export JOB=recover
+    supervise
     ;;
-*) fail "there is no job $1" ;;
+*) fail "there is no command $1" ;;
 esac

@@ -1,19 +1,28 @@
 #!/bin/sh
-# service.sh JOB: the part of make deploy-venv that runs on a server; needs sh, systemd and Python.
+# What make deploy-venv does on a server without Docker. Needs sh, systemd and Python.
 #
-# appenv.py sends it behind server-guard.sh, server-lock.sh and server-survey.sh, with its variables
-# set.
-#   guard           do JOB in a process of its own, and settle what it leaves when that is killed
-#   work            do JOB: deploy, rollback or settle, which service.py does
-#   survey          say what there is
-#   unlock          end a deploy that is at work, and settle what it leaves
-#   ended OUTCOME   log what came of a job, and give up the lock
+#   COMMAND of the script:
+#   supervise       run `work`, and recover if its process is killed; see supervise.sh
+#   work            do JOB: deploy, rollback or recover; deploy.py does it
+#   survey          print what the server has; laptop/deploy_venv/survey.py parses it
+#   unlock          end a running deploy, and recover
+#   ended TEXT      write TEXT to the log, and give up the lock
 #
-# root's releases are where every account may read them, as the service's own must; those of another
-# account are its own.
+# The releases of root are where every account may read them, because the service has an account of
+# its own. The releases of another account are in its home directory.
 #
-# shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come in front of this file
+# shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come from the other files
 set -eu
+
+# In a bundle the files that define functions are in the folder above. A survey has them in front.
+case $0 in
+*/deploy.sh)
+    for part in "${0%/*}"/../*.sh; do
+        # shellcheck source=/dev/null
+        . "$part"
+    done
+    ;;
+esac
 
 if [ "$(id -u)" = 0 ]; then
     PLACE=/var/lib/slipway/$PROJECT
@@ -27,16 +36,17 @@ else
 fi
 export PLACE UNITS MANAGER
 
-# which_unit: none, ours, or its owner's, which runs what is current or something else
-which_unit() {
+# unit_owner: `none` without a unit, `slipway` if slipway wrote it, `user` if the user wrote it and it
+# runs the current release, `other` if it runs anything else
+unit_owner() {
     path=$($MANAGER show --property FragmentPath "$PROJECT" 2>/dev/null)
     path=${path#FragmentPath=}
     if [ -z "$path" ]; then
         echo none
     elif head -n 1 "$path" | grep -qxF "$MARK"; then
-        echo ours
+        echo slipway
     elif $MANAGER cat "$PROJECT" 2>/dev/null | grep -qE "(/|^)$PROJECT/current/"; then
-        echo theirs
+        echo user
     else
         echo other
     fi
@@ -45,51 +55,53 @@ which_unit() {
 survey_venv() {
     set +eu
     echo
-    tell account "${SUDO_USER:-$(id -un)}"
-    [ "$(id -u)" != 0 ] || tell root
-    tell place "$PLACE"
-    ! [ -d /run/systemd/system ] || tell systemd
-    [ "$(id -u)" = 0 ] || [ -e "/var/lib/systemd/linger/$(id -un)" ] || tell leaves
+    fact account "${SUDO_USER:-$(id -un)}"
+    [ "$(id -u)" != 0 ] || fact root
+    fact place "$PLACE"
+    ! [ -d /run/systemd/system ] || fact systemd
+    [ "$(id -u)" = 0 ] || [ -e "/var/lib/systemd/linger/$(id -un)" ] || fact no-linger
     # shellcheck source=/dev/null
-    tell name "$(. /etc/os-release && echo "$PRETTY_NAME")"
-    ! python=$(command -v "$PYTHON") || tell python "$python"
-    system=$("$PYTHON" -I -c "$SYSTEM" 2>/dev/null) && tell system "$system"
+    fact name "$(. /etc/os-release && echo "$PRETTY_NAME")"
+    ! python=$(command -v "$PYTHON") || fact python "$python"
+    system=$("$PYTHON" -I -c "$SYSTEM" 2>/dev/null) && fact system "$system"
     for package in $PACKAGES; do
-        # shellcheck disable=SC2016 # dpkg's own
+        # shellcheck disable=SC2016 # a variable of dpkg's template
         [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-            tell lacks "$package"
+            fact missing "$package"
     done
-    ! [ -d /run/systemd/system ] || tell unit "$(which_unit)"
-    tell state "$($MANAGER show --property ActiveState,SubState,NRestarts,ActiveEnterTimestamp "$PROJECT" 2>/dev/null | tr '\n' ';')"
+    ! [ -d /run/systemd/system ] || fact unit "$(unit_owner)"
+    fact state "$($MANAGER show --property ActiveState,SubState,NRestarts,ActiveEnterTimestamp "$PROJECT" 2>/dev/null | tr '\n' ';')"
     for link in current previous; do
-        release=$(readlink "$PLACE/$link") && tell "$link" "${release##*/}"
+        release=$(readlink "$PLACE/$link") && fact "$link" "${release##*/}"
     done
-    ! [ -e "$PLACE/trying" ] || tell trying
+    ! [ -e "$PLACE/trying" ] || fact trying
     if [ -n "$ASK" ] && [ -e "$PLACE/current/release.json" ]; then
-        tell health "$("$PLACE/current/bin/python" -I -c "$ASK" "$PLACE/current" 2>&1 | tail -n 1)"
+        fact health "$("$PLACE/current/bin/python" -I -c "$ASK" "$PLACE/current" 2>&1 | tail -n 1)"
     fi
     for file in "$PLACE"/wheels/*/*; do
         sum=${file%/*}
-        ! [ -e "$file" ] || tell file "${sum##*/}"
+        ! [ -e "$file" ] || fact file "${sum##*/}"
     done
-    # shellcheck disable=SC2012 # names are sums
-    kit=$(ls -t "$PLACE/kit" 2>/dev/null | head -n 1)
-    [ -z "$kit" ] || tell kit "$kit"
+    # shellcheck disable=SC2012 # names are checksums
+    bundle=$(ls -t "$PLACE/kit" 2>/dev/null | head -n 1)
+    [ -z "$bundle" ] || fact bundle "$bundle"
     for file in "$PLACE"/releases/*/release.json; do
-        ! [ -e "$file" ] || tell release "$(cat "$file")"
+        ! [ -e "$file" ] || fact release "$(cat "$file")"
     done
     folder=$PLACE
     until [ -d "$folder" ]; do folder=$(dirname "$folder"); done
-    tell free "$(df -Pk "$folder" 2>/dev/null | tail -n 1)"
+    fact free "$(df -Pk "$folder" 2>/dev/null | tail -n 1)"
     survey_machine
 }
 
 work() {
     trap '' HUP PIPE
     claim "${RELEASE:-$JOB}"
-    # the process stays the lock's holder
+    # The Python program is the same process, and so it holds the lock.
     export LOCK_TEXT="$mine"
-    exec "$PYTHON" "$(dirname -- "$0")/service.py" "$JOB"
+    bundle=${0%/slipway/*}
+    export PYTHONPATH="$bundle" PYTHONDONTWRITEBYTECODE=1
+    exec "$PYTHON" -m slipway.server.systemd.deploy "$JOB"
 }
 
 ended() {
@@ -99,13 +111,13 @@ ended() {
 }
 
 case $1 in
-guard | work) "$1" ;;
+supervise | work) "$1" ;;
 survey) survey_venv ;;
 ended) ended "$2" ;;
 unlock)
     unlock
-    export JOB=settle
-    guard
+    export JOB=recover
+    supervise
     ;;
-*) fail "there is no job $1" ;;
+*) fail "there is no command $1" ;;
 esac

@@ -1,4 +1,4 @@
-"""On a server: a service's unit, by systemctl, and files that are written whole or not at all."""
+"""A service's unit on a server, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Failed(Exception):
 
 
 def read(path: Path) -> str:
-    """Give a file's text; empty when there is none."""
+    """Return a file's text; empty if there is no file."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="utf-8")
     return ""
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -35,10 +35,10 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 class Systemd:
-    """The service's unit, as one manager has it: the system's, or that of an account."""
+    """The service's unit in one manager: the system's, or an account's own."""
 
     def __init__(self, name: str, units: Path, manager: str, mark: str) -> None:
-        """Take the service's name, where units are, and the command of the manager."""
+        """Use the service's name, the folder of units, and the manager's command."""
         self.name = name
         self.path = units / f"{name}.service"
         self.manager = manager.split()
@@ -46,7 +46,7 @@ class Systemd:
         self.started = 0.0
 
     def __call__(self, *words: str, check: bool = True) -> str:
-        """Give what systemctl says; Failed when it fails and is checked."""
+        """Run systemctl and return its output; raise Failed if it fails, unless check is false."""
         done = subprocess.run(
             [*self.manager, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
@@ -55,20 +55,20 @@ class Systemd:
         return done.stdout
 
     def state(self) -> dict[str, str]:
-        """Give what is known of the service now."""
+        """Return the present properties of the service."""
         names = "ActiveState,SubState,NRestarts,ExecMainStatus,Result,FragmentPath"
-        said = self("show", "--property", names, self.name, check=False)
-        return dict(line.partition("=")[::2] for line in said.splitlines())
+        output = self("show", "--property", names, self.name, check=False)
+        return dict(line.partition("=")[::2] for line in output.splitlines())
 
     @property
-    def is_ours(self) -> bool:
-        """Say whether the unit is one that a deploy may write."""
+    def is_managed(self) -> bool:
+        """Check whether a deploy may write the unit: it is slipway's, or there is none."""
         found = self.state().get("FragmentPath", "")
         return not found or read(Path(found)).startswith(self.mark)
 
     def put(self, text: str) -> None:
-        """Have the unit say this, unless it is its owner's."""
-        if not self.is_ours:
+        """Write and enable the unit, unless it is managed by the user."""
+        if not self.is_managed:
             return
         if read(self.path) != text:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,27 +77,27 @@ class Systemd:
         self("enable", "--quiet", self.name)
 
     def restart(self) -> None:
-        """Stop what runs and start what is current."""
+        """Stop the service, and start the current release."""
         self.stop()
         self.started = time.time()
-        # what fails to start is seen by its state
+        # The service's state shows whether it started.
         self("start", self.name, check=False)
 
     def stop(self) -> None:
-        """Stop what runs, and forget how it failed."""
+        """Stop the service, and reset its failures."""
         self("stop", self.name, check=False)
         self("reset-failed", self.name, check=False)
 
     def remove(self) -> None:
-        """Have no service any more, unless it is its owner's."""
+        """Stop the service and remove its unit, unless it is managed by the user."""
         self.stop()
-        if self.is_ours and self.path.exists():
+        if self.is_managed and self.path.exists():
             self("disable", "--quiet", self.name, check=False)
             self.path.unlink()
             self("daemon-reload")
 
     def log(self) -> str:
-        """Give the last lines that it has said since it was started."""
+        """Return the last lines of the log since the service was started."""
         words = ["journalctl", *self.manager[1:], "--unit", self.name, "--no-pager", "--quiet"]
         words += ["--output", "cat", "--lines", str(LINES), "--since", f"@{int(self.started)}"]
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -121,7 +121,7 @@ class Diagnosis:
     Attributes:
         message: one sentence for people; no program reads it.
         add: library names that would help, if they were in NATIVE.
-        find: missing files that no library of the catalogue has, as `make native FIND=…` reads them.
+        find: missing files that no library of the catalogue has, as for `make native FIND=…`.
     """
 
     message: str
@@ -310,10 +310,9 @@ def too_old(lines: Sequence[str], known: bool) -> str:
     """
     if old := next(filter(None, map(version_conflicts.old_rust, lines)), ""):
         return old
-    if not any(is_missing(library_of(each)) for each in missing_in(FATAL, lines)):
-        if old := next(filter(None, map(version_conflicts.old_other, lines)), ""):
-            return old
-    return "" if known else unfit(lines)
+    is_fatal = any(is_missing(library_of(each)) for each in missing_in(FATAL, lines))
+    old = "" if is_fatal else next(filter(None, map(version_conflicts.old_other, lines)), "")
+    return old or ("" if known else unfit(lines))
 
 
 def unfit(lines: Sequence[str]) -> str:

@@ -1,32 +1,29 @@
-#!/usr/bin/env python3
-"""Turn the names of native dependencies into Debian packages, by the catalogue native.ini.
+"""The catalogue of C libraries: from any of their names to Debian packages.
 
-    native.py build NAME…    the packages to build with (headers)
-    native.py run NAME…      the packages to run with (shared libraries), as apt.sh takes them
+    python -m slipway.shared.native.catalogue build NAME…    print the packages to build with
 
-A name is what anybody calls it: openssl, libssl-dev, libpq, pg_config, libxml/parser.h, psycopg2.
-`apt:PACKAGE` is a Debian package itself: it is built with, and of headers and tools the libraries
-are run with, of any other package itself. `build:PACKAGE` is built with and nothing else.
+A library is found by any common name: openssl, libssl-dev, pg_config, libxml/parser.h, psycopg2.
+`apt:PACKAGE` names a Debian package. It is installed for the build. The run image gets the package
+itself, or the shared libraries that a package of headers or tools depends on. `build:PACKAGE` names
+a package that is installed for the build only.
 """
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
 APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
 
-# The fields of a library that name it, and those whose names are spelled in many ways.
+# The fields of a library that identify it, and the fields whose names are spelled in many ways.
 KINDS = ("headers", "modules", "programs", "libraries", "pypi", "loads")
 SPELLED = ("names", "packages", "modules", "libraries", "programs")
-# What packages are called beside what they are of.
+# Words that distributions add to the name of a library.
 ADDED = (
     "dev|devel|headers?|static|libs?|shared|bin|data|tools?|utils?|common|core|client|runtime|all"
     "|loader|compat|[cg]xx|cpp|c\\+\\+|c|compiler|ocr|openssl|gnutls|nss|base|free|src|default|soft|x11"
@@ -35,11 +32,11 @@ ADDED = (
 
 Words = tuple[str, ...]
 
-# What people ask for and no word of NATIVE brings, and what to do about it.
+# Names that the catalogue cannot provide, and what to do instead.
 NOT_A_WORD = {
     **dict.fromkeys(
         ("gcc", "cc", "make", "pkg-config", "pkgconf", "build-essential"),
-        "the builder has it in any case: leave it out",
+        "the builder always has it: leave it out",
     ),
     **dict.fromkeys(
         ("oracle", "instantclient", "oracle-instantclient"),
@@ -50,22 +47,20 @@ NOT_A_WORD = {
     ),
     "rocm": "it is not in Debian's main as a whole: start from AMD's BASE_IMAGE",
     **dict.fromkeys(("mkl", "intel-mkl"), "it is not in Debian's main: blas does the same"),
-    **dict.fromkeys(("db2", "ibm_db"), "it is not in Debian; the wheel of ibm-db brings it along"),
+    **dict.fromkeys(("db2", "ibm_db"), "it is not in Debian; the wheel of ibm-db contains it"),
     **dict.fromkeys(("tkinter", "python3-tk"), "it is apt:python3-tk"),
-    "opencv": "the wheel of opencv-python-headless brings it along; Debian's is apt:libopencv-dev",
-    "grpc": "the wheel of grpcio brings it along; Debian's is apt:libgrpc++-dev",
+    "opencv": "the wheel of opencv-python-headless contains it; Debian's is apt:libopencv-dev",
+    "grpc": "the wheel of grpcio contains it; Debian's is apt:libgrpc++-dev",
 }
 
 
-class UnknownName(Exception):
-    """A name that the catalogue does not have; the message gives the nearest ones."""
+class UnknownName(ValueError):
+    """A name that the catalogue does not have; the message lists similar names."""
 
 
-@dataclass
 class Library:
-    """One section of the catalogue; native.ini says what its fields are."""
+    """One section of the catalogue; catalogue.ini describes the fields."""
 
-    name: str
     aliases: Words = ()
     build: Words = ()
     run: Words = ()
@@ -76,29 +71,31 @@ class Library:
     pypi: Words = ()
     loads: Words = ()
 
+    def __init__(self, name: str) -> None:
+        """Keep the name; the reader sets the other fields."""
+        self.name = name
+
     def names(self) -> Iterator[str]:
-        """Give what it is called by name."""
+        """Yield the library's name and aliases."""
         yield self.name
         yield from self.aliases
 
     def packages(self) -> Iterator[str]:
-        """Give its Debian packages, alternatives apart."""
+        """Yield the library's Debian packages, each alternative by itself."""
         for each in (*self.build, *self.run):
             yield from each.split("|")
 
 
-@dataclass
 class Catalogue:
-    """The libraries, and every way to name one."""
+    """The libraries, and an index of all their names."""
 
-    libraries: list[Library] = field(default_factory=list)
-    _index: dict[str, dict[str, Library]] = field(default_factory=dict)
+    def __init__(self, libraries: list[Library]) -> None:
+        """Fill the index; a name that two libraries share leads to the first one.
 
-    def __post_init__(self) -> None:
-        """Index them; of two that share something the first one has it.
-
-        A package is of the library that names it first: others only need it too.
+        A package belongs to the library that lists it first; other libraries only need it too.
         """
+        self.libraries = libraries
+        self._index: dict[str, dict[str, Library]] = {}
         for kind in ("names", "packages", *KINDS):
             self._index[kind] = {}
         for library in self.libraries:
@@ -113,7 +110,7 @@ class Catalogue:
 
     @functools.cached_property
     def _plain(self) -> dict[str, Library]:
-        # half of what reading it all takes, and seldom asked for
+        # made when it is first needed, which is seldom: it takes half the time of the rest
         found: dict[str, Library] = {}
         for kind in SPELLED:
             for name, library in self._index[kind].items():
@@ -121,11 +118,11 @@ class Catalogue:
         return found
 
     def by(self, kind: str, name: str) -> Library | None:
-        """Give the library that has this module, program, library, or PyPI package."""
+        """Return the library that has a module, program, library or PyPI package."""
         return self._index[kind].get(name.lower())
 
     def by_header(self, path: str) -> Library | None:
-        """Give the library whose header an #include names."""
+        """Return the library that has the header of an #include."""
         exact = self.by("headers", path)
         if exact:
             return exact
@@ -136,11 +133,11 @@ class Catalogue:
         return None
 
     def by_file(self, name: str) -> Library | None:
-        """Give the library that a shared library's file name belongs to, as in `libpq.so.5`."""
+        """Return the library that has a shared library, by a file name such as `libpq.so.5`."""
         return self.by("libraries", stem_of(name))
 
     def find(self, word: str) -> Library | None:
-        """Give the library that a word means, however it names it."""
+        """Return the library that a word means, whatever kind of name it is."""
         word = word.strip().lower()
         for kind in ("names", "packages", "modules", "programs", "pypi", "loads"):
             if found := self.by(kind, word):
@@ -157,7 +154,9 @@ class Catalogue:
         return self._plain.get(plainly(word))
 
     def nearest(self, word: str) -> list[str]:
-        """Give the names that are spelled most like a word, by what remains of both."""
+        """Return the names of libraries whose spelling is most similar to a word."""
+        import difflib  # slow, and seldom needed
+
         plain = self._plain
         names = self._index["names"]
         near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.7)
@@ -168,16 +167,16 @@ class Catalogue:
 
 
 def stem_of(name: str) -> str:
-    """Give what a linker calls a shared library by: `pq` for `libpq.so.5` or `libpq-1a2b3c.so`."""
+    """Return a shared library's name for the linker: `pq` for `libpq.so.5`."""
     stem = re.sub(r"\.(so|a)(\.[0-9.]+)?$", "", name.rpartition("/")[2])
     stem = re.sub(r"^lib", "", stem)
     return re.sub(r"-[0-9a-f]{8}$", "", stem)  # auditwheel's copies
 
 
 def plainer(word: str) -> Iterator[str]:
-    """Give a name with less and less of what distributions add to it, each as it comes.
+    """Yield shorter and shorter forms of a name, without the additions of distributions.
 
-    `libfoo4-dev`, `foo-devel`, `foo-libs`, `foo@4`, `libfoo.so.4` and `foo:amd64` come to `foo`.
+    `libfoo4-dev`, `foo-devel`, `foo-libs`, `foo@4`, `libfoo.so.4` and `foo:amd64` lead to `foo`.
     """
     name = re.sub(r"^.*/|::.*$|:(amd64|arm64|any)$|(?<=.)@.*$", "", word.lower())
     name = name.replace("_", "-")
@@ -196,13 +195,13 @@ def plainer(word: str) -> Iterator[str]:
 
 
 def plainly(name: str) -> str:
-    """Give what remains of a name: `pq` for `libpq-dev` and `libpq5`."""
+    """Return the shortest form of a name: `pq` for `libpq-dev` and `libpq5`."""
     *_, name = plainer(name)
     return re.sub(r"^lib(?=..)", "", name).replace("-", "")
 
 
 def read(text: str) -> Catalogue:
-    """Read a catalogue's text, at a tenth of what ConfigParser takes."""
+    """Return the catalogue in a text; this reader needs a tenth of ConfigParser's time."""
     libraries = []
     for line in text.splitlines():
         if line.startswith("["):
@@ -216,14 +215,14 @@ def read(text: str) -> Catalogue:
 
 @functools.cache
 def catalogue(path: Path = CATALOGUE) -> Catalogue:
-    """Read the catalogue beside this file."""
+    """Return the catalogue in the file beside this module."""
     return read(path.read_text(encoding="utf-8"))
 
 
 def check(word: str, known: Catalogue) -> Library | None:
-    """Give the library that a word of NATIVE means, or None for a Debian package.
+    """Return the library that a name in NATIVE means, or None for a Debian package.
 
-    UnknownName says which word is not known, and the nearest names.
+    UnknownName names an unknown word and similar names.
     """
     if APT_NAME.fullmatch(word):
         return None
@@ -234,11 +233,8 @@ def check(word: str, known: Catalogue) -> Library | None:
     library = known.find(word)
     if library is None:
         near = known.nearest(word)
-        hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "see deploy/slipway/shared/native/catalogue.ini."
-        )
+        listed = "see deploy/slipway/shared/native/catalogue.ini."
+        hint = f"did you mean {' or '.join(near)}?" if near else listed
         raise UnknownName(
             f"NATIVE in deploy/settings.mk names {word!r}, which is not in the catalogue: {hint}"
             " A Debian package is named as apt:PACKAGE"
@@ -247,9 +243,9 @@ def check(word: str, known: Catalogue) -> Library | None:
 
 
 def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[str]:
-    """Give the packages for a role (`build` or `run`), as apt.sh takes them.
+    """Return the packages for a role (`build` or `run`), as arguments of apt.sh.
 
-    UnknownName says which name is not known, and the nearest ones.
+    UnknownName names an unknown word and similar names.
     """
     found: list[str] = []
     for word in wanted:
@@ -263,7 +259,7 @@ def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[s
         elif role == "build":
             found += library.build
         else:
-            # a release that nobody knew of has other names
+            # a future release may have other names: then the build package's dependency is used
             fallback = "".join(f"|for:{each}" for each in library.build[:1] if "|" not in each)
             found += [each + fallback if "|" in each else each for each in library.run]
             if library.libraries and not library.run and library.build[0].endswith("-dev"):
@@ -272,7 +268,7 @@ def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[s
 
 
 def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Give the words that mean nothing which is wanted already, each thing once."""
+    """Return the words that mean something new, and of words with the same meaning the last."""
     known = catalogue()
 
     def meaning(word: str) -> str:
@@ -284,12 +280,12 @@ def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the packages on one line; gives the exit status."""
+    """Print the packages on one line, and return the exit status."""
     role, *wanted = arguments
     try:
         print(*packages(wanted, role))
     except UnknownName as problem:
-        print(f"native.py: {problem}", file=sys.stderr)
+        print(f"slipway: {problem}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
-"""Read in a failed build's output what no library mends.
+"""Find problems in a failed build's output that no library can fix.
 
-Something that the release has is older than what is wanted, code is for another Python or another
-version of a library, or the build fetches something by itself and cannot.
+The release's compiler or library is too old, the code was written for another version of Python or
+of a library, or the build cannot download something.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OLD_FIELDS = (
     ("mod", "must", "is"),
     ("find", "new", "old"),
 )
-# What a compiler says of a name that the headers which are there do not have.
+# Messages of compilers about a name that the installed headers do not define.
 NO_NAME = re.compile(
     r"error: (?:implicit declaration of function|unknown type name|too (?:few|many) arguments to"
     r" function|.* has no member named) [\"'\u2018](?P<name>\w+)"
@@ -50,11 +50,11 @@ NO_NAME = re.compile(
     r"|fatal error: (?P<header>[\w/.]+): No such file"
 )
 C_ERROR = re.compile(r"\.(?:c|cc|cpp|cxx|h|hpp|pyx):\d+(?::\d+)?: error: (.{,80})")
-# What Cython says of code that an older one took.
+# Messages of Cython about code that older versions accepted.
 CYTHON_ERROR = re.compile(r"^\s*[\w/.-]+\.(?:pyx|pxd|pxi):\d+:\d+: (?!.*not found)(.{,80})")
-# Headers that CPython alone has or had.
+# Headers that only CPython has or had.
 OF_PYTHON = r"(?:longintrepr|code|frameobject|pyframe|internal/pycore_\w+)\.h$"
-# What a build fetches by itself is in no index of packages.
+# Downloads by a build itself, from hosts other than a package index.
 FETCHED = re.compile(
     r"host=['\"]([\w.-]+)|[Cc]ould not resolve host:? ([\w.-]+\w)"
     r"|(?:failed to (?:download|fetch|get)|[Uu]nable to connect|[Dd]ownloading|[Ff]etching).*://([\w.-]+)"
@@ -68,14 +68,14 @@ NO_NETWORK = re.compile(
 
 
 def old_rust(line: str) -> str:
-    """Say by a line that the release's Rust is too old; empty when it does not say so."""
+    """Return the needed Rust, if a line states that the release's Rust is too old; or empty."""
     old = OLD_RUST.search(line)
     have = next(filter(None, old.groups()), "its version") if old else ""
     return f"a newer Rust than this release has ({have})" if old else ""
 
 
 def old_other(line: str) -> str:
-    """Say by a line that the release's compiler or a library of it is too old."""
+    """Return the needed version, if a line states that a compiler or library is too old."""
     if old := OLD_LIBRARY.search(line):
         for name, need, have in OLD_FIELDS:
             if old[name]:
@@ -91,13 +91,13 @@ def old_other(line: str) -> str:
 
 
 def gone_name(line: str) -> str:
-    """Say by a compiler's line what has another interface than a package was written for."""
+    """Return the software whose interface differs from the one that a package expects."""
     which = f"{platform.python_implementation()} {platform.python_version()}"
     if cython := CYTHON_ERROR.search(line):
         return f"today's Cython ({cython[1]})"
     found = NO_NAME.search(line)
     if not found:
-        # of C that is right for CPython, PyPy's headers refuse more than names
+        # PyPy's headers reject more than names in code that compiles on CPython
         other = C_ERROR.search(line) if which.startswith("PyPy") else None
         return f"{which} ({other[1]})" if other else ""
     name = found["name"] or found["undeclared"]
@@ -109,7 +109,7 @@ def gone_name(line: str) -> str:
 
 
 def fetched_from(lines: Sequence[str]) -> str:
-    """Name the host that a build could not fetch something from; empty where that is not it."""
+    """Return the host of a failed download; empty if that is not the problem."""
     if not any(NO_NETWORK.search(line) for line in lines):
         return ""
     for line in lines:

@@ -1,4 +1,4 @@
-"""Says hello over HTTP."""
+"""An application that answers hello over HTTP."""
 
 from __future__ import annotations
 
