@@ -1,6 +1,6 @@
 """Run the attachments application's tests of HTTP's rules on werkzeug's helpers instead.
 
-    python -m tests.apps.werkzeug_helpers
+    python -m measure.attachments.werkzeug_helpers
 
 Needs werkzeug, which nothing else here does. Prints one line for each helper: how many cases have
 another result than the hand-written function, the first of them, and the longest time for 32 kB of

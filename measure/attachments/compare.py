@@ -1,6 +1,6 @@
 """Compare the attachments application at several places, for example before and after a change.
 
-    python -m tests.apps.compare [--mib MIB] [--python PYTHON] SOURCES…
+    python -m measure.attachments.compare [--mib MIB] [--python PYTHON] SOURCES…
 
 Each of SOURCES is a `src` folder. Linux only. All servers run at the same time and are measured in
 turn, so that other work on the machine slows all of them down. The lines of code are those that are
