@@ -565,7 +565,7 @@ class KeepingTest(DatabaseTest):
         status, said = self.run_command("restore", str(self.folder / "none.tar"))
         self.assertEqual((status, said.count("\n")), (1, 1), said)
         self.assertEqual(self.run_command("restore", str(file))[0], 0)
-        self.assertIn("1 files are as they were written", self.run_command("verify")[1])
+        self.assertIn("1 files are intact", self.run_command("verify")[1])
 
     def run_command(self, *words: str) -> tuple[int, str]:
         """Run `python -m blobfiles`; give its status, and what it said."""

@@ -274,7 +274,7 @@ class Application(Starlette):
         return Body(fields, request.receive, pace)
 
     def _check_token(self, authorization: str) -> None:
-        """Raise HTTPException if the field has not the token, and one is set."""
+        """Raise HTTPException if the field does not have the token, if one is set."""
         if not self._settings.write_token:
             return
         scheme, _, token = authorization.partition(" ")

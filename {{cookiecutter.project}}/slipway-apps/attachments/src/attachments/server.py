@@ -1,4 +1,4 @@
-"""The server: uvicorn, with limits of time for clients that are slow on purpose."""
+"""The server: uvicorn with the limits of `slow_clients`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .slow_clients import LimitedProtocol
 MIGRATIONS = Path(__file__).with_name("migrations")
 HEADER_BYTES = 32 << 10
 DATABASE_SECONDS = 60
-# At a signal, what is under way may go on for so long.
+# The time for running requests after a signal.
 GRACE_SECONDS = 5
 
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[Any]:
-    """Give a connection to a database whose tables are up to date.
+    """Return a connection to a database whose tables are up to date.
 
-    Others that start now wait for it.
+    Other processes that start at the same time wait.
     """
     connection = connect_patiently(settings.database_url, DATABASE_SECONDS, say)
     try:
@@ -44,7 +44,7 @@ def prepared(settings: Settings) -> Iterator[Any]:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal says stop."""
+    """Run the server until it gets a signal."""
     with prepared(settings):
         pass
     logging.getLogger("uvicorn.access").addFilter(_is_of_interest)
@@ -67,7 +67,7 @@ def serve(settings: Settings) -> None:
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    """Leave the health check out of the log, which comes every few seconds."""
+    """Return False for the health check, which comes every few seconds."""
     return '"GET /health ' not in record.getMessage()
 
 

@@ -22,17 +22,12 @@ TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 
 
 class LimitedProtocol(H11Protocol):
-    """One connection, which ends when the client does not get on.
+    """One connection, which is closed if the client makes no progress."""
 
-    uvicorn itself ends those that are idle after an answer. Here are the others: headers that do
-    not come to their end, an answer that nobody takes, a refused body that goes on and on. How fast
-    a body must come is up to the application, which waits for it.
-    """
-
-    settings: Settings  # of the class that `serve` makes
+    settings: Settings  # set by `limited`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._headers: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -40,50 +35,50 @@ class LimitedProtocol(H11Protocol):
         self._pending = 0
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # also when all that is left of an answer is in the kernel
+            # This also ends a reply of which the last part is in the kernel.
             milliseconds = self.settings.stall_seconds * 1000
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all limits."""
+        """Cancel all timers."""
         for timer in (self._headers, self._linger, self._writing):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and see what there is to wait for now."""
+        """Process received bytes, and set the timers."""
         super().data_received(data)
         self._look()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Say that a client which has sent all of its request may still wait for the answer."""
+        """Return whether to keep the connection: a client may stop sending after its request."""
         waits = self.cycle is not None and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if waits:
             self.cycle.keep_alive = False
         return waits
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, and see what there is to wait for now."""
+        """Continue with the next request, and set the timers."""
         super().on_response_complete()
         self._look()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, unless an answer has begun already."""
+        """Answer invalid HTTP, unless a reply has begun already."""
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Note that the client takes less than it is sent."""
+        """Start to watch a client that reads too slowly."""
         super().pause_writing()
         if self._writing is None:
             self._watch_writing()
 
     def resume_writing(self) -> None:
-        """Note that it has caught up."""
+        """Stop watching: the client has read everything."""
         super().resume_writing()
         if self._writing is not None:
             self._writing.cancel()
@@ -91,7 +86,7 @@ class LimitedProtocol(H11Protocol):
 
     def _look(self) -> None:
         between = self.conn.their_state is h11.IDLE
-        # after an answer, with nothing of the next request yet, it is idle: that is uvicorn's
+        # uvicorn limits an idle connection: after a reply, with nothing of the next request.
         waiting = between and (self.cycle is None or bool(self.conn.trailing_data[0]))
         self._headers = self._timer(
             waiting, self._headers, self.settings.header_seconds, self._give_up
@@ -102,7 +97,7 @@ class LimitedProtocol(H11Protocol):
     def _timer(
         self, needed: bool, timer: asyncio.TimerHandle | None, seconds: float, then: Any
     ) -> asyncio.TimerHandle | None:
-        """Start a timer that is needed, leave one that runs, and cancel one that is not needed."""
+        """Return a running timer if one is needed; cancel the timer otherwise."""
         if needed and not self.transport.is_closing():
             return timer or self.loop.call_later(seconds, then)
         if timer is not None:
@@ -114,7 +109,7 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
     def _watch_writing(self) -> None:
-        """End the connection when less than the slowest rate was taken since the last look."""
+        """Close the connection if the client has read less than the slowest rate allows."""
         pending = self.transport.get_write_buffer_size()
         taken = self._pending - pending
         least = self.settings.stall_seconds * self.settings.min_bytes_per_second
