@@ -6,7 +6,7 @@
     PUT /files/NAME       stores a file under a name that the client chooses, or replaces it
     GET /files/NAME       the file's bytes, or a range of them
     DELETE /files/NAME
-    GET /health           whether the database answers
+    GET /health           200 if the database answers
 
 HEAD is answered wherever GET is, and OPTIONS everywhere.
 """
@@ -149,7 +149,7 @@ class Application(Starlette):
 
     async def _health(self, _: Request) -> Reply:
         await self._lanes.run(files.totals)
-        return Reply(b"well\n", 200, {"content-type": "text/plain", "cache-control": "no-store"})
+        return Reply(b"healthy\n", 200, {"content-type": "text/plain", "cache-control": "no-store"})
 
     async def _list(self, request: Request) -> Reply:
         after = None

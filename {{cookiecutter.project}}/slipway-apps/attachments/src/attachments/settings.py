@@ -23,8 +23,8 @@ class Settings:
     Numbers are whole; sizes are in bytes, and may be written as 512M or 5G. Times are in seconds.
     """
 
-    # postgresql://user:password@host/name, mysql://…, or sqlite:////absolute/path.db, which is the
-    # default: in the volume, or where there is none in the current folder
+    # postgresql://user:password@host/name, mysql://… or sqlite:////absolute/path.db. The default is
+    # SQLite, in the volume if there is one, otherwise in the current folder.
     database_url: str = f"sqlite:///{VOLUME if VOLUME.is_dir() else '.'}/attachments.db"
     # how many threads, each with a connection of its own, work for all clients
     database_connections: int = 4

@@ -24,7 +24,7 @@ TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 class LimitedProtocol(H11Protocol):
     """One connection, which is closed if the client makes no progress."""
 
-    settings: Settings  # set by `limited`
+    settings: Settings  # set by the subclass in `serve`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""

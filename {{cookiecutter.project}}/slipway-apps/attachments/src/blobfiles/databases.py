@@ -120,7 +120,7 @@ class Database(ABC):
         """Add one chunk."""
 
     def chunks(self, connection: Any, blob: str, first: int, last: int) -> Sequence[Any]:
-        """Return number, bytes and CRC of the chunks from a first to a last; some may be missing."""
+        """Return number, bytes and CRC of chunks from a first to a last; some may be missing."""
         return self.rows(
             connection,
             "SELECT number, data, crc32 FROM blobfiles_chunk"
