@@ -1,6 +1,6 @@
 """Compare the attachments application at several places, for example before and after a change.
 
-    python -m measure.attachments.compare [--mib MIB] [--python PYTHON] SOURCES…
+    python -m measure.attachments.compare [--mib MIB] [--rounds ROUNDS] [--python PYTHON] SOURCES…
 
 Each of SOURCES is a `src` folder. Linux only. All servers run at the same time and are measured in
 turn, so that other work on the machine slows all of them down. The lines of code are those that are
@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 MIB = 1 << 20
-ROUNDS, REQUESTS = 15, 100
+REQUESTS = 100  # in a round
 # The modules about HTTP; the others are the same with any library.
 HTTP = "application bodies fields messages page semantics server slow_clients".split()
 PROGRAM = "from attachments import main\nmain()\n"
@@ -144,7 +144,9 @@ def ask(connection: socket.socket, request: bytes) -> None:
         body += connection.recv(1 << 16)
 
 
-def requests_per_second(servers: list[Server], request: bytes) -> list[tuple[float, float]]:
+def requests_per_second(
+    servers: list[Server], request: bytes, rounds: int
+) -> list[tuple[float, float]]:
     """Return each server's requests per second, and per second of its processor time."""
     best = [0.0] * len(servers)
     spent = [0.0] * len(servers)
@@ -156,14 +158,14 @@ def requests_per_second(servers: list[Server], request: bytes) -> list[tuple[flo
         for connection in connections:
             for _ in range(REQUESTS):
                 ask(connection, request)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for number, server in enumerate(servers):
                 cpu, began = server.cpu(), time.perf_counter()
                 for _ in range(REQUESTS):
                     ask(connections[number], request)
                 best[number] = max(best[number], REQUESTS / (time.perf_counter() - began))
                 spent[number] += server.cpu() - cpu
-    return [(rate, ROUNDS * REQUESTS / cpu) for rate, cpu in zip(best, spent, strict=True)]
+    return [(rate, rounds * REQUESTS / cpu) for rate, cpu in zip(best, spent, strict=True)]
 
 
 def seconds_to_import(python: str, servers: list[Server]) -> list[float]:
@@ -195,6 +197,7 @@ def main() -> None:
     """Print one line for each figure, with one column for each folder of sources."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("sources", type=Path, nargs="+")
     given = parser.parse_args()
@@ -225,7 +228,7 @@ def main() -> None:
         show(f"upload of {mib} MiB, MiB above idle", up, 1)
         show(f"download of {mib} MiB, MiB above idle", down, 1)
         for name, request in SMALL.items():
-            rates = requests_per_second(servers, request)
+            rates = requests_per_second(servers, request, given.rounds)
             show(f"{name}, requests a second", [rate for rate, _ in rates], 0)
             show(f"{name}, requests a second of processor", [cpu for _, cpu in rates], 0)
 

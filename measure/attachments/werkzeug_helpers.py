@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.apps import ATTACHMENTS
+from testbed.projects import BLOBFILES
 
 Reader = Callable[..., Any]
 
@@ -32,7 +32,7 @@ def memory() -> float:
     return int(found[1]) / 1024
 
 
-sys.path.insert(0, str(ATTACHMENTS / "tests"))
+sys.path[:0] = [str(BLOBFILES), str(BLOBFILES.parent / "tests")]
 test_semantics: Any = importlib.import_module("test_semantics")
 import uvicorn.protocols.http.h11_impl  # noqa: E402, F401  # has loaded what both need
 

@@ -56,19 +56,21 @@ class SQLite(Database):
         self, connection: Any, blob: str, number: int, crc: int, chunk: ReadableBuffer
     ) -> None:
         """Insert a row and write the chunk into it: a parameter would be copied three times."""
+        insert = "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data) VALUES (?, ?, ?, {})"
+        if not hasattr(connection, "blobopen"):  # Python before 3.11
+            self.execute(connection, insert.format("?"), blob, number, crc, chunk)
+            return
         with closing(connection.cursor()) as cursor:
-            cursor.execute(
-                "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
-                " VALUES (?, ?, ?, zeroblob(?))",
-                (blob, number, crc, memoryview(chunk).nbytes),
-            )
+            place = (blob, number, crc, memoryview(chunk).nbytes)
+            cursor.execute(insert.format("zeroblob(?)"), place)
             row = cursor.lastrowid
         with connection.blobopen("blobfiles_chunk", "data", row) as data:
             data.write(chunk)
 
     def chunks(self, connection: Any, blob: str, first: int, last: int) -> Sequence[Any]:
         """Read chunks in place: as values of a query they would be copied once more."""
-        if sys.implementation.name == "pypy":  # reading in place copies twice there
+        # On PyPy, reading in place copies twice.
+        if sys.implementation.name == "pypy" or not hasattr(connection, "blobopen"):
             return super().chunks(connection, blob, first, last)
         alone = not connection.in_transaction
         if alone:
