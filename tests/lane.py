@@ -27,7 +27,7 @@ class Lane:
     """One pytest process among several."""
 
     def __init__(self, report: TextIO, lock: int) -> None:
-        """Keep the lock, which this lane holds together with the others from the start."""
+        """Remember the lock, which this lane holds together with the others from the start."""
         self._report = report
         self._lock = lock
 
@@ -65,7 +65,7 @@ class Lane:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register this process if it is one of several."""
+    """Register the lane if this process is one of several."""
     if "LANE_REPORT" in os.environ:
         # a shell that starts `make test` in the background lets it ignore this signal
         signal.signal(signal.SIGINT, signal.default_int_handler)

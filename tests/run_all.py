@@ -41,14 +41,19 @@ LANES = {
         "deploy/test_killed_deploys.py",
         "deploy/test_other_orchestrators.py",
     ),
-    "main path": (
-        "deploy",
-        "deploy_venv/test_both_interpreters.py",
-        "build/test_interpreter.py",
-        "test_testbed.py",
+    "applications": (
+        "deploy/test_applications_from_pypi.py",
+        "deploy/test_programs.py",
+        "deploy_venv/test_deploy_venv.py",
+        "attachments/test_blobfiles.py",
     ),
-    "attachments": ("attachments", "deploy_venv"),
-    "libraries": ("build/test_native_libraries.py",),
+    "samples": ("deploy", "deploy_venv", "build/test_interpreter.py", "test_testbed.py"),
+    "attachments": ("attachments",),
+    "libraries": (
+        "build/test_base_image_pin.py",
+        "build/test_native_libraries.py",
+        "build/test_private_index.py",
+    ),
     "rebuilds": (
         "build/test_compiled_packages.py",
         "build/test_image_contents.py",

@@ -51,7 +51,7 @@ def laptop(engine: testbed.Engine) -> Iterator[Laptop]:
 
 @pytest.fixture(scope="session")
 def server(laptop: Laptop) -> testbed.Server:
-    """A server with sshd and an engine of its own; what deploys asks for it."""
+    """A server with sshd and an engine of its own, for fixtures that deploy."""
     return laptop.server
 
 

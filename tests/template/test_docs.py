@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from jinja2 import Template
 
 from tests.conftest import ROOT, Baker, Project
 
@@ -231,7 +232,7 @@ def test_attachments_are_documented_as_they_are(bake: Baker) -> None:
     """Each setting with its default, each address, each target and each module."""
     project = bake(app="attachments")
     text = project.read("ATTACHMENTS.md")
-    code = project.read("src/deployme/settings.py")
+    code = project.read("src/attachments/settings.py")
     fields = re.findall(r"^    ([a-z_]+): (?:int|str) = (.*)", code, re.M)
     assert len(fields) > 10
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| ([^|]+) \|$", text, re.M))
@@ -242,9 +243,9 @@ def test_attachments_are_documented_as_they_are(bake: Baker) -> None:
             assert name in ("database_url", "write_token") or documented == value
     assert not rows
     assert {"backup", "restore", "database"} <= targets_named(text) <= targets_of(project.path)
-    modules = [name for name in project.files() if name.startswith("src/deployme/")]
+    modules = [name for name in project.files() if name.startswith("src/attachments/")]
     for name in modules:
-        file = name.removeprefix("src/deployme/")
+        file = name.removeprefix("src/attachments/")
         known = file.split("/")[0]
         assert known in text or known == "__init__.py", file
 
@@ -261,7 +262,8 @@ def test_readme_shows_the_questions_that_are_asked() -> None:
             assert prompt["__prompt__"] in text
             assert all(prompt[choice] in text for choice in default)
         else:
-            assert f"{prompt} ({default}):" in text
+            shown = Template(default).render(cookiecutter={"app": asked["app"][0]})
+            assert f"{prompt} ({shown}):" in text
 
 
 def test_readme_is_short_and_begins_with_what_needs_no_clone() -> None:

@@ -223,7 +223,7 @@ def test_a_crowd_is_served_without_an_error(cpython: Attachments) -> None:
 
 
 async def busy(port: int, stop: asyncio.Event, sure: dict[str, str], seed: int) -> None:
-    """Upload, replace, download and delete until it is told to stop; remember what was answered.
+    """Upload, replace, download and delete until `stop` is set; remember the answers.
 
     A request that was cut off, or that the database's end made a 503, may have been done or not.
     """

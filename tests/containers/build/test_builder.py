@@ -97,7 +97,7 @@ def test_any_kind_of_application_runs(existing: Project, laptop: Laptop, kind: s
 def test_application_that_nobody_outside_reaches_is_not_healthy(
     existing: Project, laptop: Laptop
 ) -> None:
-    """One that listens on 127.0.0.1 of its container is told from one that works."""
+    """One that listens only on 127.0.0.1 of its container is reported."""
     files = dict(APPLICATIONS["pyproject"])
     files["greeter/__init__.py"] = files["greeter/__init__.py"].replace('("",', '("127.0.0.1",')
     put_in(existing, files)
@@ -107,7 +107,7 @@ def test_application_that_nobody_outside_reaches_is_not_healthy(
 
 
 def test_list_of_requirements_is_an_application(existing: Project, laptop: Laptop) -> None:
-    """With only requirements.txt and a command, what the index has is run; the list stays."""
+    """With only requirements.txt and a command, the package index provides it; the list stays."""
     wanted = "gunicorn\n# by hand\n"
     put_in(existing, {"requirements.txt": wanted})
     said = laptop.make(existing, "image", "COMMAND=gunicorn --version")
@@ -127,14 +127,14 @@ def test_command_that_no_wheel_brings_is_named(existing: Project, laptop: Laptop
 
 
 def test_folder_without_an_application_is_refused(existing: Project, laptop: Laptop) -> None:
-    """Nothing to build is said in words, before anything is built."""
+    """The message comes before anything is built."""
     put_in(existing, {})
     said = laptop.make_fails(existing, "wheels")
     assert "there is nothing to build" in said
 
 
 def test_dependency_that_the_lock_lacks_is_named(existing: Project, laptop: Laptop) -> None:
-    """A new dependency asks for a new lock, and the good wheelhouse stays as it was."""
+    """A new dependency requires a new lock, and the good wheelhouse stays as it was."""
     put_in(existing, APPLICATIONS["pyproject"])
     laptop.make(existing, "wheels")
     before = sorted(existing.path.glob("wheelhouse/*/*/*.whl"))

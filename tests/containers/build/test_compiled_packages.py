@@ -105,7 +105,7 @@ def generator(wheel: Path) -> str:
 def test_back_end_is_as_pinned_as_any_dependency(
     generate: Baker, laptop: Laptop, gateway: str, caches: list[str], tmp_path: Path
 ) -> None:
-    """A newer one on the index changes no wheel, until `make upgrade` says so."""
+    """A newer one on the package index changes no wheel until `make upgrade`."""
     maker, made = f"maker{SESSION}", f"made{SESSION}"
     files = {**back_end(maker, "1.0"), **sdist(made, "1.0", maker)}
     name = f"back-end-{SESSION}"

@@ -88,7 +88,7 @@ def test_tampered_wheel_is_replaced(greeter: Workshop, part: str) -> None:
 
 
 def test_tampered_wheel_whose_sum_is_listed_reaches_no_image(greeter: Workshop) -> None:
-    """The wheelhouse's own list is no witness: what the lock states counts."""
+    """The wheelhouse's own list proves nothing: the checksums of the lock count."""
     greeter.make("image")
     before = greeter.wheels()
     [wheel] = greeter.wheelhouse.glob("deps/*.whl")
@@ -110,7 +110,7 @@ def test_tampered_wheel_whose_sum_is_listed_reaches_no_image(greeter: Workshop) 
 
 
 def test_tampered_wheel_that_looks_as_before_reaches_no_image(greeter: Workshop) -> None:
-    """Where neither size nor time tells, the engine has the file as it was, or the sum tells."""
+    """If size and time are equal, the engine has the old file, or the checksum differs."""
     greeter.make("image")
     image = greeter.image
     listed = greeter.laptop.runs(f"{greeter.name}-run", LIST.format("/appenv"))

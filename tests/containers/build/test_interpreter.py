@@ -11,7 +11,7 @@ from tests.containers.laptop import SESSION, Laptop, Shipped, answer_of, free_po
 
 
 def pins_of(lock: str) -> tuple[set[str], dict[str, list[str]]]:
-    """Read what a lock pins, and what it pins of back ends by who asks for it."""
+    """Return the pins of a lock, and its pins of back ends by the requirement set."""
     back_ends: dict[str, list[str]] = {}
     wanted: list[str] = []
     for line in lock.splitlines():

@@ -107,7 +107,7 @@ def frail(
 def test_power_cut_of_the_engine_leaves_what_was_there(
     frail: tuple[testbed.Server, Workshop, str], moment: str
 ) -> None:
-    """SIGKILL to dockerd and containerd while they work; the make that asked them says that."""
+    """SIGKILL to dockerd and containerd while they work; make fails with a message."""
     server, workshop, first = frail
     workshop.check_out(first)
     workshop.make("image")

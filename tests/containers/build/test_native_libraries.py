@@ -39,7 +39,7 @@ def test_every_package_of_the_catalogue_is_in_its_release(laptop: Laptop, releas
 
 @pytest.fixture(scope="module")
 def needy(generate: Baker, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """A project whose packages need two libraries, of which nobody has said anything."""
+    """A project whose packages need two libraries, and whose NATIVE is empty."""
     name = f"native-{SESSION}"
     project = generate(
         project=name, app="existing", python="CPython", command="python", native_deps=" "

@@ -109,7 +109,7 @@ def test_killed_install_leaves_the_virtualenv_that_was_there(hosted: Project) ->
 
 
 def test_virtualenv_of_somebody_else_is_left_alone(hosted: Project) -> None:
-    """It says to move it away."""
+    """The message asks to move it away."""
     mine = hosted.path / "appenv"
     mine.rename(hosted.path / "aside")
     try:

@@ -163,7 +163,7 @@ def test_wheelhouse_is_what_the_lock_and_the_application_name(shipped: Shipped) 
 
 
 def test_size_accounts_for_the_image(shipped: Shipped) -> None:
-    """The layers of `make size` sum up to what docker says, and every wheel has its line."""
+    """The layers of `make size` add up to docker's own figure, and every wheel has a line."""
     said = shipped.make("size")
     total = float(said.split()[0])
     size = shipped.laptop.docker("image", "inspect", "--format", "{{.Size}}", shipped.run_image)
@@ -180,7 +180,7 @@ def test_source_tree_is_only_read(shipped: Shipped) -> None:
 
 
 def test_nothing_is_done_twice(shipped: Shipped) -> None:
-    """With nothing changed every target says so, and the image keeps its ID."""
+    """With nothing changed every target reports that, and the image keeps its ID."""
     before = layers_of(shipped)
     said = shipped.make("wheels", "image", "push", "deploy")
     assert said.count("nothing to do") == 4

@@ -72,7 +72,7 @@ def test_images_but_the_last_one_are_removed(shipped: Shipped) -> None:
 
 
 def test_port_that_something_else_has_is_named(shipped: Shipped) -> None:
-    """Whatever listens there is left alone, and the setting to change is said."""
+    """The program that listens there is left alone, and the message names the setting."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,7 +1,7 @@
 """Which steps of a build are out of date: the content of their inputs decides, never a time.
 
 A step is done if its inputs have not changed and if its result is still there: images by their ID,
-wheels by size and time. A touched file rebuilds nothing, nor does a branch that was left and
+wheels by size and time. A touched file rebuilds nothing. Neither does a branch that was left and
 returned to. The inputs are read before a step starts, so that an edit during the step counts as one
 made afterwards.
 """
@@ -43,6 +43,7 @@ OF_TOOLS = (
     *("slipway/image/__init__.py", "slipway/image/base", "slipway/image/run"),
     *("slipway/shared", "slipway/vendor"),
 )
+# The wheels are installed by the tools' copy of image/run, which uses image/base.
 OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
 OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
 # Processors whose name in an image is not the kernel's.
