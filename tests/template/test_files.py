@@ -117,10 +117,11 @@ def test_settings_have_the_answers(bake: Baker, answers: dict[str, str], lines: 
 
 
 def test_every_setting_is_explained(bake: Baker) -> None:
-    """Above each line of settings.mk stands one comment."""
+    """Above each line of settings.mk stands a comment; a heading may come before several."""
     text = bake().read("deploy/settings.mk")
     for paragraph in text.strip().split("\n\n")[1:]:
-        assert re.fullmatch(r"# .+\.\n[A-Z_]+ (:=|\?=).*", paragraph), paragraph
+        setting = r"(# .+\n)*# .+\.\n[A-Z_]+ (:=|\?=).*"
+        assert re.fullmatch(rf"{setting}|# .+:", paragraph), paragraph
 
 
 def test_interpreter_is_one_line_of_difference(bake: Baker) -> None:

@@ -89,6 +89,8 @@ def make(settings: dict[str, str], goals: Sequence[str], quiet: bool = False) ->
     quiet leaves out the lines about steps that have nothing to do. With DRY_RUN=1 the command lines
     are printed and nothing is done. Raises BuildFailed, or another console.Failed.
     """
+    needed = ["COMMAND"] if {"image", "check"}.intersection(goals) else []
+    load.require(settings, "PYTHON", *needed)
     pipeline = Pipeline(settings, quiet)
     if settings["DRY_RUN"]:
         pipeline.show(goals)
@@ -164,7 +166,6 @@ class Pipeline:
 
     def _do(self, step: str, steps: Steps, goals: Sequence[str]) -> None:
         """Do a step and record it, with the inputs that were there before it."""
-        load.require(self.settings, "PYTHON", *(["COMMAND"] if step == "image" else []))
         console.say(self.title(step))
         inputs = steps.inputs(step)
         done: dict[str, Callable[[Steps, Sequence[str]], dict[str, Any] | None]] = {
@@ -489,7 +490,6 @@ class Pipeline:
         if not needed:
             print(f"# {' '.join(goals)}: nothing to do")
             return
-        load.require(self.settings, "PYTHON", *(["COMMAND"] if "image" in needed else []))
         variables = images.environment(self.settings["DOCKER"])
         print("export " + shlex.join(f"{name}={value}" for name, value in variables.items()))
         for step in needed:

@@ -78,7 +78,7 @@ create_with_options() {
     IFS='
 '
     set -f
-    # shellcheck disable=SC2086 # it is split at its lines alone
+    # shellcheck disable=SC2048,SC2086 # split at the ends of lines alone
     set -- $*
     set +f
     IFS=$words
