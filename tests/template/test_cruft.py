@@ -78,10 +78,10 @@ def test_cruft_refuses_an_unknown_library(repository: Path, tmp_path: Path) -> N
 
 
 def oldest_commit() -> str:
-    """Return the oldest commit with the questions and the layout of today.
+    """Return the oldest commit with the questions, the layout and the memory setting of today.
 
-    git merges an edit into a later version that changes no line next to it. The next test updates
-    across the change of the layout.
+    Without the generated version to merge from, git applies a later version only where three lines
+    on each side of an edit are unchanged. The next test updates across the change of the layout.
     """
 
     def git(*words: str) -> str:
@@ -93,8 +93,17 @@ def oldest_commit() -> str:
         there = git(
             "ls-tree", "-r", "--name-only", commit, "--", *(f"{TOP}/{name}" for name in LAYOUT)
         )
-        return names == questions and len(there.splitlines()) == len(LAYOUT)
+        if names != questions or len(there.splitlines()) != len(LAYOUT):
+            return False
+        return around(git("show", f"{commit}:{TOP}/{settings}")) == here
 
+    def around(text: str) -> list[str]:
+        lines = text.splitlines()
+        place = lines.index("MEMORY := 1g")
+        return lines[place - 3 : place + 4]
+
+    settings = "deploy/settings.mk"
+    here = around((ROOT / TOP / settings).read_text(encoding="utf-8"))
     text = (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
     questions = [name for name in json.loads(text) if not name.startswith("_")]
     commits = git("log", "--format=%H", "--reverse", f"{BEFORE_THE_MOVE}..HEAD")
