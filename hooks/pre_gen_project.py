@@ -25,10 +25,10 @@ APPS = Path("slipway-apps")
 
 # What the samples are locked to, by import and by distribution name: a project cannot have the
 # name of its own dependency, and its package must not hide one.
-LOCKED = """attr attrs automat cffi click constantly cryptography h11 hyperlink idna incremental
-klein markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1 pyasn1_modules
-pycparser pymysql pyopenssl service_identity setuptools six treq tubes twisted typing_extensions
-uvicorn werkzeug wheel zope zope_interface""".split()
+LOCKED = """anyio attr attrs automat cffi click constantly cryptography exceptiongroup h11 hyperlink
+idna incremental klein markupsafe multipart openssl packaging pip pkg_resources psycopg pyasn1
+pyasn1_modules pycparser pymysql pyopenssl service_identity setuptools six starlette treq tubes
+twisted typing_extensions uvicorn werkzeug wheel zope zope_interface""".split()
 # Modules that PyPy provides, modules that Python runs at its start, and the sample's own folder.
 TAKEN = "greenlet hpy sitecustomize tests usercustomize".split()
 # Console scripts of those packages, which installing the sample would overwrite.

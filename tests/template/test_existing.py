@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -213,3 +214,23 @@ def test_a_new_project_assumes_nothing_until_it_is_adopted(
     assert done.returncode == 0, done.stdout
     lines = project.read("deploy/settings.mk").splitlines()
     assert {f"PYTHON := {interpreter}", "COMMAND := sell", "NATIVE :="} <= set(lines)
+
+
+def test_no_usual_gitignore_hides_the_machinery(bake: Baker, tmp_path: Path) -> None:
+    """Whoever clones the repository gets all of deploy/, but neither secrets nor caches."""
+    project = Project(tmp_path, "")
+    shutil.copytree(bake().path / "deploy", tmp_path / "deploy")
+    usual = "build/ dist/ lib/ vendor/ wheels/ env/ venv/ target/ *.log *.spec"
+    (tmp_path / ".gitignore").write_text(usual.replace(" ", "\n") + "\n", encoding="utf-8")
+    (tmp_path / "deploy/run.env").write_text("SECRET=1\n", encoding="utf-8")
+    cache = tmp_path / "deploy/slipway/laptop/__pycache__"
+    cache.mkdir()
+    (cache / "x.pyc").touch()
+    expected = {name for name in project.files() if name.startswith("deploy/")}
+    assert project.run("git", "init", "--quiet").returncode == 0
+    assert project.run("git", "add", "--all").returncode == 0
+    tracked = project.run("git", "ls-files", "deploy").stdout.split()
+    assert {*tracked} == expected - {
+        "deploy/run.env",
+        "deploy/slipway/laptop/__pycache__/x.pyc",
+    }

@@ -29,11 +29,11 @@ MAY_IMPORT = {
     "laptop.console": ("laptop.paths", "shared"),
     "laptop.settings": BASICS,
     "laptop.docker": ("laptop.settings", *BASICS),
-    "laptop.build": ("laptop.docker", "laptop.settings", *BASICS),
+    "laptop.building": ("laptop.docker", "laptop.settings", *BASICS),
     "laptop.servers": ("laptop.docker", "laptop.settings", *BASICS),
     # the record has the digest of the pushed image
     "laptop.deploy": (
-        *("laptop.servers", "laptop.docker", "laptop.settings", "laptop.build.record", *BASICS),
+        *("laptop.servers", "laptop.docker", "laptop.settings", "laptop.building.record", *BASICS),
     ),
     "laptop.deploy_venv": ("laptop.servers", "laptop.docker", "laptop.settings", *BASICS),
     "laptop.adopt": ("laptop.settings", "vendor", *BASICS),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slipway.laptop.build import pipeline, record
+from slipway.laptop.building import pipeline, record
 from slipway.laptop.commands import push
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS, Program, closed_port

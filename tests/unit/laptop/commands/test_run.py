@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
+from slipway.laptop.building import pipeline
 from slipway.laptop.commands import run as command
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import run_env

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
-from slipway.laptop.build.base_image_pin import Pin
-from slipway.laptop.build.images import Images
+from slipway.laptop.building import pipeline
+from slipway.laptop.building.base_image_pin import Pin
+from slipway.laptop.building.images import Images
 from slipway.laptop.commands import verify
 from slipway.laptop.docker import engine
 from slipway.laptop.settings import load as settings

@@ -1,4 +1,4 @@
-"""The application as its users have it: the installed command, its database a file."""
+"""Tests of the installed command over HTTP, with SQLite."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Server:
     """One server, on a port that the system chooses."""
 
     def __init__(self, folder: str, **environment: str) -> None:
-        """Start it and read its address from its log."""
+        """Start the server and read its address from its log."""
         self.process = subprocess.Popen(
             [COMMAND],
             cwd=folder,
@@ -53,16 +53,16 @@ class Server:
         raise AssertionError(f"{COMMAND} ended with status {self.process.wait()}")
 
     def stop(self) -> None:
-        """End it at once."""
+        """End the server at once."""
         self.process.kill()
         self.process.communicate()
 
     def connect(self) -> socket.socket:
-        """Connect to it, for what no HTTP library would send."""
+        """Connect to the server, to send what no HTTP library would send."""
         return socket.create_connection(("127.0.0.1", self.port), 10)
 
     def raw(self, text: str) -> str:
-        """Send bytes as they are, and give all that comes back until the server closes."""
+        """Send bytes unchanged; return the answer until the server closes the connection."""
         with self.connect() as connection:
             connection.sendall(text.encode("latin-1"))
             return connection.makefile("rb").read().decode("latin-1")
@@ -79,12 +79,12 @@ class Server:
 
 
 def job(folder: str, name: str) -> bytes:
-    """Give what a job of the command writes."""
+    """Return the output of a job of the command."""
     return subprocess.run([COMMAND, name], cwd=folder, capture_output=True, check=True).stdout
 
 
 def job_says(folder: str, archive: bytes, fails: bool = False) -> str:
-    """Restore an archive; gives what is said of it."""
+    """Restore an archive; return the messages."""
     done = subprocess.run(
         [COMMAND, "restore"], cwd=folder, input=archive, capture_output=True, check=False
     )
@@ -96,13 +96,13 @@ class Reply:
     """An answer that was read to its end."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
-        """Read it."""
+        """Read the response."""
         self.status = response.status
         self.fields = response.headers
         self.body = response.read()
 
     def json(self) -> Any:
-        """Give what it says."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
@@ -120,7 +120,7 @@ class ApplicationTest(unittest.TestCase):
         cls.addClassCleanup(cls.server.stop)
 
     def tearDown(self) -> None:
-        """Remove what a test has left."""
+        """Delete the files of the test."""
         for file in self.ask("GET", "/files").json()["files"]:
             self.ask("DELETE", file["url"])
 
@@ -129,13 +129,13 @@ class ApplicationTest(unittest.TestCase):
         return self.server.ask(method, target, body, **fields)
 
     def put(self, target: str = "/files/a.txt", body: Any = b"hello", **fields: str) -> Reply:
-        """Upload what must be taken."""
+        """Upload a file, which must succeed."""
         reply = self.ask("PUT", target, body, **fields)
         self.assertIn(reply.status, (201, 204), reply.body)
         return reply
 
     def refused(self, status: int, *request: Any, **fields: str) -> Reply:
-        """Send what must be refused, with a line that says why."""
+        """Send a request that must be refused, with one line that states the reason."""
         reply = self.ask(*request, **fields)
         self.assertEqual(reply.status, status, reply.body)
         if request[0] != "HEAD":
@@ -143,7 +143,7 @@ class ApplicationTest(unittest.TestCase):
         return reply
 
     def test_a_file_comes_back_as_it_went(self) -> None:
-        """Bytes, name, size, hash; at the address that the answer to the upload names."""
+        """Bytes, name, size and hash are the same at the address in the upload's answer."""
         body = os.urandom(700_000)
         made = self.ask("POST", "/files", body, content_disposition="attachment; filename=b.bin")
         self.assertEqual(made.status, 201)
@@ -166,7 +166,7 @@ class ApplicationTest(unittest.TestCase):
         self.assertEqual(listed["sha256"], hashlib.sha256(body).hexdigest())
 
     def test_a_name_that_the_client_chooses(self) -> None:
-        """PUT makes a file and then replaces it; how the name is encoded does not matter."""
+        """PUT creates a file and then replaces it; the encoding of the name does not matter."""
         first = self.put("/files/%61%20%E2%98%83.txt")
         self.assertEqual(
             (first.status, first.fields["location"]), (201, "/files/a%20%E2%98%83.txt")
@@ -205,7 +205,7 @@ class ApplicationTest(unittest.TestCase):
             self.assertEqual(head.fields.items(), got.fields.items())
 
     def test_ranges(self) -> None:
-        """206 with what was asked for, 416 behind the end, the whole when the state is another."""
+        """206 with the range, 416 after the end, and the whole file if it has changed."""
         etag = self.put(body=bytes(range(256)) * 2000).fields["etag"]
         target = "/files/a.txt"
         part = self.ask("GET", target, range="bytes=262140-262150")
@@ -219,7 +219,7 @@ class ApplicationTest(unittest.TestCase):
         self.assertEqual(behind.fields["content-range"], "bytes */512000")
 
     def test_conditions(self) -> None:
-        """What the client has is not sent, and what it does not know is not replaced."""
+        """A known state is not sent again, and an unknown state is not replaced."""
         target, etag = "/files/a.txt", self.put().fields["etag"]
         unchanged = self.ask("GET", target, if_none_match=etag)
         self.assertEqual((unchanged.status, unchanged.body), (304, b""))
@@ -235,7 +235,7 @@ class ApplicationTest(unittest.TestCase):
         self.refused(404, "GET", target)
 
     def test_of_several_that_make_the_same_file_one_wins(self) -> None:
-        """If-None-Match is looked at again when the bytes are there."""
+        """If-None-Match is checked again after the bytes have arrived."""
         connections = []
         head = "PUT /files/a HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\nContent-Length: 2\r\n\r\n1"
         for _ in range(3):
@@ -249,7 +249,7 @@ class ApplicationTest(unittest.TestCase):
         self.assertEqual(sorted(statuses), [201, 412, 412])
 
     def test_digests_are_compared(self) -> None:
-        """422 for bytes that are not those that the digest is of; nothing is stored."""
+        """422 for bytes with another digest; nothing is stored."""
         good = base64.b64encode(hashlib.sha512(b"hello").digest()).decode()
         self.put(content_digest=f"md5=:AA==:, sha-512=:{good}:")
         for name in ("content_digest", "repr_digest"):
@@ -265,7 +265,7 @@ class ApplicationTest(unittest.TestCase):
         self.assertEqual(self.ask("GET", "/files/empty").body, b"")
 
     def test_bodies_that_are_refused(self) -> None:
-        """Without a length, too large, encoded, in part, of what is not expected."""
+        """No length, too large, encoded, partial, or with an unknown expectation."""
         no_length = self.server.raw("PUT /files/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         self.assertIn("411 Length Required", no_length)
         self.refused(413, "PUT", "/files/a", b"x" * (2 << 20))
@@ -326,7 +326,7 @@ class ApplicationTest(unittest.TestCase):
         self.assertEqual(self.ask("GET", "/files").json()["total"]["files"], 4)
 
     def test_media_types_are_not_believed(self) -> None:
-        """What could run in this origin is a download of unknown type, and sandboxed."""
+        """A file that could run in this origin is a download of unknown type, and sandboxed."""
         for kind in ("text/html", "image/svg+xml", "text/javascript", "application/pdf"):
             self.put("/files/page", b"<script>", content_type=kind)
             got = self.ask("GET", "/files/page")
@@ -336,12 +336,12 @@ class ApplicationTest(unittest.TestCase):
             self.assertEqual(self.ask("GET", "/files").json()["files"][0]["media_type"], kind)
 
     def test_pages_of_others_may_not_write(self) -> None:
-        """A browser says whose page it was."""
+        """A browser reports which site's page sent the request."""
         self.refused(403, "POST", "/files", b"x", origin="http://evil.example")
         self.refused(403, "DELETE", "/files/x", sec_fetch_site="cross-site")
 
     def test_methods(self) -> None:
-        """405 names those that there are, and OPTIONS too."""
+        """405 and OPTIONS name the methods of an address."""
         refused = self.refused(405, "POST", "/files/a", b"x")
         self.assertEqual(refused.fields["allow"], "DELETE, GET, HEAD, OPTIONS, PUT")
         self.refused(405, "TRACE", "/")
@@ -362,7 +362,7 @@ class ApplicationTest(unittest.TestCase):
             self.assertEqual(self.ask("GET", f"/files?after={nonsense}").status, 200)
 
     def test_the_page(self) -> None:
-        """It may run its own script, and has what the script needs."""
+        """The page may run its own script, and has the elements that the script needs."""
         page = self.ask("GET", "/")
         self.assertEqual(page.fields["content-type"], "text/html; charset=utf-8")
         self.assertIn("script-src 'self'", page.fields["content-security-policy"])
@@ -372,7 +372,7 @@ class ApplicationTest(unittest.TestCase):
             self.assertIn(f'id="{name}"', page.body.decode())
 
     def test_clients_that_do_not_get_on(self) -> None:
-        """Headers that do not end, and a body that comes in drops."""
+        """Headers that do not end, and a body that arrives very slowly."""
         self.assertIn("408 Request Timeout", self.server.raw("GET / HTTP/1.1\r\nHost: x\r\n"))
         drops = "PUT /files/a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx"
         self.assertIn("408 Request Timeout", self.server.raw(drops))
@@ -382,13 +382,13 @@ class ApplicationTest(unittest.TestCase):
         )
 
     def test_a_client_may_close_its_side_first(self) -> None:
-        """It gets the answer to what it has sent."""
+        """The client gets the answer to its request."""
         for more in (b"", b"Connection: close\r\n"):
             with self.server.connect() as connection:
                 connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n")
                 connection.shutdown(socket.SHUT_WR)
                 answer = connection.makefile("rb").read()
-                self.assertRegex(answer, rb"\AHTTP/1.1 200 OK\r\n[^\0]*well\n\Z")
+                self.assertRegex(answer, rb"\AHTTP/1.1 200 OK\r\n[^\0]*healthy\n\Z")
 
     def test_what_is_no_http_is_answered_as_such(self) -> None:
         """Also in the middle of a body."""

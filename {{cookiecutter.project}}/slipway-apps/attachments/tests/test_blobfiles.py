@@ -1,4 +1,4 @@
-"""Files in the database, as their users see them: on SQLite, or on what DATABASE_URL names."""
+"""Tests of the public interface of blobfiles: on SQLite, or on DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = (0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE, 3 * C
 
 
 def content(size: int) -> bytes:
-    """Make bytes that no two chunks have in common."""
+    """Return bytes that differ in every chunk."""
     return random.Random(size).randbytes(size)
 
 
@@ -46,13 +46,13 @@ class DatabaseTest(unittest.TestCase):
         self.run_sql("DELETE FROM blobfiles_blob")
 
     def connect(self) -> Any:
-        """Make one more connection."""
+        """Return one more connection."""
         connection = blobfiles.connect(self.url)
         self.addCleanup(connection.close)
         return connection
 
     def run_sql(self, statement: str) -> list[Any]:
-        """Run a statement behind the package's back, and give its rows."""
+        """Run a statement without the package, and return its rows."""
         cursor = self.connection.cursor()
         cursor.execute(statement)
         rows = list(cursor.fetchall()) if cursor.description else []
@@ -81,7 +81,7 @@ class DatabaseTest(unittest.TestCase):
             return bytes(reader.read())
 
     def left_overs(self) -> list[Any]:
-        """Give what is in the database and belongs to no published file."""
+        """Return the rows that belong to no published file."""
         return self.run_sql("SELECT id, state FROM blobfiles_blob WHERE state <> 'published'") + (
             self.run_sql(
                 "SELECT blob_id, number FROM blobfiles_chunk WHERE blob_id NOT IN"
@@ -94,7 +94,7 @@ class WriterTest(DatabaseTest):
     """Both ways to write."""
 
     def test_every_size_comes_back(self) -> None:
-        """What was written is what is read, around the edges of chunks, joined and staged."""
+        """Files around the size of a chunk are read as they were written, joined and staged."""
         for size in SIZES:
             for staged in (False, True):
                 with self.subTest(size=size, staged=staged):
@@ -213,7 +213,7 @@ class WriterTest(DatabaseTest):
         self.assertEqual(self.load(writer.id), b"1")
 
     def test_only_a_closed_staged_file_can_be_published(self) -> None:
-        """Anything else is a mistake of the program, and says so."""
+        """Publishing any other file raises an error."""
         writer = blobfiles.create(self.connection, name="a", media_type="b", staged=True)
         with self.assertRaises(ValueError):
             writer.publish(self.connection)
@@ -237,7 +237,7 @@ class WriterTest(DatabaseTest):
         self.assertEqual(len(self.load(exact)), CHUNK_SIZE)
 
     def test_failed_write_cannot_be_closed_into_a_file(self) -> None:
-        """After an error the writer takes nothing, and close() publishes nothing."""
+        """After an error the writer refuses more bytes, and close() publishes nothing."""
         writer = blobfiles.create(self.connection, name="a", media_type="b", max_size=1)
         with self.assertRaises(blobfiles.TooLarge):
             writer.write(b"12")
@@ -256,7 +256,7 @@ class WriterTest(DatabaseTest):
         self.assertEqual(list(blobfiles.list(self.connection)), [])
 
     def test_standard_library_writes_to_it(self) -> None:
-        """zipfile, tarfile, shutil and a BufferedWriter take it for the file that it is."""
+        """zipfile, tarfile, shutil and a BufferedWriter accept the writer as a file."""
         with (
             blobfiles.transaction(self.connection),
             blobfiles.create(self.connection, name="a.zip", media_type="b") as writer,
@@ -298,7 +298,7 @@ class ReaderTest(DatabaseTest):
     """A published file as a file object."""
 
     def test_reads_as_a_file_of_the_same_bytes_does(self) -> None:
-        """Any sequence of seeks and reads gives what io.BytesIO gives."""
+        """Any sequence of seeks and reads has the same results as with io.BytesIO."""
         data = content(2 * CHUNK_SIZE + 1000)
         model = io.BytesIO(data)
         dice = random.Random(2)
@@ -324,7 +324,7 @@ class ReaderTest(DatabaseTest):
             self.assertEqual(list(text), lines)
 
     def test_closed_reader_says_so(self) -> None:
-        """As every file does."""
+        """A closed reader raises ValueError, as every file does."""
         reader = blobfiles.open(self.connection, self.store(b"1"))
         reader.close()
         for use in (reader.read, reader.tell, reader.readall, lambda: reader.seek(0)):
@@ -359,7 +359,7 @@ class ReaderTest(DatabaseTest):
         self.assertEqual(wrong, [])
 
     def test_what_is_corrupt_is_found(self) -> None:
-        """A flipped byte, a missing chunk and one too many are never given out as the file."""
+        """A flipped byte, a missing chunk or an additional one raises Corrupt."""
         damages = {
             "flipped": "UPDATE blobfiles_chunk SET data = {flipped} WHERE number = 1",
             "missing": "DELETE FROM blobfiles_chunk WHERE number = 1",
@@ -382,7 +382,7 @@ class ReaderTest(DatabaseTest):
                     reader.read()
 
     def test_verify_finds_what_a_chunks_own_sum_does_not(self) -> None:
-        """Chunks in another order, or one more of them, are the SHA-256's and the count's job."""
+        """Chunks in another order, or an additional one, are found by SHA-256 and count."""
         id = self.store(content(CHUNK_SIZE) + content(CHUNK_SIZE + 1)[:CHUNK_SIZE])
         for number, other in ((0, 7), (1, 0), (7, 1)):
             self.run_sql(f"UPDATE blobfiles_chunk SET number = {other} WHERE number = {number}")
@@ -405,10 +405,10 @@ class ReaderTest(DatabaseTest):
 
 
 class KeepingTest(DatabaseTest):
-    """What is there: find, list, delete, collect, migrate."""
+    """Stored files: find, list, delete, collect, migrate."""
 
     def test_list_is_newest_first_and_in_pages(self) -> None:
-        """All files come once, however they are asked for."""
+        """Every file is listed once, with any page size."""
         ids = [self.store(b"x") for _ in range(7)][::-1]
         self.assertEqual([blob.id for blob in blobfiles.list(self.connection)], ids)
         self.assertEqual([blob.id for blob in blobfiles.list(self.connection, limit=3)], ids[:3])
@@ -428,7 +428,7 @@ class KeepingTest(DatabaseTest):
         self.assertEqual(len(list(blobfiles.list(self.connection, limit=120))), 120)
 
     def test_deleted_file_is_gone_and_collected(self) -> None:
-        """It is not found again, whoever has it open reads on, and collect frees its space."""
+        """A deleted file is not found, open readers continue, and collect frees the space."""
         data = content(2 * CHUNK_SIZE)
         id = self.store(data)
         reader = blobfiles.open(self.connection, id)
@@ -468,7 +468,7 @@ class KeepingTest(DatabaseTest):
         blobfiles.verify(self.connection, kept)
 
     def test_nothing_is_found_under_odd_identifiers(self) -> None:
-        """What is no identifier is not found, and is no SQL."""
+        """A text that is no identifier raises NotFound, and is not run as SQL."""
         id = self.store(b"1")
         for odd in ("", "x", id.upper(), f"{id} ", f"{id}' OR 1=1 --", "é", "x" * 5000):
             with self.subTest(odd), self.assertRaises(blobfiles.NotFound):
@@ -501,7 +501,7 @@ class KeepingTest(DatabaseTest):
         self.assertEqual(blobfiles.migrate(self.connection, folder, space), [])
 
     def test_misnamed_migration_is_refused(self) -> None:
-        """Rather than left out."""
+        """A misnamed file raises an error and is not ignored."""
         (self.folder / "1_short.sql").write_text("")
         with self.assertRaisesRegex(ValueError, "0001_"):
             blobfiles.migrate(self.connection, self.folder)
@@ -565,10 +565,10 @@ class KeepingTest(DatabaseTest):
         status, said = self.run_command("restore", str(self.folder / "none.tar"))
         self.assertEqual((status, said.count("\n")), (1, 1), said)
         self.assertEqual(self.run_command("restore", str(file))[0], 0)
-        self.assertIn("1 files are as they were written", self.run_command("verify")[1])
+        self.assertIn("1 files are intact", self.run_command("verify")[1])
 
     def run_command(self, *words: str) -> tuple[int, str]:
-        """Run `python -m blobfiles`; give its status, and what it said."""
+        """Run `python -m blobfiles`; return its status and messages."""
         done = subprocess.run(
             [sys.executable, "-m", "blobfiles", *words],
             env={
@@ -582,7 +582,7 @@ class KeepingTest(DatabaseTest):
         return done.returncode, done.stderr
 
     def test_unknown_url_is_refused(self) -> None:
-        """With what would be right."""
+        """The error names valid URLs."""
         for url in ("oracle://x", "files.db", "sqlite://", "sqlite:///"):
             with self.subTest(url), self.assertRaisesRegex(ValueError, "sqlite:///"):
                 blobfiles.connect(url)

@@ -1,8 +1,11 @@
-"""HTTP's own rules, apart from any server: conditions, ranges, fields, names."""
+"""Tests of HTTP's rules without a server: conditions, ranges, fields, names."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 import unittest
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from attachments import fields
@@ -12,6 +15,14 @@ MODIFIED = datetime(2026, 3, 4, 5, 6, 7, 800_000, tzinfo=timezone.utc)
 CURRENT = Validators('"a"', MODIFIED)
 SAME_SECOND = "Wed, 04 Mar 2026 05:06:07 GMT"
 BEFORE, AFTER = "Wed, 04 Mar 2026 05:06:06 GMT", "Wednesday, 04-Mar-26 05:06:08 GMT"
+
+# As much as a request's fields may have. A parser that takes quadratic time needs seconds for one.
+NONSENSE = [
+    start + piece * (32_000 // len(piece)) + end
+    for start in ("", '"a"', "bytes=", "x;", 'x;a="', "x;filename*=UTF-8''", "sha-256=:")
+    for piece in (" ", ",", ";", '"', "\\", "9", "a", "0-0,", '"a",', ";a=b", "%41", "a=:YQ==:,")
+    for end in ("", "x")
+]
 
 
 class PreconditionTest(unittest.TestCase):
@@ -27,7 +38,7 @@ class PreconditionTest(unittest.TestCase):
                 self.assertEqual(precondition(method, given, current), expected)
 
     def test_reading_what_is_there(self) -> None:
-        """304 for what the client has, 412 for what is not as it wants it."""
+        """304 for a state that the client has, 412 for a state that it does not want."""
         self.check(
             *("GET", CURRENT),
             *((None, 'if-match: "a"'), (None, 'if-match: "b", "a"'), (None, "if-match: *")),
@@ -46,7 +57,7 @@ class PreconditionTest(unittest.TestCase):
         )
 
     def test_the_tag_counts_and_not_the_date(self) -> None:
-        """Where both are sent, the date is not looked at."""
+        """The date is ignored if both are sent."""
         self.check(
             *("GET", CURRENT),
             (None, f'if-none-match: "b"\nif-modified-since: {AFTER}'),
@@ -56,7 +67,7 @@ class PreconditionTest(unittest.TestCase):
         )
 
     def test_writing(self) -> None:
-        """Only over the state that the client knows, or only where nothing is."""
+        """A write replaces only a state that the client knows, or only creates."""
         self.check(
             *("PUT", CURRENT),
             *((None, 'if-match: "a"'), (412, 'if-match: "b"'), (412, "if-none-match: *")),
@@ -70,7 +81,7 @@ class PreconditionTest(unittest.TestCase):
         )
 
     def test_a_list_of_tags_that_cannot_be_read_stops_a_write(self) -> None:
-        """What is meant to protect a file must not be passed over."""
+        """A condition that protects a file must not be ignored."""
         for name in ("if-match", "if-none-match"):
             with self.assertRaises(fields.Malformed):
                 precondition("PUT", {name: '"a'}, CURRENT)
@@ -93,7 +104,7 @@ class RangeTest(unittest.TestCase):
             "bytes=0-1,2-3": (0, 4),
             "bytes= 4-5 , 1-4,": (1, 6),
             "bytes=0-1,50-": (0, 2),
-            # what is answered by the whole
+            # answered with the whole file
             "bytes=0-1,5-6": None,
             "bytes=5-2": None,
             "bytes=-": None,
@@ -108,7 +119,7 @@ class RangeTest(unittest.TestCase):
                 self.assertEqual(selected_range({"range": text}, CURRENT, 10), expected)
 
     def test_ranges_behind_the_end(self) -> None:
-        """There is nothing to send, and 416 says so."""
+        """A range after the end is answered with 416."""
         for text in ("bytes=10-", "bytes=-0", "bytes=99999999999999999999-", "bytes=10-,11-12"):
             with self.subTest(text), self.assertRaises(Unsatisfiable):
                 selected_range({"range": text}, CURRENT, 10)
@@ -120,7 +131,7 @@ class RangeTest(unittest.TestCase):
             selected_range({"range": "bytes=0-"}, CURRENT, 0)
 
     def test_if_range(self) -> None:
-        """A range of another state is no use: the whole is sent."""
+        """The whole file is sent if its state has changed."""
         for value, expected in {
             '"a"': (0, 1),
             '"b"': None,
@@ -153,7 +164,7 @@ class FieldsTest(unittest.TestCase):
                 self.assertEqual(fields.file_name(text), name)
 
     def test_names_that_clients_send(self) -> None:
-        """Plain, quoted, in UTF-8 as it stands, and as RFC 8187 has it."""
+        """Plain, quoted, in raw UTF-8, and as in RFC 8187."""
         for text, expected in {
             "attachment; filename=a.txt": "a.txt",
             r'attachment; filename="a\"b; c.txt"': 'a"b; c.txt',
@@ -169,7 +180,7 @@ class FieldsTest(unittest.TestCase):
                 self.assertEqual(fields.file_name(text), expected)
 
     def test_names_are_no_paths_and_no_tricks(self) -> None:
-        """Folders, control characters and what turns text around are gone; other names stay."""
+        """Folders, control and reordering characters are removed; other names stay."""
         for name, expected in {
             "a b  c.tar.gz": "a b  c.tar.gz",
             "../../etc/passwd": "passwd",
@@ -189,7 +200,7 @@ class FieldsTest(unittest.TestCase):
         self.assertLessEqual(len(fields.clean_name("." + "x" * 999)), 255)
 
     def test_media_types(self) -> None:
-        """What is none is unknown, and so is what clients say of anything."""
+        """An invalid type is unknown, and so is the type that clients send by default."""
         for value, expected in {
             "image/PNG": "image/png",
             " text/html; charset=utf-8": "text/html",
@@ -216,8 +227,28 @@ class FieldsTest(unittest.TestCase):
             with self.subTest(text), self.assertRaises(fields.Malformed):
                 fields.digests(text)
 
+    def test_nonsense_is_read_in_linear_time(self) -> None:
+        """No field that a client sends keeps the server busy."""
+        readers: list[Callable[[str], object]] = [
+            lambda value: precondition("GET", {"if-match": value}, CURRENT),
+            lambda value: precondition("GET", {"if-none-match": value}, CURRENT),
+            lambda value: precondition("GET", {"if-modified-since": value}, CURRENT),
+            lambda value: selected_range({"range": value}, CURRENT, 10),
+            lambda value: selected_range({"range": "bytes=0-", "if-range": value}, CURRENT, 10),
+            lambda value: same_site({"origin": value, "host": value}),
+            *(fields.file_name, fields.media_type, fields.parameters, fields.clean_name),
+            fields.digests,
+        ]
+        for number, read in enumerate(readers):
+            for value in NONSENSE:
+                began = time.process_time()
+                with contextlib.suppress(fields.Malformed, Unsatisfiable):
+                    read(value)
+                with self.subTest(reader=number, value=value[:20]):
+                    self.assertLess(time.process_time() - began, 1)
+
     def test_other_sites_are_told_from_ours(self) -> None:
-        """By what browsers say; programs say nothing."""
+        """Browsers name the site of the page; programs do not."""
         for given, expected in [
             ({}, True),
             ({"origin": "http://here:1", "host": "here:1"}, True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
+from slipway.laptop.building import pipeline
 from slipway.laptop.settings import load
 
 GOALS = {
@@ -27,7 +27,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
         goals.append(GOALS[name])
     settings = load.load()
     if settings["NATIVE_AUTO"] and not settings["DRY_RUN"]:
-        from slipway.laptop.build import native_libraries  # slow, and seldom needed
+        from slipway.laptop.building import native_libraries  # slow, and seldom needed
 
         return native_libraries.build_and_add(settings, goals)
     if goals == ["check"]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.laptop import console
-from slipway.laptop.build.record import Record
+from slipway.laptop.building.record import Record
 from slipway.laptop.docker import engine, local_container
 from slipway.laptop.paths import ROOT
 from slipway.laptop.settings.load import load

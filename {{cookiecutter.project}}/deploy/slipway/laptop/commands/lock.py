@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import base_image_pin, pipeline
-from slipway.laptop.build.images import Images
+from slipway.laptop.building import base_image_pin, pipeline
+from slipway.laptop.building.images import Images
 from slipway.laptop.paths import ROOT
 from slipway.laptop.settings import load
 from slipway.shared import lockfile

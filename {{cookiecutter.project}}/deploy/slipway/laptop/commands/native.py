@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import native_libraries
+from slipway.laptop.building import native_libraries
 from slipway.laptop.settings import load
 from slipway.shared.native import catalogue
 

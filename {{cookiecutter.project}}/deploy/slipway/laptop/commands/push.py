@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
-from slipway.laptop.build.record import Record
+from slipway.laptop.building import pipeline
+from slipway.laptop.building.record import Record
 from slipway.laptop.docker import engine, registry
 from slipway.laptop.settings.load import load
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build.record import Record
+from slipway.laptop.building.record import Record
 from slipway.laptop.docker import registry
 from slipway.laptop.settings.load import load
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
+from slipway.laptop.building import pipeline
 from slipway.laptop.docker import engine, local_container, log_advice, run_options
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load

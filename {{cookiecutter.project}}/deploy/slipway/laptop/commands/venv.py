@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slipway.laptop import console
-from slipway.laptop.build import steps
+from slipway.laptop.building import steps
 from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load, require

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline
+from slipway.laptop.building import pipeline
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.laptop.settings.load import load

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from slipway.laptop.build.record import Record
+from slipway.laptop.building.record import Record
 from slipway.laptop.deploy.survey import Container, Facts
 from slipway.laptop.docker import engine, registry, run_options
 from slipway.laptop.servers.ssh import ConnectionFailed

@@ -61,6 +61,7 @@ SETTINGS = (
         "PYTHON",
         "application",
         "interpreter: pypy3 or python3, also with a version such as python3.13",
+        default="python3",
         accepts=r"(?:pypy|python)3(?:\.\d+)?",
         hint="`pypy3` or `python3`",
         later="pypy3 or python3",

@@ -1,4 +1,4 @@
-"""Keeps files in its database, and serves them over HTTP."""
+"""A server that keeps files in its database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Serve until a signal says stop; or do the job that is named, `backup` or `restore`."""
+    """Run the server until it gets a signal, or run the job `backup` or `restore`."""
     _tame_collector()
     from .settings import Settings, SettingsError
 
@@ -58,9 +58,9 @@ def _restore(settings: Settings) -> None:
 
 
 def _tame_collector() -> None:
-    """Let PyPy look for garbage before there are 8 MiB more of it, or it takes 60 MiB more in all.
+    """Restart PyPy with a garbage collection every 8 MiB, which saves 60 MiB of memory.
 
-    It reads that from its environment, when it starts.
+    PyPy reads this setting from its environment, when it starts.
     """
     name = "PYPY_GC_MAX_DELTA"
     if sys.implementation.name == "pypy" and name not in os.environ:

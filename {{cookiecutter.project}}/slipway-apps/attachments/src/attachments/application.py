@@ -1,12 +1,12 @@
-"""The HTTP interface: an ASGI application.
+"""The HTTP interface: a Starlette application.
 
     GET /                 the page
-    GET /files            what there is, the newest first, as JSON
-    POST /files           a new file from the body, or all files of a form
-    PUT /files/NAME       a file under a name that the client chooses; replaces one that is there
-    GET /files/NAME       its bytes, or a range of them
+    GET /files            the list of files, the newest first, as JSON
+    POST /files           stores the body as a new file, or all files of a form
+    PUT /files/NAME       stores a file under a name that the client chooses, or replaces it
+    GET /files/NAME       the file's bytes, or a range of them
     DELETE /files/NAME
-    GET /health           whether the database answers
+    GET /health           200 if the database answers
 
 HEAD is answered wherever GET is, and OPTIONS everywhere.
 """
@@ -17,17 +17,23 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
 import blobfiles
 
 from . import files, page
-from .bodies import Body, Pace, send_range
+from .bodies import Body, FileReply, Pace
 from .fields import (
     Malformed,
     clean_name,
@@ -39,49 +45,75 @@ from .fields import (
 )
 from .files import File, Totals
 from .lanes import Lane, Lanes, Unavailable
-from .messages import Gone, Problem, Receive, Reply, Request, Send, start
-from .semantics import Unsatisfiable, precondition, same_site, selected_range
+from .messages import Fields, Reply, body_length, joined, json_reply, refusal, target_of
+from .semantics import Unsatisfiable, Validators, precondition, same_site, selected_range
 from .settings import Settings
 from .uploads import FILES_IN_A_FORM, Receiving
 
 log = logging.getLogger("uvicorn.error")
 
-# What a browser may show in place of saving it. Pictures only, and not those with scripts in them.
+# Media types that a browser may show instead of saving the file: images without scripts.
 SHOWN = {"image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/webp"}
 PAGE_SIZE = 100
-# What the parts of a form have around them.
+# The most bytes that surround the files of a form.
 FORM_OVERHEAD = FILES_IN_A_FORM * 16384
+# Exceptions that have an answer, by `answer_to`.
+REFUSALS = (
+    *(HTTPException, ClientDisconnect, Malformed, Unavailable),
+    *(blobfiles.TooLarge, blobfiles.NotFound, blobfiles.Corrupt, files.Full),
+)
+
+Endpoint = Callable[[Request], Awaitable[Reply]]
 
 
-class Application:
-    """Answers requests; the database's work is done in lanes."""
+class Application(Starlette):
+    """The addresses and their answers; the database's work is done in lanes."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings; `lifespan` opens and closes what it needs."""
+        """Keep the settings; connections are opened when the server starts."""
         self._settings = settings
         self._limits = Totals(settings.max_files, settings.max_total_size)
         self._token = hashlib.sha256(settings.write_token.encode()).digest()
         self._lanes: Lanes
+        super().__init__(
+            routes=[
+                *page.ROUTES,
+                Route("/health", self._health),
+                Route("/files", self._list),
+                Route("/files", own_pages_only(self._post), methods=["POST"]),
+                Route("/files/", self._list),
+                Route("/files/", own_pages_only(self._post), methods=["POST"]),
+                Route("/files/{path}", self._get),
+                Route("/files/{path}", own_pages_only(self._put), methods=["PUT"]),
+                Route("/files/{path}", own_pages_only(self._delete), methods=["DELETE"]),
+            ],
+            exception_handlers={**dict.fromkeys(REFUSALS, self._refuse), 405: self._other_method},
+            lifespan=self._lifespan,
+        )
+        self.router.redirect_slashes = False
+        self.router.default = self._no_address
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve as ASGI has it."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(Request(scope), receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI defines it."""
+        if scope["type"] == "http":
+            expected = Headers(scope=scope).get("expect", "")
+            if expected.lower() not in ("", "100-continue"):
+                problem = HTTPException(417, "only 100-continue can be expected")
+                await refusal(problem)(scope, receive, send)
+                return
+            scope["path"] = address(target_of(scope))
+        await super().__call__(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._lanes = Lanes(self._settings.database_url, self._settings.database_connections)
         collecting = asyncio.ensure_future(self._collect())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+        yield
         collecting.cancel()
         self._lanes.close()
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _collect(self) -> None:
-        """Give back the space of deleted and given up files, again and again."""
+        """Free the space of deleted and abandoned files at regular intervals."""
         lane = Lane(self._settings.database_url)
         keep = timedelta(seconds=self._settings.keep_seconds)
         try:
@@ -94,255 +126,229 @@ class Application:
         finally:
             lane.close()
 
-    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
-        began = False
+    async def _no_address(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse an address that does not exist; `*` stands for the server as a whole."""
+        if scope["method"] != "OPTIONS" or scope["path"] != "*":
+            raise HTTPException(404, "there is nothing at this address")
+        await Reply(b"", 204, {"allow": "OPTIONS"})(scope, receive, send)
 
-        async def sending(message: Any) -> None:
-            nonlocal began
-            began = True
-            await send(message)
-
-        try:
-            with _problems():
-                reply = await self._reply(request, receive, sending)
-            if reply:
-                await reply.send(sending)
-        except Gone:
-            pass
-        except Problem as problem:
-            if began:  # too late to say it in any other way than by an end too early
-                log.error("%s %s: %s", request.method, request.target.decode(), problem)
-                raise
-            await problem.reply.send(sending)
-
-    async def _reply(self, request: Request, receive: Receive, send: Send) -> Reply | None:
-        """Find who answers; None when the reply was sent already."""
-        if request.field("expect").lower() not in ("", "100-continue"):
-            raise Problem(417, "only 100-continue can be expected")
-        handlers = self._handlers(request, receive, send)
-        allowed = [*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"]
-        allow = {"allow": ", ".join(sorted(allowed))}
+    async def _other_method(self, request: Request, _: Exception) -> Reply:
+        """Answer OPTIONS, and refuse other methods that an address does not have."""
+        # Starlette names the methods of one route, and an address has several.
+        methods = {"OPTIONS"}
+        for route in self.routes:
+            if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+                methods |= route.methods or set()
+        allow = {"allow": ", ".join(sorted(methods))}
         if request.method == "OPTIONS":
-            return Reply(204, fields=allow)
-        handler = handlers.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
-            raise Problem(405, f"{request.method} is not for this address", **allow)
-        if request.method not in ("GET", "HEAD"):
-            self._check_site(request)
-        return await handler()
+            return Reply(b"", 204, allow)
+        return refusal(HTTPException(405, f"{request.method} is not for this address", allow))
 
-    def _handlers(
-        self, request: Request, receive: Receive, send: Send
-    ) -> dict[str, Callable[[], Awaitable[Reply | None]]]:
-        target = request.target.decode("ascii")
-        if target in page.FILES:
-            return {"GET": lambda: page.reply(request, target)}
-        if target == "/health":
-            return {"GET": self._health}
-        if target in ("/files", "/files/"):
-            return {
-                "GET": lambda: self._list(request),
-                "POST": lambda: self._post(request, receive),
-            }
-        if target == "*" and request.method == "OPTIONS":
-            return {}
-        path = _path(target)
-        if path is None:
-            raise Problem(404, "there is nothing at this address")
-        return {
-            "GET": lambda: self._get(request, path, receive, send),
-            "PUT": lambda: self._put(request, path, receive),
-            "DELETE": lambda: self._delete(request, path),
-        }
+    async def _refuse(self, _: Request, problem: Exception) -> Reply:
+        return refusal(answer_to(problem))
 
-    async def _health(self) -> Reply:
+    async def _health(self, _: Request) -> Reply:
         await self._lanes.run(files.totals)
-        return Reply(200, b"well\n", {"content-type": "text/plain", "cache-control": "no-store"})
+        return Reply(b"healthy\n", 200, {"content-type": "text/plain", "cache-control": "no-store"})
 
     async def _list(self, request: Request) -> Reply:
         after = None
         with contextlib.suppress(ValueError, KeyError):
-            modified, _, path = request.query["after"][0].partition(" ")
+            modified, _, path = request.query_params["after"].partition(" ")
             after = (min(int(modified[:18]), 10**17), path)
         found = await self._lanes.run(files.newest, PAGE_SIZE, after)
         total = await self._lanes.run(files.totals)
         following = ""
         if len(found) == PAGE_SIZE:
             following = "/files?after=" + quote(f"{found[-1].modified} {found[-1].path}", safe="")
-        said = {
-            "files": [_described(file) for file in found],
-            "next": following or None,
-            "total": {"files": total.files, "bytes": total.bytes},
-            "max_file_size": self._settings.max_file_size,
-            "token_needed": bool(self._settings.write_token),
-        }
-        return _json(200, said)
+        return json_reply(
+            {
+                "files": [described(file) for file in found],
+                "next": following or None,
+                "total": {"files": total.files, "bytes": total.bytes},
+                "max_file_size": self._settings.max_file_size,
+                "token_needed": bool(self._settings.write_token),
+            }
+        )
 
-    async def _get(self, request: Request, path: str, receive: Receive, send: Send) -> Reply | None:
+    async def _get(self, request: Request) -> Reply:
         lane = self._lanes.choose()
-        found = await self._lanes.run_in(lane, files.open_file, path)
+        found = await self._lanes.run_in(lane, files.open_file, request.path_params["path"])
         if found is None:
-            raise Problem(404, "there is no such file")
+            raise HTTPException(404, "there is no such file")
         file, reader = found
-        fields = _fields(file)
-        status = precondition(request.method, request.fields, file.validators)
+        asked, fields = joined(request.headers), fields_of(file)
+        status = precondition(request.method, asked, file.validators)
         if status == 412:
-            raise Problem(412, "the file is in another state", etag=file.validators.etag)
+            raise conditions_not_met(file.validators)
         if status == 304:
             kept = ("etag", "cache-control", "last-modified")
-            return Reply(304, fields={name: fields[name] for name in kept})
+            return Reply(b"", 304, {name: fields[name] for name in kept})
         first, end = 0, file.size
         if request.method == "GET":
             try:
-                wanted = selected_range(request.fields, file.validators, file.size)
+                wanted = selected_range(asked, file.validators, file.size)
             except Unsatisfiable:
-                raise Problem(
-                    416, f"it has {file.size} bytes", content_range=f"bytes */{file.size}"
-                ) from None
+                size = {"content-range": f"bytes */{file.size}"}
+                raise HTTPException(416, f"the file has {file.size} bytes", size) from None
             if wanted:
                 first, end = wanted
                 fields["content-range"] = f"bytes {first}-{end - 1}/{file.size}"
         if "content-range" not in fields:
             fields["content-digest"] = fields["repr-digest"]
         fields["content-length"] = str(end - first)
-        await start(send, 206 if "content-range" in fields else 200, fields)
-        if request.method == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await send_range(lane, reader, first, end, receive, send)
-        return None
+        return FileReply(lane, reader, first, end, fields)
 
-    async def _put(self, request: Request, path: str, receive: Receive) -> Reply:
-        self._check_token(request.field("authorization"))
-        if "content-range" in request.fields:
-            raise Problem(400, "a file is sent as a whole: leave out Content-Range")
+    async def _put(self, request: Request) -> Reply:
+        path, fields = request.path_params["path"], joined(request.headers)
+        self._check_token(fields.get("authorization", ""))
+        if "content-range" in fields:
+            raise HTTPException(400, "a file is sent as a whole: leave out Content-Range")
         text = unquote_to_bytes(path).decode()
-        name = clean_name(file_name(request.field("content-disposition")) or text)
-        check = _check(request)
+        name = clean_name(file_name(fields.get("content-disposition", "")) or text)
+        check = check_of(request.method, fields)
         old = await self._lanes.run(files.find, path)
         check(old)
-        async with self._receiving(request, new=old is None) as receiving:
-            upload = await receiving.begin(name, request.field("content-type"), path)
-            await receiving.receive(upload, self._body(request, receive).pieces())
+        async with self._receiving(fields, new=old is None) as receiving:
+            upload = await receiving.begin(name, fields.get("content-type", ""), path)
+            await receiving.receive(upload, self._body(request, fields).pieces())
             [(file, new)] = await receiving.publish(check, self._limits)
-        return _json(201, _described(file), _saved(file)) if new else Reply(204, b"", _saved(file))
+        return (
+            json_reply(described(file), 201, saved(file)) if new else Reply(b"", 204, saved(file))
+        )
 
-    async def _post(self, request: Request, receive: Receive) -> Reply:
-        kind = media_type(request.field("content-type"))
-        is_form = kind == "multipart/form-data"
-        given = request.field("authorization")
+    async def _post(self, request: Request) -> Reply:
+        fields = joined(request.headers)
+        content_type = fields.get("content-type", "")
+        is_form = media_type(content_type) == "multipart/form-data"
+        given = fields.get("authorization", "")
         if given or not is_form:
             self._check_token(given)
-        body = self._body(request, receive)
-        async with self._receiving(request, is_form=is_form) as receiving:
+        body = self._body(request, fields)
+        async with self._receiving(fields, is_form=is_form) as receiving:
             if is_form:
                 await receiving.receive_form(
-                    request.field("content-type"),
+                    content_type,
                     body.pieces(),
                     lambda token: self._check_token(given or f"Bearer {token}"),
                 )
             else:
-                name = clean_name(file_name(request.field("content-disposition")) or "")
-                upload = await receiving.begin(name, request.field("content-type"))
+                name = clean_name(file_name(fields.get("content-disposition", "")) or "")
+                upload = await receiving.begin(name, content_type)
                 await receiving.receive(upload, body.pieces())
-            published = await receiving.publish(_check(request), self._limits)
+            published = await receiving.publish(check_of(request.method, fields), self._limits)
         made = [file for file, _ in published]
-        if is_form and "text/html" in request.field("accept"):
-            return Reply(303, b"", {"location": "/"})
-        said = [_described(file) for file in made]
-        return _json(201, said if is_form else said[0], _saved(made[0]))
+        if is_form and "text/html" in fields.get("accept", ""):
+            return Reply(b"", 303, {"location": "/"})
+        content = [described(file) for file in made]
+        return json_reply(content if is_form else content[0], 201, saved(made[0]))
 
-    async def _delete(self, request: Request, path: str) -> Reply:
-        self._check_token(request.field("authorization"))
-        if not await self._lanes.choose().run(files.delete, path, _check(request)):
-            raise Problem(404, "there is no such file")
-        return Reply(204)
+    async def _delete(self, request: Request) -> Reply:
+        fields = joined(request.headers)
+        self._check_token(fields.get("authorization", ""))
+        check = check_of(request.method, fields)
+        if not await self._lanes.choose().run(files.delete, request.path_params["path"], check):
+            raise HTTPException(404, "there is no such file")
+        return Reply(b"", 204)
 
     @contextlib.asynccontextmanager
-    async def _receiving(self, request: Request, new: bool = True, is_form: bool = False) -> Any:
-        """Look at the head of a request whose body is a file, before anything of the body."""
-        if request.field("content-encoding").lower() not in ("", "identity"):
-            raise Problem(415, "send it without Content-Encoding", accept_encoding="identity")
+    async def _receiving(
+        self, fields: Fields, new: bool = True, is_form: bool = False
+    ) -> AsyncIterator[Receiving]:
+        """Check the fields of a request whose body is a file, before the body is read."""
+        if fields.get("content-encoding", "").lower() not in ("", "identity"):
+            identity = {"accept-encoding": "identity"}
+            raise HTTPException(415, "send the file without Content-Encoding", identity)
         limit = self._settings.max_file_size
-        length = request.length or 0
+        length = body_length(fields) or 0
         if length > limit + (FORM_OVERHEAD if is_form else 0):
-            raise Problem(413, f"a file may have {limit} bytes")
+            raise HTTPException(413, f"a file may have {limit} bytes")
         total = await self._lanes.run(files.totals)
         if total.files + new > self._limits.files or total.bytes + length > self._limits.bytes:
             raise files.Full
         async with Receiving(self._lanes.choose(), limit) as receiving:
             yield receiving
 
-    def _body(self, request: Request, receive: Receive) -> Body:
+    def _body(self, request: Request, fields: Fields) -> Body:
         pace = Pace(self._settings.stall_seconds, self._settings.min_bytes_per_second)
-        return Body(request, receive, pace)
+        return Body(fields, request.receive, pace)
 
     def _check_token(self, authorization: str) -> None:
-        """Raise Problem unless it has the token, where one is needed."""
+        """Raise HTTPException if the field does not have the token, if one is set."""
         if not self._settings.write_token:
             return
         scheme, _, token = authorization.partition(" ")
         given = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
         if not hmac.compare_digest(given, self._token) or scheme.lower() != "bearer":
-            raise Problem(
-                401, "writing needs the token", www_authenticate='Bearer realm="attachments"'
-            )
-
-    def _check_site(self, request: Request) -> None:
-        """Raise Problem when a page of somebody else makes a browser write here."""
-        if not same_site(request.fields):
-            raise Problem(403, "another site's page may not write here")
+            realm = {"www-authenticate": 'Bearer realm="attachments"'}
+            raise HTTPException(401, "writing needs the token", realm)
 
 
-@contextlib.contextmanager
-def _problems() -> Iterator[None]:
-    """Turn what is raised below into what a client is told."""
-    try:
-        yield
-    except Unavailable as problem:
+def own_pages_only(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that refuses requests which another site's page makes a browser send."""
+
+    async def checked(request: Request) -> Reply:
+        if not same_site(joined(request.headers)):
+            raise HTTPException(403, "another site's page may not write here")
+        return await endpoint(request)
+
+    return checked
+
+
+def answer_to(problem: Exception) -> HTTPException:
+    """Return the answer to a client for one of REFUSALS."""
+    if isinstance(problem, HTTPException):
+        return problem
+    if isinstance(problem, (Unavailable, blobfiles.Corrupt)):
         log.error("database: %s", problem)
-        raise Problem(503, "the database does not answer: try again", retry_after="5") from problem
-    except blobfiles.TooLarge as problem:
-        raise Problem(413, f"too large: {problem}") from problem
-    except blobfiles.NotFound as problem:  # was given up, or deleted while it was read
-        raise Problem(503, "it was removed meanwhile: try again", retry_after="1") from problem
-    except blobfiles.Corrupt as problem:
-        log.error("database: %s", problem)
-        raise Problem(500, "the file is damaged in the database") from problem
-    except files.Full as problem:
-        raise Problem(507, "there is no room for more files: delete some") from problem
-    except Malformed as problem:
-        raise Problem(400, str(problem)) from problem
+    if isinstance(problem, Unavailable):
+        after = {"retry-after": "5"}
+        return HTTPException(503, "the database does not answer: try again", after)
+    if isinstance(problem, blobfiles.TooLarge):
+        return HTTPException(413, f"too large: {problem}")
+    if isinstance(problem, blobfiles.NotFound):  # abandoned, or deleted while it was read
+        return HTTPException(503, "the file was removed meanwhile: try again", {"retry-after": "1"})
+    if isinstance(problem, blobfiles.Corrupt):
+        return HTTPException(500, "the file is damaged in the database")
+    if isinstance(problem, files.Full):
+        return HTTPException(507, "there is no room for more files: delete some")
+    return HTTPException(400, str(problem))  # malformed, or cut off, so that nobody reads this
 
 
-def _path(target: str) -> str | None:
-    """Give the last part of `/files/NAME`, always encoded in the same way; None of what is none."""
-    if not target.startswith("/files/"):
-        return None
+def address(target: str) -> str:
+    """Return a request's path with `/files/NAME` encoded in one way; empty if NAME is invalid."""
+    folder, name = target[: len("/files/")], target[len("/files/") :]
+    if folder != "/files/" or not name:
+        return target
     try:
-        text = unquote_to_bytes(target[len("/files/") :]).decode()
+        text = unquote_to_bytes(name).decode()
     except UnicodeDecodeError:
-        return None
-    if "/" in target[len("/files/") :] or "/" in text or text in (".", "..") or "\0" in text:
-        return None
+        return ""
+    if "/" in name or "/" in text or text in (".", "..") or "\0" in text:
+        return ""
     path = quote(text, safe="")
-    return path if len(path) <= files.LONGEST_PATH else None
+    return folder + path if len(path) <= files.LONGEST_PATH else ""
 
 
-def _check(request: Request) -> files.Check:
-    """Make the look at what is there already, by the request's conditional fields."""
+def check_of(method: str, fields: Fields) -> files.Check:
+    """Return the check of the stored file that a request's conditional fields demand."""
 
     def check(current: File | None) -> None:
         validators = current.validators if current else None
-        if precondition(request.method, request.fields, validators):
-            etag = {"etag": validators.etag} if validators else {}
-            raise Problem(412, "the file is in another state", **etag)
+        if precondition(method, fields, validators):
+            raise conditions_not_met(validators)
 
     return check
 
 
-def _fields(file: File) -> dict[str, str]:
-    """Give the fields of a reply that has a file."""
+def conditions_not_met(current: Validators | None) -> HTTPException:
+    """Return the answer to a request whose conditional fields do not match the stored file."""
+    etag = {"etag": current.etag} if current else {}
+    return HTTPException(412, "the stored file does not meet the request's conditions", etag)
+
+
+def fields_of(file: File) -> dict[str, str]:
+    """Return the fields of a reply whose body is a file."""
     shown = file.media_type in SHOWN
     return {
         "content-type": file.media_type if shown else "application/octet-stream",
@@ -356,7 +362,8 @@ def _fields(file: File) -> dict[str, str]:
     }
 
 
-def _described(file: File) -> dict[str, Any]:
+def described(file: File) -> dict[str, Any]:
+    """Return the description of a file that clients get as JSON."""
     return {
         "url": f"/files/{file.path}",
         "name": file.name,
@@ -369,11 +376,6 @@ def _described(file: File) -> dict[str, Any]:
     }
 
 
-def _saved(file: File) -> dict[str, str]:
+def saved(file: File) -> dict[str, str]:
+    """Return the fields of a reply to an upload."""
     return {"location": f"/files/{file.path}", "etag": file.validators.etag}
-
-
-def _json(status: int, said: object, fields: Mapping[str, str] = {}) -> Reply:
-    body = json.dumps(said, ensure_ascii=False).encode() + b"\n"
-    kind = {"content-type": "application/json", "cache-control": "no-store"}
-    return Reply(status, body, {**kind, **fields})

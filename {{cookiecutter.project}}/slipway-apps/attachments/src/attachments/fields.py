@@ -1,4 +1,9 @@
-"""Fields of HTTP messages, from text and to text: RFC 6266, 9110 and 9530."""
+"""Fields of HTTP messages: RFC 6266, 9110 and 9530.
+
+werkzeug's helpers are not used: `parse_date` raises OverflowError for a year of 20 digits,
+`parse_options_header` takes any text for a `filename*`, and `dump_options_header` writes no plain
+name for old clients. It has no digests (RFC 9530).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,13 @@ from urllib.parse import quote, unquote_to_bytes
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 MEDIA_TYPE = re.compile(rf"\s*({TOKEN}/{TOKEN})\s*(?:;.*)?", re.S)
 PARAMETER = re.compile(rf';\s*({TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s"]+)')
-ENTITY_TAG = re.compile(r'\s*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*"))?\s*(?:,|$)')
+# No two parts match the same white space next to each other: that would take quadratic time.
+ENTITY_TAG = re.compile(r'\s*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*)?(?:,|$)')
 DIGEST = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}):(?:\s*;[^,]*)?\s*")
 DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 
 UNKNOWN = "application/octet-stream"
-# What clients say of a body when nobody told them what it is.
+# The type that clients send by default, when they do not know the type.
 BY_DEFAULT = "application/x-www-form-urlencoded"
 NAMELESS = "unnamed"
 LONGEST_NAME = 255  # bytes in UTF-8, as in most file systems
@@ -29,11 +35,11 @@ REORDERING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u
 
 
 class Malformed(ValueError):
-    """A field that cannot be read; the message names it."""
+    """A field that cannot be read; the message shows it."""
 
 
 def media_type(value: str) -> str:
-    """Give `type/subtype` in lower case and without parameters; of what is none, UNKNOWN."""
+    """Return `type/subtype` in lower case and without parameters; UNKNOWN if it is invalid."""
     match = MEDIA_TYPE.fullmatch(value)
     if not match or max(map(len, match[1].split("/"))) > LONGEST_TYPE:
         return UNKNOWN
@@ -42,7 +48,7 @@ def media_type(value: str) -> str:
 
 
 def parameters(value: str) -> dict[str, str]:
-    """Give the parameters of a field such as `form-data; name="x"`, without their quotes."""
+    """Return the parameters of a field such as `form-data; name="x"`, without their quotes."""
     found: dict[str, str] = {}
     for name, text in PARAMETER.findall(value):
         if text.startswith('"'):
@@ -52,7 +58,7 @@ def parameters(value: str) -> dict[str, str]:
 
 
 def file_name(disposition: str) -> str | None:
-    """Give the file name in a Content-Disposition; None where it has none."""
+    """Return the file name in a Content-Disposition; None if it has none."""
     found = parameters(disposition)
     charset, _, rest = found.get("filename*", "").partition("'")
     if charset.lower() in ("utf-8", "iso-8859-1") and "'" in rest:
@@ -67,7 +73,7 @@ def file_name(disposition: str) -> str | None:
 
 
 def clean_name(name: str) -> str:
-    """Give what of a name is fit to be shown and saved under: one line, and no folders."""
+    """Return the part of a name that is safe to show and to save: one line, no folders."""
     name = re.split(r"[/\\]", name)[-1]
     cleaned = "".join(each for each in name if _is_shown(each)).strip()
     if len(cleaned.encode()) > LONGEST_NAME:
@@ -85,7 +91,7 @@ def _is_shown(character: str) -> bool:
 
 
 def content_disposition(kind: str, name: str) -> str:
-    """Write `inline` or `attachment` with a file name that every client reads, RFC 6266."""
+    """Return `inline` or `attachment` with a file name that every client reads, RFC 6266."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = re.sub(r'[^ -~]|["\\%]', "_", plain).strip() or NAMELESS
     text = f'{kind}; filename="{plain}"'
@@ -95,12 +101,12 @@ def content_disposition(kind: str, name: str) -> str:
 
 
 def entity_tags(value: str) -> list[tuple[bool, str]]:
-    """Give each tag's (weak, opaque text with its quotes); of `*` nothing. Raises Malformed."""
+    """Return (weak, opaque text with its quotes) for each tag; raise Malformed."""
     found, position = [], 0
     while position < len(value):
         match = ENTITY_TAG.match(value, position)
         if not match:
-            raise Malformed(f"{value!r} is no list of entity tags")
+            raise Malformed(f"{value!r} is not a list of entity tags")
         if match[2]:
             found.append((bool(match[1]), match[2]))
         position = match.end()
@@ -108,7 +114,7 @@ def entity_tags(value: str) -> list[tuple[bool, str]]:
 
 
 def http_date(value: str) -> datetime | None:
-    """Read a date in one of the three formats of RFC 9110; None of anything else."""
+    """Return a date in one of the three formats of RFC 9110; None for any other text."""
     for pattern in DATES:
         try:
             return datetime.strptime(value.strip(), pattern).replace(tzinfo=timezone.utc)
@@ -118,12 +124,12 @@ def http_date(value: str) -> datetime | None:
 
 
 def format_date(moment: datetime) -> str:
-    """Write a date as HTTP wants it, to the second."""
+    """Return a date in the format of HTTP, to the second."""
     return format_datetime(moment.astimezone(timezone.utc).replace(microsecond=0), usegmt=True)
 
 
 def digests(value: str) -> dict[str, bytes]:
-    """Read Content-Digest or Repr-Digest, RFC 9530; raises Malformed."""
+    """Return the digests in Content-Digest or Repr-Digest, RFC 9530; raise Malformed."""
     return dict(_digests(value)) if value.strip() else {}
 
 
@@ -135,9 +141,9 @@ def _digests(value: str) -> Iterator[tuple[str, bytes]]:
                 raise ValueError
             yield match[1], base64.b64decode(match[2], validate=True)
         except (ValueError, binascii.Error):
-            raise Malformed(f"{value!r} is no digest, as sha-256=:…:") from None
+            raise Malformed(f"{value!r} is not a digest such as sha-256=:…:") from None
 
 
 def format_digest(algorithm: str, digest: bytes) -> str:
-    """Write a digest for Content-Digest or Repr-Digest."""
+    """Return a digest as in Content-Digest or Repr-Digest."""
     return f"{algorithm}=:{base64.b64encode(digest).decode()}:"

@@ -1,7 +1,7 @@
 """The application's own rows: one for each file, which names its bytes in `blobfiles`.
 
-A row and its bytes come, change and go in one transaction. Each transaction that writes begins with
-the same row, the totals: so they come one after another, and what is looked at stays as it is.
+A row and its bytes are written and deleted in one transaction. Each transaction that writes locks
+the row of totals first. So writes happen one after another, and checked rows do not change.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class File:
 
     @property
     def changed(self) -> datetime:
-        """When it became what it is."""
+        """The time of the last change."""
         return EPOCH + timedelta(microseconds=self.modified)
 
     @property
     def validators(self) -> Validators:
-        """What conditional requests compare: the bytes under an id never change."""
+        """The validators for conditional requests: the bytes under an id never change."""
         return Validators(f'"{self.blob_id}"', self.changed)
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Bytes that were written and that nobody sees yet."""
+    """A file that is written and not published yet."""
 
     path: str
     name: str
@@ -73,7 +73,7 @@ Check = Callable[["File | None"], None]
 
 
 def find(connection: Any, path: str) -> File | None:
-    """Give the file of that path, if there is one."""
+    """Return the file with a path; None if there is none."""
     query = f"SELECT {COLUMNS} FROM attachments_file WHERE path = %s"
     for row in databases.of(connection).rows(connection, query, path):
         return _file(row)
@@ -81,7 +81,7 @@ def find(connection: Any, path: str) -> File | None:
 
 
 def newest(connection: Any, limit: int, after: tuple[int, str] | None = None) -> list[File]:
-    """List files, the newest first; `after` is (modified, path) of the last one already seen."""
+    """Return files, the newest first; `after` is (modified, path) of the last one before."""
     where = "WHERE modified < %s OR (modified = %s AND path > %s)" if after else ""
     parameters = (after[0], *after) if after else ()
     query = (
@@ -92,14 +92,14 @@ def newest(connection: Any, limit: int, after: tuple[int, str] | None = None) ->
 
 
 def totals(connection: Any) -> Totals:
-    """Count files and bytes."""
+    """Return the number of files and bytes."""
     query = "SELECT files, bytes FROM attachments_total"
     ((files, size),) = databases.of(connection).rows(connection, query)
     return Totals(files, size)
 
 
 def open_file(connection: Any, path: str) -> tuple[File, blobfiles.Reader] | None:
-    """Give the file of that path with its bytes, if there is one."""
+    """Return the file with a path, and a reader of its bytes; None if there is none."""
     while True:
         file = find(connection, path)
         if file is None:
@@ -107,16 +107,16 @@ def open_file(connection: Any, path: str) -> tuple[File, blobfiles.Reader] | Non
         try:
             return file, blobfiles.open(connection, file.blob_id)
         except blobfiles.NotFound:
-            if find(connection, path) == file:  # else it was replaced in between
+            if find(connection, path) == file:  # otherwise the file was replaced meanwhile
                 raise
 
 
 def publish(
     connection: Any, uploads: list[Upload], check: Check, limits: Totals
 ) -> list[tuple[File, bool]]:
-    """Let everybody see files, all of them or none; says of each whether it is a new path.
+    """Publish all files or none; return each file and whether its path is new.
 
-    `check` gets what is there under a path, and raises when that must not be replaced. Raises Full.
+    `check` gets the present file of a path, and raises if it must not be replaced. Raise Full.
     """
     published = []
     with _writing(connection):
@@ -138,7 +138,7 @@ def publish(
 
 
 def delete(connection: Any, path: str, check: Check) -> bool:
-    """Remove a file, row and bytes; says whether there was one."""
+    """Delete a file, row and bytes; return whether there was one."""
     with _writing(connection):
         file = find(connection, path)
         if file is None:
@@ -153,7 +153,7 @@ def delete(connection: Any, path: str, check: Check) -> bool:
 @contextmanager
 def _writing(connection: Any) -> Iterator[None]:
     with blobfiles.transaction(connection):
-        _count(connection, 0, 0)  # takes the lock
+        _count(connection, 0, 0)  # locks the row
         yield
 
 
@@ -169,7 +169,7 @@ def _execute(connection: Any, statement: str, *parameters: object) -> None:
 def _row_of(upload: Upload, old: File | None) -> File:
     writer = upload.writer
     now = (datetime.now(timezone.utc) - EPOCH) // timedelta(microseconds=1)
-    # never before the state that it replaces, whatever the clocks say
+    # Always later than the replaced state, even if a clock is wrong.
     modified = max(now, old.modified + 1) if old else now
     return File(
         *(upload.path, writer.id, upload.name, upload.media_type),

@@ -1,7 +1,7 @@
-"""Threads for what blocks: each with a connection of its own, bounded in number.
+"""A small number of threads for blocking work, each with its own connection.
 
-A client that is slow holds no thread and no transaction: it only comes back to its lane for each
-piece. So a few lanes serve hundreds of clients.
+A slow client holds no thread and no transaction: it uses its lane for one piece at a time. So a few
+lanes serve hundreds of clients.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ DRIVERS = ("sqlite3", "psycopg", "pymysql", "MySQLdb")
 
 
 class Unavailable(Exception):
-    """The database does not answer, or will not do what it is asked now."""
+    """The database does not answer, or refuses a statement for the moment."""
 
 
 class Lane:
-    """One thread and its connection, which is made again when the database has gone meanwhile."""
+    """One thread and its connection, which is opened again after the database was away."""
 
     def __init__(self, url: str) -> None:
-        """Take the DATABASE_URL; nothing is opened yet."""
+        """Keep the DATABASE_URL; nothing is opened yet."""
         self.waiting = 0
         self._url = url
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self._connection: Any = None
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Call `work(connection, …)` in the thread, after what waits there already.
+        """Run `work(connection, …)` in the thread, after the work that waits already.
 
-        Raises Unavailable for every error of the driver.
+        Raise Unavailable for every error of the driver.
         """
         loop = asyncio.get_running_loop()
         call = functools.partial(self._call, work, *arguments)
@@ -47,14 +47,14 @@ class Lane:
         return await future
 
     def close(self) -> None:
-        """Close the connection when the last piece of work is done."""
+        """Close the connection after the last piece of work."""
         self._thread.submit(self._hang_up)
         self._thread.shutdown()
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self.waiting -= 1
         if not future.cancelled():
-            future.exception()  # whoever asked may have gone, and nobody else wants to know
+            future.exception()  # the client may have gone, and nobody else needs the result
 
     def _call(self, work: Callable[..., Result], *arguments: object) -> Result:
         try:
@@ -68,7 +68,7 @@ class Lane:
             raise Unavailable(f"{type(problem).__name__}: {problem}".strip()) from problem
 
     def _look(self) -> None:
-        """Hang up when the connection is of no use any more."""
+        """Close the connection if it cannot be used any more."""
         try:
             self._connection.rollback()
             with contextlib.closing(self._connection.cursor()) as cursor:
@@ -85,39 +85,39 @@ class Lane:
 
 
 class Lanes:
-    """All lanes; each piece of work goes to one that has little to do."""
+    """All lanes; each piece of work goes to one that has little work."""
 
     def __init__(self, url: str, count: int) -> None:
-        """Make the lanes; nothing is opened before the first work."""
+        """Start the lanes; nothing is opened before the first work."""
         self._lanes = [Lane(url) for _ in range(count)]
 
     def choose(self) -> Lane:
-        """Give the lane with the least work, for all pieces of one client."""
+        """Return the lane with the least work, for all pieces of one client."""
         chosen = min(self._lanes, key=lambda lane: lane.waiting)
-        # the next one to choose among equals is another
+        # Among equal lanes, the next choice is another one.
         self._lanes.remove(chosen)
         self._lanes.append(chosen)
         return chosen
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Do one piece of work that reads, in any lane."""
+        """Run one piece of work that only reads, in any lane."""
         return await self.run_in(self.choose(), work, *arguments)
 
     async def run_in(self, lane: Lane, work: Callable[..., Result], *arguments: object) -> Result:
-        """Do it in a certain lane; once more, on a new connection, when the old one had gone."""
+        """Run it in one lane; repeat it on a new connection if the old one was lost."""
         try:
             return await lane.run(work, *arguments)
         except Unavailable:
             return await lane.run(work, *arguments)
 
     def close(self) -> None:
-        """Wait for what is being done, and close all connections."""
+        """Wait for running work, and close all connections."""
         for lane in self._lanes:
             lane.close()
 
 
 def is_of_driver(problem: BaseException) -> bool:
-    """Say whether it is an Error of the database's driver, PEP 249."""
+    """Return whether an exception is an Error of the database's driver, PEP 249."""
     return any(
         kind.__name__ == "Error" and kind.__module__.partition(".")[0] in DRIVERS
         for kind in type(problem).__mro__
@@ -125,7 +125,7 @@ def is_of_driver(problem: BaseException) -> bool:
 
 
 def connect_patiently(url: str, seconds: float, say: Callable[[str], None]) -> Any:
-    """Connect to a database that may still be starting; raises the driver's error in the end."""
+    """Connect to a database that may still be starting; raise the driver's last error."""
     deadline = time.monotonic() + seconds
     said = False
     while True:

@@ -1,24 +1,25 @@
-"""Requests and replies, as ASGI has them."""
+"""What this application adds to Starlette's requests and responses."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
 Fields = Mapping[str, str]
+NONE: Fields = MappingProxyType({})
 
-# A target may be a whole URL, as proxies are sent; RFC 9112, 3.2.2.
+# Proxies are sent a whole URL as the target: RFC 9112, 3.2.2.
 AUTHORITY = re.compile(rb"https?://[^/?#]*", re.I)
 
-TEXT = {"content-type": "text/plain; charset=utf-8"}
-# For everything that is sent: nothing in it runs, nothing else may show it in a frame or guess what
-# it is.
+# Every reply has these fields: no script in a reply runs, no other page shows the reply in a frame,
+# and no browser guesses its type.
 ALWAYS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -27,75 +28,58 @@ ALWAYS = {
 }
 
 
-class Gone(Exception):
-    """The client has closed the connection."""
+class Reply(Response):
+    """A response that has the fields of ALWAYS."""
+
+    def __init__(
+        self, content: bytes = b"", status_code: int = 200, headers: Fields = NONE
+    ) -> None:
+        """Keep all parts of the response; `headers` take precedence over ALWAYS."""
+        super().__init__(content, status_code, {**ALWAYS, **headers})
 
 
-class Problem(Exception):
-    """A reply that says what is wrong."""
-
-    def __init__(self, status: int, sentence: str, **fields: str) -> None:
-        """Take the status, one line for the client, and fields with _ for -."""
-        super().__init__(sentence)
-        self.reply = Reply(
-            status,
-            (sentence + "\n").encode(),
-            {**TEXT, **{name.replace("_", "-"): value for name, value in fields.items()}},
-        )
+def json_reply(content: object, status_code: int = 200, headers: Fields = NONE) -> Reply:
+    """Return a reply that ends with a line end, for people who read it in a terminal."""
+    body = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    kind = {"content-type": "application/json", "cache-control": "no-store"}
+    return Reply(body, status_code, {**kind, **headers})
 
 
-class Request:
-    """The head of a request."""
-
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        """Read an ASGI scope; fields that came several times are joined."""
-        self.method: str = scope["method"]
-        self.target: bytes = AUTHORITY.sub(b"", scope["raw_path"], count=1) or b"/"
-        self.query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=50)
-        self.fields: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            known = self.fields.get(name)
-            self.fields[name] = value if known is None else f"{known}, {value}"
-
-    def field(self, name: str) -> str:
-        """Give a field's value, empty where it was not sent."""
-        return self.fields.get(name, "")
-
-    @property
-    def length(self) -> int | None:
-        """The body's length in bytes; None when it comes in chunks.
-
-        Raises Problem when it is not said at all: what was lost on the way would be an empty file.
-        """
-        if "transfer-encoding" in self.fields:
-            return None
-        if "content-length" not in self.fields:
-            raise Problem(411, "say how long it is: send Content-Length, or chunks")
-        return int(self.fields["content-length"].partition(",")[0])
+def refusal(problem: HTTPException) -> Reply:
+    """Return the reply for a refused request: one line of text that states the reason."""
+    kind = {"content-type": "text/plain; charset=utf-8"}
+    content = f"{problem.detail}\n".encode()
+    return Reply(content, problem.status_code, {**kind, **(problem.headers or {})})
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A whole reply with a short body."""
+def target_of(scope: Mapping[str, Any]) -> str:
+    """Return the path of a request as the client sent it, percent-encoded.
 
-    status: int
-    body: bytes = b""
-    fields: Fields = field(default_factory=dict)
-
-    async def send(self, send: Send) -> None:
-        """Send it."""
-        fields = dict(self.fields)
-        if self.status not in (204, 304):
-            fields["content-length"] = str(len(self.body))
-        await start(send, self.status, fields)
-        await send({"type": "http.response.body", "body": self.body})
+    The server's own `path` cannot tell `/` from `%2F`, or an invalid byte from another one.
+    """
+    return AUTHORITY.sub(b"", scope["raw_path"], count=1).decode("ascii") or "/"
 
 
-async def start(send: Send, status: int, fields: Fields) -> None:
-    """Send a reply's head."""
-    headers = [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in {**ALWAYS, **fields}.items()
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+def joined(headers: Headers) -> dict[str, str]:
+    """Return all fields of a request; several of the same name become one list.
+
+    Starlette's `headers.get()` returns the first one only, so that a second `Content-Encoding`
+    would pass unseen. Its `getlist()` reads all fields for each name: quadratic time.
+    """
+    fields: dict[str, str] = {}
+    for name, value in headers.items():
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
+def body_length(fields: Fields) -> int | None:
+    """Return a body's length in bytes; None if the body is sent in chunks.
+
+    Raise HTTPException if the request states neither: a body that was lost on the way would be
+    stored as an empty file.
+    """
+    if "transfer-encoding" in fields:
+        return None
+    if "content-length" not in fields:
+        raise HTTPException(411, "the length is missing: send Content-Length, or send chunks")
+    return int(fields["content-length"].partition(",")[0])

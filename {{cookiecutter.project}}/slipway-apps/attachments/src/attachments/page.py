@@ -1,11 +1,18 @@
-"""The page: files that come with the package."""
+"""The page: files that come with the package.
+
+Starlette's StaticFiles is not used. Its entity tag is made of a file's date and size, and all files
+in an image have the same date: a browser would keep an old script that has the new one's size.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from .messages import Reply, Request
+from starlette.requests import Request
+from starlette.routing import Route
+
+from .messages import Reply, joined
 from .semantics import Validators, precondition
 
 STATIC = Path(__file__).with_name("static")
@@ -20,19 +27,24 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_CONTENTS = {target: (STATIC / name).read_bytes() for target, (name, _) in FILES.items()}
 
 
-async def reply(request: Request, target: str) -> Reply:
-    """Answer a GET or HEAD of one of them."""
-    content = _CONTENTS[target]
+def route(path: str, name: str, media_type: str) -> Route:
+    """Return the route of one file, which is read once."""
+    content = (STATIC / name).read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     fields = {
-        "content-type": FILES[target][1],
+        "content-type": media_type,
         "content-security-policy": POLICY,
         "cache-control": "no-cache",
         "etag": etag,
     }
-    # no date: those of an image's files are all the same
-    status = precondition(request.method, request.fields, Validators(etag, None))
-    return Reply(status, b"", fields) if status else Reply(200, content, fields)
+
+    async def get(request: Request) -> Reply:
+        status = precondition(request.method, joined(request.headers), Validators(etag, None))
+        return Reply(b"", status, fields) if status else Reply(content, 200, fields)
+
+    return Route(path, get)
+
+
+ROUTES = [route(path, name, media_type) for path, (name, media_type) in FILES.items()]

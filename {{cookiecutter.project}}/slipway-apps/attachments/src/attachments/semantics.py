@@ -1,4 +1,8 @@
-"""What a request is answered with, by the rules of RFC 9110, apart from any framework."""
+"""The rules of RFC 9110 for conditional requests and ranges.
+
+werkzeug's helpers are not used: they do not refuse a write with an unreadable If-Match, a tag
+without quotes matches, `bytes=-0` is ignored, and ranges that join are not joined.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +15,29 @@ from .fields import Malformed, entity_tags, http_date
 
 RANGES = re.compile(r"\s*bytes\s*=(.*)", re.I | re.S)
 RANGE = re.compile(r"\s*(\d*)-(\d*)\s*")
-# Beyond every file; digits that no number needs are not even converted.
+# Larger than every file; longer numbers are not converted.
 ENDLESS = 10**18
-# The part of a Range that is behind the end.
+# A part of a Range that begins after the end.
 NOWHERE = (ENDLESS, ENDLESS)
 
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells one state of a resource from another."""
+    """The properties that tell one state of a resource from another."""
 
     etag: str  # strong, with its quotes
     modified: datetime | None
 
 
 class Unsatisfiable(Exception):
-    """A Range that begins behind the end: status 416."""
+    """A Range that begins after the end: status 416."""
 
 
 def precondition(method: str, fields: Mapping[str, str], current: Validators | None) -> int | None:
-    """Evaluate the conditional fields, in the order of section 13.2.2.
+    """Return 304, 412 or None for the conditional fields, in the order of section 13.2.2.
 
-    Gives 304 or 412 when that is the answer. `current` is None where there is nothing yet.
-    A list of tags that cannot be read matches nothing in a request to read; in one to write it
-    raises Malformed.
+    `current` is None if the resource does not exist yet. A list of tags that cannot be read matches
+    nothing in a request to read. In a request to write it raises Malformed.
     """
     reads = method in ("GET", "HEAD")
     if "if-match" in fields:
@@ -51,7 +54,7 @@ def precondition(method: str, fields: Mapping[str, str], current: Validators | N
 
 
 def _compared(value: str | None, current: Validators | None) -> float | None:
-    """Give how many seconds after a date it was modified; None without one of the two."""
+    """Return the seconds from a date to the last change; None if one of the two is missing."""
     date = http_date(value) if value else None
     if date is None or current is None or current.modified is None:
         return None
@@ -75,10 +78,10 @@ def _matches(value: str, current: Validators | None, weakly: bool, lenient: bool
 def selected_range(
     fields: Mapping[str, str], current: Validators, size: int
 ) -> tuple[int, int] | None:
-    """Give the (first, behind last) byte that a GET asks for; None for the whole.
+    """Return the first byte of a requested range, and the byte after its last; None for the whole.
 
-    The whole answers, as the RFC has it, a Range that cannot be read, one whose If-Range is about
-    another state, and one of several parts that do not join. Raises Unsatisfiable.
+    As in the RFC, the whole answers a Range that cannot be read, a Range whose If-Range names
+    another state, and a Range of several parts that do not join. Raise Unsatisfiable.
     """
     match = RANGES.fullmatch(fields.get("range", ""))
     if not match or not _if_range(fields.get("if-range"), current):
@@ -96,7 +99,7 @@ def selected_range(
     wanted = sorted(part for part in parts if part[0] < part[1])
     if not wanted:
         if (0, 0) in parts:
-            return None  # the last bytes of an empty file: no Content-Range can say that
+            return None  # the last bytes of an empty file: no Content-Range can express them
         raise Unsatisfiable
     first, end = wanted[0]
     for begins, ends in wanted[1:]:
@@ -110,14 +113,14 @@ def _if_range(value: str | None, current: Validators) -> bool:
     if value is None:
         return True
     try:
-        # A date is never strong enough here: two states may be of the same second.
+        # A date is never strong enough here: two states may be from the same second.
         return entity_tags(value) == [(False, current.etag)]
     except Malformed:
         return False
 
 
 def _part(text: str, size: int) -> tuple[int, int] | None:
-    """Give what one part of a Range selects: empty when it is behind the end, None of nonsense."""
+    """Return the bytes that one part of a Range selects; NOWHERE after the end, None if invalid."""
     match = RANGE.fullmatch(text)
     if not match or not (match[1] or match[2]):
         return None
@@ -135,9 +138,9 @@ def _number(digits: str) -> int:
 
 
 def same_site(fields: Mapping[str, str]) -> bool:
-    """Say whether a browser that sent this did so for a page of ours, or no browser did."""
+    """Return whether a request comes from a page of this server, or from no browser."""
     site = fields.get("sec-fetch-site")
-    if site is not None:  # over TLS; it is right also where a proxy has put in another Host
+    if site is not None:  # Sent over TLS; correct even if a proxy has changed Host.
         return site in ("same-origin", "none")
     origin = fields.get("origin")
     return origin is None or origin.partition("://")[2] == fields.get("host", "")

@@ -1,145 +1,35 @@
-"""The server: uvicorn, with limits of time for clients that are slow on purpose."""
+"""The server: uvicorn with the limits of `slow_clients`."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import blobfiles
 
 from .application import Application
 from .lanes import connect_patiently
 from .settings import Settings
+from .slow_clients import LimitedProtocol
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 HEADER_BYTES = 32 << 10
-# How long what a client still sends is read and thrown away, so that it gets to see the answer.
-LINGER_SECONDS = 5
 DATABASE_SECONDS = 60
-# At a signal, what is under way may go on for so long.
+# The time for running requests after a signal.
 GRACE_SECONDS = 5
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-class LimitedProtocol(H11Protocol):
-    """One connection, which ends when the client does not get on.
-
-    uvicorn itself ends those that are idle after an answer. Here are the others: headers that do
-    not come to their end, an answer that nobody takes, a refused body that goes on and on. How fast
-    a body must come is up to the application, which waits for it.
-    """
-
-    settings: Settings  # of the class that `serve` makes
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._headers: asyncio.TimerHandle | None = None
-        self._linger: asyncio.TimerHandle | None = None
-        self._writing: asyncio.TimerHandle | None = None
-        self._pending = 0
-        connection = transport.get_extra_info("socket")
-        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # also when all that is left of an answer is in the kernel
-            milliseconds = self.settings.stall_seconds * 1000
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        self._look()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all limits."""
-        for timer in (self._headers, self._linger, self._writing):
-            if timer is not None:
-                timer.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came, and see what there is to wait for now."""
-        super().data_received(data)
-        self._look()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Say that a client which has sent all of its request may still wait for the answer."""
-        waits = self.cycle is not None and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
-        if waits:
-            self.cycle.keep_alive = False
-        return waits
-
-    def on_response_complete(self) -> None:
-        """Go on to the next request, and see what there is to wait for now."""
-        super().on_response_complete()
-        self._look()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, unless an answer has begun already."""
-        try:
-            super().send_400_response(msg)
-        except h11.LocalProtocolError:
-            self.transport.abort()
-
-    def pause_writing(self) -> None:
-        """Note that the client takes less than it is sent."""
-        super().pause_writing()
-        if self._writing is None:
-            self._watch_writing()
-
-    def resume_writing(self) -> None:
-        """Note that it has caught up."""
-        super().resume_writing()
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
-
-    def _look(self) -> None:
-        between = self.conn.their_state is h11.IDLE
-        # after an answer, with nothing of the next request yet, it is idle: that is uvicorn's
-        waiting = between and (self.cycle is None or bool(self.conn.trailing_data[0]))
-        self._headers = self._timer(
-            waiting, self._headers, self.settings.header_seconds, self._give_up
-        )
-        refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
-        self._linger = self._timer(refused, self._linger, LINGER_SECONDS, self.transport.abort)
-
-    def _timer(
-        self, needed: bool, timer: asyncio.TimerHandle | None, seconds: float, then: Any
-    ) -> asyncio.TimerHandle | None:
-        """Start a timer that is needed, leave one that runs, and cancel one that is not needed."""
-        if needed and not self.transport.is_closing():
-            return timer or self.loop.call_later(seconds, then)
-        if timer is not None:
-            timer.cancel()
-        return None
-
-    def _give_up(self) -> None:
-        self.transport.write(TOO_SLOW)
-        self.transport.close()
-
-    def _watch_writing(self) -> None:
-        """End the connection when less than the slowest rate was taken since the last look."""
-        pending = self.transport.get_write_buffer_size()
-        taken = self._pending - pending
-        least = self.settings.stall_seconds * self.settings.min_bytes_per_second
-        if self._writing is not None and taken < min(least, self._pending):
-            self.transport.abort()
-            return
-        self._pending = pending
-        self._writing = self.loop.call_later(self.settings.stall_seconds, self._watch_writing)
 
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[Any]:
-    """Give a connection to a database whose tables are up to date.
+    """Return a connection to a database whose tables are up to date.
 
-    Others that start now wait for it.
+    Other processes that start at the same time wait.
     """
     connection = connect_patiently(settings.database_url, DATABASE_SECONDS, say)
     try:
@@ -154,7 +44,7 @@ def prepared(settings: Settings) -> Iterator[Any]:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal says stop."""
+    """Run the server until it gets a signal."""
     with prepared(settings):
         pass
     logging.getLogger("uvicorn.access").addFilter(_is_of_interest)
@@ -177,7 +67,7 @@ def serve(settings: Settings) -> None:
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    """Leave the health check out of the log, which comes every few seconds."""
+    """Return False for the health check, which comes every few seconds."""
     return '"GET /health ' not in record.getMessage()
 
 

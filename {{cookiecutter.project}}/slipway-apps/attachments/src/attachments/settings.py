@@ -1,4 +1,4 @@
-"""What can be set, all of it by the environment."""
+"""The settings, all from environment variables."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-# In a container this is the volume (VOLUMES in deploy/settings.mk); elsewhere there is none.
+# The volume of a container (VOLUMES in deploy/settings.mk); elsewhere it does not exist.
 VOLUME = Path("/files")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class SettingsError(Exception):
-    """A variable that cannot be used; the message says what to write."""
+    """A variable with an invalid value; the message states what to write."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Settings:
     Numbers are whole; sizes are in bytes, and may be written as 512M or 5G. Times are in seconds.
     """
 
-    # postgresql://user:password@host/name, mysql://…, or sqlite:////absolute/path.db, which is the
-    # default: in the volume, or where there is none in the current folder
+    # postgresql://user:password@host/name, mysql://… or sqlite:////absolute/path.db. The default is
+    # SQLite, in the volume if there is one, otherwise in the current folder.
     database_url: str = f"sqlite:///{VOLUME if VOLUME.is_dir() else '.'}/attachments.db"
     # how many threads, each with a connection of its own, work for all clients
     database_connections: int = 4
-    # what a client must know to write; everybody may when it is empty
+    # what a client must send to write; empty: everybody may write
     write_token: str = ""
     max_file_size: int = 10 << 30
     max_files: int = 100_000
@@ -38,17 +38,17 @@ class Settings:
     header_seconds: int = 10
     # between the requests of a connection
     idle_seconds: int = 30
-    # a client may be slower than the rate for so long in all
+    # the total time that a client may be slower than the rate
     stall_seconds: int = 60
     min_bytes_per_second: int = 100
-    # between two looks for what was deleted or given up, and how long that is kept
+    # between two collections of deleted or abandoned files, and how long these are kept
     collect_seconds: int = 300
     keep_seconds: int = 3600
     port: int = 0  # any that is free
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the environment; SettingsError says which variable will not do."""
+        """Read the environment; raise SettingsError for an invalid variable."""
         values: dict[str, str | int] = {}
         for field in fields(cls):
             name = field.name.upper()

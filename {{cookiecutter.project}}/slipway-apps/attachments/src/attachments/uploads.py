@@ -1,4 +1,4 @@
-"""From a request's body to files that are written and not published yet."""
+"""Uploads: the bytes of a request become files that are not published yet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from starlette.exceptions import HTTPException
 
 import blobfiles
 
 from .fields import clean_name, media_type, parameters
 from .files import Check, File, Totals, Upload, publish
 from .lanes import Lane, Unavailable
-from .messages import Problem
 
 FILES_IN_A_FORM = 100
 FIELD_BYTES = 4096
@@ -22,29 +22,29 @@ FIELD_BYTES = 4096
 class Receiving:
     """The files of one request, in one lane.
 
-    `async with` gives up, at its end, what was not published.
+    At its end, `async with` discards the files that were not published.
     """
 
     def __init__(self, lane: Lane, max_size: int) -> None:
-        """Take the lane, and how large each file may be."""
+        """Keep the lane, and the largest size of a file."""
         self.uploads: list[Upload] = []
         self._lane = lane
         self._max_size = max_size
         self._published = False
 
     async def __aenter__(self) -> Receiving:
-        """Begin nothing yet."""
+        """Return this object; no file is begun yet."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Give up what nobody will see; what the database will not take now is collected later."""
+        """Discard unpublished files; if the database refuses, they are collected later."""
         if not self._published:
             for upload in self.uploads:
                 with suppress(Unavailable, blobfiles.BlobError):
                     await self._lane.run(_discard, upload.writer)
 
     async def begin(self, name: str, content_type: str, path: str = "") -> Upload:
-        """Begin a file; without a path its id is one."""
+        """Begin a file; without a path, its id is the path."""
         kind = media_type(content_type)
         writer = await self._lane.run(_create, name, kind, self._max_size)
         upload = Upload(path or writer.id, name, kind, writer)
@@ -52,11 +52,11 @@ class Receiving:
         return upload
 
     async def write(self, upload: Upload, piece: bytes) -> None:
-        """Write some of its bytes."""
+        """Write some bytes of a file."""
         await self._lane.run(_write, upload.writer, piece)
 
     async def receive(self, upload: Upload, pieces: AsyncIterator[bytes]) -> None:
-        """Write all of its bytes."""
+        """Write all bytes of a file."""
         async for piece in pieces:
             await self.write(upload, piece)
 
@@ -65,15 +65,15 @@ class Receiving:
     ) -> None:
         """Write all files of a multipart/form-data body.
 
-        `allow` is called before each file with what the field `token` had until then, and raises
-        when it is not the right one. Raises Problem of a body that is no such form.
+        `allow` is called before each file with the value of the field `token`, and raises if the
+        value is wrong. Raise HTTPException if the body is not a valid form.
         """
         try:
             await self._receive_form(content_type, pieces, allow)
         except ParserLimitReached as problem:
-            raise Problem(413, f"the form has too much in it: {problem}") from None
+            raise HTTPException(413, f"the form has too much in it: {problem}") from None
         except MultipartError as problem:
-            raise Problem(400, f"this is no multipart/form-data: {problem}") from None
+            raise HTTPException(400, f"this is not valid multipart/form-data: {problem}") from None
 
     async def _receive_form(
         self, content_type: str, pieces: AsyncIterator[bytes], allow: Callable[[str], None]
@@ -102,10 +102,10 @@ class Receiving:
                         token += event
         allow(said.decode("latin-1"))
         if not self.uploads:
-            raise Problem(400, "there is no file in this form")
+            raise HTTPException(400, "there is no file in this form")
 
     async def publish(self, check: Check, limits: Totals) -> list[tuple[File, bool]]:
-        """Publish them, all or none; as files.publish has it."""
+        """Publish all files or none; return what files.publish returns."""
         for upload in self.uploads:
             await self._lane.run(_close, upload.writer)
         published = await self._lane.run(publish, self.uploads, check, limits)

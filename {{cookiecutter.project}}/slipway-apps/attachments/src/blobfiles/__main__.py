@@ -1,9 +1,9 @@
-"""The database of DATABASE_URL from a shell: its files into an archive and back, or looked after.
+"""Commands for the database of DATABASE_URL: write its files to an archive, read them back, check.
 
 python -m blobfiles dump [--table NAME]… [FILE]       to standard output without FILE
 python -m blobfiles restore [--table NAME]… [FILE]    into an empty database
-python -m blobfiles verify                            reads every file
-python -m blobfiles collect [--older-than SECONDS]    gives back the space of what is gone
+python -m blobfiles verify                            reads and checks every file
+python -m blobfiles collect [--older-than SECONDS]    frees the space of deleted files
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import blobfiles
 
 @contextlib.contextmanager
 def output(name: str) -> Iterator[IO[bytes]]:
-    """Open a file that is there only when it is whole, or standard output."""
+    """Open standard output, or a file that gets its name only when it is complete."""
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -37,7 +37,7 @@ def output(name: str) -> Iterator[IO[bytes]]:
 
 
 def run(given: argparse.Namespace, connection: blobfiles.Connection) -> str:
-    """Do what was asked for, and say what was done."""
+    """Run one command; return a sentence with its result."""
     if given.command == "dump":
         with output(given.file) as target:
             count = blobfiles.dump(connection, target, given.table)
@@ -53,9 +53,11 @@ def run(given: argparse.Namespace, connection: blobfiles.Connection) -> str:
         for blob in blobfiles.list(connection):
             blobfiles.verify(connection, blob.id)
             count += 1
-        return f"{count} files are as they were written"
+        return f"{count} files are intact"
     older_than = timedelta(seconds=given.older_than)
-    return f"removed {blobfiles.collect(connection, older_than)} files that nobody sees"
+    return (
+        f"removed {blobfiles.collect(connection, older_than)} files that were deleted or abandoned"
+    )
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def main() -> None:
     try:
         connection = blobfiles.connect(url)
     except Exception as error:  # each driver has its own
-        sys.exit(f"blobfiles: DATABASE_URL leads to no database: {error}")
+        sys.exit(f"blobfiles: cannot connect to DATABASE_URL: {error}")
     try:
         blobfiles.migrate(connection)
         print(f"blobfiles: {run(given, connection)}", file=sys.stderr)

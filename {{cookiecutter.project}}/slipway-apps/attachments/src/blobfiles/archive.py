@@ -28,10 +28,10 @@ PREFIX = "BLOBFILES."
 
 
 def dump(connection: Connection, stream: IO[bytes], tables: Sequence[str] = ()) -> int:
-    """Write all published files, and the application's tables of those names; say how many files.
+    """Write all published files and the named tables of the application; return how many files.
 
-    It is one moment's state, in a transaction that only reads. On SQLite the write-ahead log grows
-    by what is uploaded meanwhile.
+    The archive is the state of one moment, read in one transaction. On SQLite the write-ahead log
+    grows by the uploads that happen meanwhile.
     """
     database = databases.of(connection)
     database.refuse_open(connection)
@@ -54,15 +54,15 @@ def dump(connection: Connection, stream: IO[bytes], tables: Sequence[str] = ()) 
 
 
 def restore(connection: Connection, stream: IO[bytes], tables: Sequence[str] = ()) -> int:
-    """Read what `dump` wrote into a migrated database without files; say how many files.
+    """Read an archive of `dump` into a migrated database without files; return how many files.
 
-    Nothing is seen of it before all of it is there and has the SHA-256 that it had. The rows that
-    the tables have are replaced. Raises BlobError when there are files, or when the archive has a
-    table that is not one of `tables`, and Corrupt.
+    No file is visible before the whole archive is read and each SHA-256 is compared. The rows of
+    the tables are replaced. Raise BlobError if the database has files, or if the archive has a
+    table that is not one of `tables`. Raise Corrupt if the archive is damaged.
     """
     for _ in blobs.list(connection, limit=1):
         raise BlobError("the database has files already: restore into an empty one")
-    collect(connection, timedelta(0))  # what a restore that was interrupted left
+    collect(connection, timedelta(0))  # the remains of an interrupted restore
     writers: list[Writer] = []
     rows: list[tuple[str, list[Any]]] = []
     with tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -71,13 +71,13 @@ def restore(connection: Connection, stream: IO[bytes], tables: Sequence[str] = (
             kind, _, name = member.name.partition("/")
             table = name.removesuffix(".jsonl")
             if content is None or kind not in ("files", "tables"):
-                raise Corrupt(f"{member.name!r} is nothing that a dump has")
+                raise Corrupt(f"{member.name!r} is not part of any dump")
             if kind == "files":
                 writers.append(restore_file(connection, name, member.pax_headers, content))
             elif table in tables:
                 rows.append((table, [json.loads(line, object_hook=from_json) for line in content]))
             else:
-                raise BlobError(f"the archive has a table {table!r}, which was not asked for")
+                raise BlobError(f"the archive has a table {table!r}, which --table does not name")
     if missing := set(tables) - {table for table, _ in rows}:
         raise Corrupt(f"the archive was cut off: it has no {sorted(missing)}")
     database = databases.of(connection)
@@ -90,7 +90,7 @@ def restore(connection: Connection, stream: IO[bytes], tables: Sequence[str] = (
 
 
 def member_of(blob: blobs.Blob) -> tarfile.TarInfo:
-    """Describe a file."""
+    """Return the head of a file in the archive."""
     member = tarfile.TarInfo(f"files/{blob.id}")
     member.size = blob.size
     member.mtime = int(blob.created.timestamp())
@@ -112,7 +112,7 @@ def restore_file(
         created, sha256 = int(headers[f"{PREFIX}created"]), headers[f"{PREFIX}sha256"]
         identity = known(id), created
     except (KeyError, ValueError, NotFound):
-        raise Corrupt(f"file {id!r} has not the name and headers that a dump gives it") from None
+        raise Corrupt(f"file {id!r} does not have the name and headers of a dump") from None
     with Writer(connection, name, media_type, staged=True, identity=identity) as writer:
         while data := content.read(CHUNK_SIZE):
             writer.write(data)
@@ -123,7 +123,7 @@ def restore_file(
 
 
 def table_text(connection: Connection, table: str) -> bytes:
-    """Give a table's columns and rows as lines of JSON."""
+    """Return a table's columns and rows as lines of JSON."""
     with closing(databases.of(connection).cursor(connection)) as cursor:
         cursor.execute(f"SELECT * FROM {identifier(table)}")
         lines: list[Any] = [[column[0] for column in cursor.description], *cursor.fetchall()]
@@ -133,7 +133,7 @@ def table_text(connection: Connection, table: str) -> bytes:
 def replace(
     connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Have these rows in a table, and no others."""
+    """Write rows into a table, in place of all rows that it has."""
     database = databases.of(connection)
     database.execute(connection, f"DELETE FROM {identifier(table)}")
     names = ", ".join(map(identifier, columns))
@@ -143,14 +143,14 @@ def replace(
 
 
 def identifier(name: str) -> str:
-    """Give a name back that needs no quotes in SQL; raises BlobError for any other."""
+    """Return a name that needs no quotes in SQL; raise BlobError for any other."""
     if not (name.isascii() and name.isidentifier()):
         raise BlobError(f"{name!r} is no name of a table or column that can be dumped")
     return name
 
 
 def to_json(value: object) -> object:
-    """Write bytes, which JSON has not."""
+    """Write bytes, for which JSON has no type."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"base64": base64.b64encode(value).decode("ascii")}
     raise BlobError(f"a table has a value of {type(value)}, which cannot be dumped")

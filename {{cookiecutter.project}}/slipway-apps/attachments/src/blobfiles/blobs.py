@@ -1,4 +1,4 @@
-"""What is known of each published file: find it, list it, delete it."""
+"""The record of each published file: find, list and delete."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Blob:
     media_type: str
     size: int  # bytes
     sha256: bytes
-    created: datetime  # when it began to be written, by the clock of whoever did
+    created: datetime  # when writing began, by the clock of the process that wrote
     chunk_size: int  # bytes in each of its rows but the last
 
 
 def from_row(row: Any) -> Blob:
-    """Make it of a row of COLUMNS."""
+    """Return the record in a row of COLUMNS."""
     id, name, media_type, size, sha256, created, chunk_size = row
     when = EPOCH + timedelta(microseconds=created)
     return Blob(id, name, media_type, size, bytes(sha256), when, chunk_size)
 
 
 def stat(connection: Connection, id: str) -> Blob:
-    """Say what is known of a published file; raises NotFound."""
+    """Return the record of a published file; raise NotFound."""
     statement = f"SELECT {COLUMNS} FROM blobfiles_blob WHERE id = %s AND state = 'published'"
     found = databases.of(connection).rows(connection, statement, known(id))
     if not found:
@@ -49,7 +49,7 @@ def stat(connection: Connection, id: str) -> Blob:
 def list(
     connection: Connection, after: str | None = None, limit: int | None = None
 ) -> Iterator[Blob]:
-    """Give published files, the newest first; `after` is the id of the last one already seen.
+    """Return published files, the newest first; `after` is the id of the last one before.
 
     Files are fetched a page at a time, so that no query stays open while the caller looks at them.
     """
@@ -70,10 +70,10 @@ def list(
 
 
 def delete(connection: Connection, id: str) -> None:
-    """Take a file out of sight, in the caller's transaction; raises NotFound.
+    """Delete a file in the caller's transaction; raise NotFound.
 
-    It takes the same short time for every size. Whoever has the file open can read on; `collect`
-    gives the space back later.
+    The time does not depend on the size. A reader that has the file open can continue; `collect`
+    frees the space later.
     """
     database = databases.of(connection)
     statement = (

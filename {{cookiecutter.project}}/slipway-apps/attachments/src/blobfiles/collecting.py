@@ -1,4 +1,4 @@
-"""Give back the space of files that nobody can see, and look whether the others are whole."""
+"""Free the space of files that nobody can see, and check the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BATCH = 8
 
 
 def collect(connection: Connection, older_than: timedelta = timedelta(hours=1)) -> int:
-    """Remove files that were deleted, or staged and given up, at least so long ago.
+    """Remove files that were deleted or abandoned some time ago; return how many.
 
-    A staged file is given up when nothing was written to it for that time; who writes on then gets
-    NotFound. Works in short transactions of its own, on a connection that is not in one. Says how
-    many files it removed.
+    A staged file is abandoned if nothing was written to it for that time. Writing to it later
+    raises NotFound. The work is done in short transactions of its own, so the connection must not
+    be in a transaction.
     """
     database = databases.of(connection)
     limit = f"{database.now} - {older_than // timedelta(microseconds=1)}"
@@ -29,7 +29,7 @@ def collect(connection: Connection, older_than: timedelta = timedelta(hours=1)) 
     removed = 0
     for (id,) in database.rows(connection, f"SELECT id FROM blobfiles_blob WHERE {old}"):
         with database.batch(connection):
-            # From here on no writer, publisher or other reader gets at it.
+            # From here on no writer, publisher or other reader can reach the file.
             given_up = f"{GIVE_UP} WHERE id = %s AND {old}"
             if database.execute(connection, given_up, b"", id) != 1:
                 continue
@@ -44,7 +44,7 @@ def remove(connection: Connection, id: str) -> None:
     ((last,),) = database.rows(
         connection, "SELECT MAX(number) FROM blobfiles_chunk WHERE blob_id = %s", id
     )
-    # The last chunk first: whoever finds the rest knows where to go on.
+    # The last chunk first: the remaining rows show where to continue.
     for first in range((-1 if last is None else last // BATCH * BATCH), -1, -BATCH):
         with database.batch(connection):
             database.execute(
@@ -57,7 +57,7 @@ def remove(connection: Connection, id: str) -> None:
 
 
 def verify(connection: Connection, id: str) -> None:
-    """Read a published file and compare it with its size, CRCs and SHA-256; raises Corrupt."""
+    """Read a published file and compare it with its size, CRCs and SHA-256; raise Corrupt."""
     database = databases.of(connection)
     blob = stat(connection, id)
     whole = hashlib.sha256()
@@ -70,4 +70,4 @@ def verify(connection: Connection, id: str) -> None:
     if count != chunks:
         raise Corrupt(f"file {id!r} has {count} chunks instead of {chunks}")
     if whole.digest() != blob.sha256:
-        raise Corrupt(f"file {id!r} has another SHA-256 than what was written")
+        raise Corrupt(f"file {id!r} does not have the SHA-256 of what was written")

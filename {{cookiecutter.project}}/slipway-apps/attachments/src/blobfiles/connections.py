@@ -1,4 +1,4 @@
-"""From a DATABASE_URL to a connection, and transactions that are the same on all of them."""
+"""Connections to a DATABASE_URL, and transactions that work the same on every database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMES = {
 def connect(url: str) -> Any:
     """Connect to `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://…`, `mysql://…`.
 
-    The connection is the driver's own, in autocommit mode. Raises ValueError for another URL.
+    The connection is the driver's own, in autocommit mode. Raise ValueError for another URL.
     """
     scheme, _, _ = url.partition("://")
     name = SCHEMES.get(scheme.partition("+")[0])
@@ -46,6 +46,6 @@ def connect(url: str) -> Any:
 def transaction(connection: Connection) -> AbstractContextManager[None]:
     """Begin a transaction; commit it at the end of the `with` block, or roll it back on an error.
 
-    For connections of `connect`; another one's own way is as good.
+    This is for connections of `connect`. Other connections may use their own kind of transaction.
     """
     return databases.of(connection).transaction(connection)

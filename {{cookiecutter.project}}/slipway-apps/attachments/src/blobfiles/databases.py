@@ -1,7 +1,7 @@
-"""What the databases have in common, and what each must say for itself.
+"""The common part of all databases, and the interface of each.
 
 Statements are written once, with `%s` for a parameter and in the SQL that all of them understand.
-A database's own module overrides what it does in another way, or better.
+The module of a database overrides the methods that are different, or can be faster, there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # A statement and its parameters.
 Change = tuple[str, tuple[object, ...]]
-# The driver's package, as a connection's class names it, and the module here that knows it.
+# The driver's package, as in a connection's class, and the module here for it.
 DRIVERS = {
     "sqlite3": "sqlite",
     "_sqlite3": "sqlite",
@@ -40,16 +40,16 @@ class Connection(Protocol):
         """End the transaction, and keep what it did."""
 
     def rollback(self) -> Any:
-        """End the transaction, and forget what it did."""
+        """End the transaction, and undo what it did."""
 
 
 class Database(ABC):
-    """How one kind of database is spoken to; without any state of its own."""
+    """The operations of one kind of database; without any state."""
 
     name: ClassVar[str]
     # The server's clock in microseconds since 1970, as an SQL expression.
     now: ClassVar[str]
-    # What begins a transaction that sees one moment's state, in autocommit mode.
+    # The statement that begins a transaction that sees the state of one moment, in autocommit mode.
     snapshot: ClassVar[str]
     # How many chunks of one piece go into one transaction, and are read by one query.
     stored_together: ClassVar[int] = 2
@@ -68,7 +68,7 @@ class Database(ABC):
 
     @abstractmethod
     def in_transaction(self, connection: Any) -> bool:
-        """Say whether a transaction is open."""
+        """Return whether a transaction is open."""
 
     @abstractmethod
     def migrating(self, connection: Any) -> AbstractContextManager[None]:
@@ -79,14 +79,14 @@ class Database(ABC):
         """Run a migration's statements."""
 
     def execute(self, connection: Any, statement: str, *parameters: object) -> int:
-        """Run a statement that gives no rows; say how many rows it changed."""
+        """Run a statement that returns no rows; return how many rows it changed."""
         with closing(self.cursor(connection)) as cursor:
             cursor.execute(statement, parameters)
             count: int = cursor.rowcount
             return count
 
     def rows(self, connection: Any, statement: str, *parameters: object) -> Sequence[Any]:
-        """Run a query and give all of its rows; the cursor holds nothing afterwards."""
+        """Return all rows of a query; the cursor is closed."""
         with closing(self.cursor(connection)) as cursor:
             cursor.execute(statement, parameters)
             rows: Sequence[Any] = cursor.fetchall()
@@ -102,8 +102,8 @@ class Database(ABC):
     ) -> bool:
         """Change a file's row and add chunks, in a batch or in the transaction that is open.
 
-        `place` is the file's identifier and the first chunk's number. Says whether there was a row
-        to change.
+        `place` is the file's identifier and the first chunk's number. Return whether there was a
+        row to change.
         """
         with self.batch(connection) if alone else nullcontext():
             if change and self.execute(connection, change[0], *change[1]) != 1:
@@ -120,7 +120,7 @@ class Database(ABC):
         """Add one chunk."""
 
     def chunks(self, connection: Any, blob: str, first: int, last: int) -> Sequence[Any]:
-        """Give number, bytes and CRC of the chunks from a first to a last, those that are there."""
+        """Return number, bytes and CRC of chunks from a first to a last; some may be missing."""
         return self.rows(
             connection,
             "SELECT number, data, crc32 FROM blobfiles_chunk"
@@ -129,13 +129,13 @@ class Database(ABC):
         )
 
     def refuse_open(self, connection: Any) -> None:
-        """Raise BlobError in a transaction, which is the caller's to end."""
+        """Raise BlobError if a transaction is open, because only the caller may end it."""
         if self.in_transaction(connection):
             raise BlobError("this needs a connection that is not in a transaction")
 
     @contextmanager
     def transaction(self, connection: Any, then: str = "") -> Iterator[None]:
-        """Commit what the block does after a first statement, or roll it back when it raises."""
+        """Run a statement and the block in a transaction; commit it, or roll back on an error."""
         self.refuse_open(connection)
         self.begin(connection, then)
         try:
@@ -147,17 +147,17 @@ class Database(ABC):
 
     @contextmanager
     def batch(self, connection: Any) -> Iterator[None]:
-        """Make one short transaction of bytes that nobody sees yet.
+        """Run the block in a short transaction for bytes that nobody sees yet.
 
-        It may be less durable than others, since publishing makes it so: a later commit that is
-        durable makes all earlier ones durable.
+        The commit need not be durable: publishing is, and a durable commit makes all earlier ones
+        durable.
         """
         with self.transaction(connection):
             yield
 
 
 def of(connection: Connection) -> Database:
-    """Find how to speak to a connection, by the driver that its class is from."""
+    """Return the database of a connection, by the driver that its class is from."""
     for base in type(connection).__mro__:
         driver = base.__module__.partition(".")[0]
         if driver in DRIVERS:
@@ -166,7 +166,7 @@ def of(connection: Connection) -> Database:
 
 
 def named(name: str) -> Database:
-    """Give the database of that name; its driver is not imported."""
+    """Return the database with a name; its driver is not imported."""
     module = importlib.import_module(f"{__package__}.{name}")
     database: Database = module.DATABASE
     return database

@@ -1,4 +1,4 @@
-"""What can go wrong with a file in the database; the driver's own errors come as they are."""
+"""Errors of files in the database; errors of the driver are passed on unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class BlobError(Exception):
 
 
 class NotFound(BlobError, LookupError):
-    """There is no published file of that id, or a staged one was collected meanwhile."""
+    """There is no published file with the id, or a staged file was collected meanwhile."""
 
 
 class TooLarge(BlobError, ValueError):

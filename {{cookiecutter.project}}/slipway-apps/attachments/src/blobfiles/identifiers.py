@@ -8,19 +8,19 @@ import time
 
 from .errors import NotFound
 
-# Crockford's base 32, as in a ULID: no letter that is taken for another one.
+# Crockford's base 32, as in a ULID: no two letters look alike.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
-RANDOM_BITS = 72  # beside 56 bits of microseconds, which last until the year 4253
+RANDOM_BITS = 72  # in addition to 56 bits of microseconds, which last until the year 4253
 
 _lock = threading.Lock()
 _last = 0
 
 
 def new() -> tuple[str, int]:
-    """Make an identifier, and say which microsecond since 1970 is in it.
+    """Return a new identifier, and its time in microseconds since 1970.
 
-    Two of one process are never of the same microsecond, so that the later one sorts behind.
+    Two identifiers of one process never have the same time, so that the later one sorts last.
     """
     global _last
     with _lock:
@@ -32,9 +32,9 @@ def new() -> tuple[str, int]:
 
 
 def known(id: str) -> str:
-    """Give it back if it can be an identifier; raises NotFound.
+    """Return an identifier if its form is valid; raise NotFound.
 
-    Databases compare other texts in ways of their own.
+    Databases differ in how they compare other texts.
     """
     if len(id) != LENGTH or set(id) - set(ALPHABET):
         raise NotFound(f"there is no file {id!r}")

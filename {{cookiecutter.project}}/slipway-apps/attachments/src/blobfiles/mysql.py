@@ -1,4 +1,4 @@
-"""MySQL and MariaDB, by PyMySQL; mysqlclient does as well."""
+"""MySQL and MariaDB, by PyMySQL or mysqlclient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .identifiers import known
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# In the server's status that comes with each answer.
+# A bit in the server's status, which comes with each answer.
 IN_TRANSACTION = 1
 MIGRATION_SECONDS = 600
 LOCK_NAME = "LEFT(CONCAT('blobfiles.', DATABASE()), 64)"
@@ -30,7 +30,7 @@ class MySQL(Database):
     snapshot = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 
     def cursor(self, connection: Any) -> Any:
-        """Make a cursor whose rows are tuples, also when the connection makes others."""
+        """Return a cursor whose rows are tuples, even if the connection has another kind."""
         if type(connection).__module__.startswith("pymysql"):
             from pymysql.cursors import Cursor
 
@@ -38,11 +38,11 @@ class MySQL(Database):
         return connection.cursor()
 
     def in_transaction(self, connection: Any) -> bool:
-        """Say what the server last said, as far as the driver tells."""
+        """Return the state in the server's last answer, if the driver exposes it."""
         return bool(getattr(connection, "server_status", 0) & IN_TRANSACTION)
 
     def begin(self, connection: Any, then: str = "") -> None:
-        """Begin; the server would silently commit a transaction that is open."""
+        """Begin a transaction; the server would silently commit one that is open."""
         self.execute(connection, "BEGIN")
         if then:
             self.execute(connection, then)
@@ -52,7 +52,7 @@ class MySQL(Database):
     ) -> None:
         """Send the chunk in base 64, which takes less time than the driver's escaping.
 
-        The whole statement is made here, since the driver would copy it three times more.
+        The whole statement is built here, because the driver would copy it three more times.
         """
         start = (
             "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
@@ -85,7 +85,7 @@ class MySQL(Database):
 def connect(url: str) -> Any:
     """Connect to `mysql://user:password@host:port/database?unix_socket=…`, in autocommit mode.
 
-    What follows the question mark goes to `pymysql.connect` by its name there.
+    The parameters after the question mark are passed to `pymysql.connect` by name.
     """
     import pymysql
     from pymysql.constants import CLIENT
@@ -100,7 +100,7 @@ def connect(url: str) -> Any:
         user=unquote(parts.username or "") or None,
         password=unquote(parts.password or ""),
         database=unquote(parts.path[1:]),
-        # A changed row is one that was found, as in the other databases.
+        # Count the rows that were found, as the other databases do.
         client_flag=CLIENT.FOUND_ROWS,
         autocommit=True,
         **{"charset": "utf8mb4", **options},

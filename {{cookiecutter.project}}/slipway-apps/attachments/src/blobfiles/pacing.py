@@ -1,10 +1,10 @@
-"""How SQLite's one write lock is shared while much is written, and its log kept short.
+"""Fair use of SQLite's only write lock during large writes, and a short write-ahead log.
 
-Who waits for the lock asks for it again and again, at first every 1 to 25 ms and, once 128 ms have
-passed, only every 50 or 100 ms (`sqliteDefaultBusyCallback` in SQLite's main.c). One who writes
-batch after batch with hardly a pause would be met holding it nearly every time. So there is a
-pause that is longer than the first intervals, often enough that one of them falls into it. What
-the pause is good for is copying the write-ahead log into the database file, which needs no lock.
+A connection that waits for the lock asks for it again and again, at first every 1 to 25 ms and
+after 128 ms only every 50 or 100 ms (`sqliteDefaultBusyCallback` in SQLite's main.c). A process
+that writes batch after batch without a pause would hold the lock nearly every time. So this process
+pauses for longer than the first intervals, and often enough that one of them is in a pause. During
+the pause it copies the write-ahead log into the database file, which needs no lock.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 # Seconds: the pause, and how long batches may follow each other without one.
 PAUSE = 0.027
 EVERY = 0.09
-# At most so many batches are copied at a time: whose own commit waits for the disk waits for them
-# too. The log begins anew by itself when nobody reads or writes meanwhile; when it is of so many
-# bytes all the same, others are made to wait for a moment.
+# The most batches that are copied at a time: a durable commit of another connection waits for them.
+# The log restarts by itself if nobody reads or writes meanwhile. If it has reached this many bytes,
+# other connections have to wait for a moment.
 CHECKPOINT_BATCHES = 16
 LONG_BYTES = 32 << 20
-# How long readers are waited for then, in milliseconds.
+# How long to wait for readers then, in milliseconds.
 PATIENCE = 20
 
 _paces: dict[str, Pace] = {}
@@ -34,14 +34,14 @@ class Pace:
     """The batches of this process on one database file; one at a time."""
 
     def __init__(self) -> None:
-        """Begin with a pause just made."""
+        """Start as if a pause had just ended."""
         self._gate = threading.Lock()
         self._paused = self._ended = time.monotonic()
         self._batches = 0
 
     @contextmanager
     def batch(self, connection: Any) -> Iterator[None]:
-        """Let others in before this batch if it is their turn, and see to the log after it."""
+        """Pause before this batch if it is time for others to write; copy the log after it."""
         with self._gate:
             began = time.monotonic()
             if began - self._ended >= PAUSE:
@@ -66,7 +66,7 @@ class Pace:
 
 
 def restart(connection: Any) -> None:
-    """Have the log begin anew, waiting a moment for those who read it while nobody can write."""
+    """Restart the log: nobody can write meanwhile, and its readers get a moment to finish."""
     ((patience,),) = connection.execute("PRAGMA busy_timeout").fetchall()
     connection.execute(f"PRAGMA busy_timeout = {PATIENCE:d}").close()
     checkpoint(connection, "RESTART")
@@ -74,13 +74,13 @@ def restart(connection: Any) -> None:
 
 
 def checkpoint(connection: Any, mode: str) -> tuple[int, int, int]:
-    """Copy the log; say whether somebody was in the way, its pages, and how many are copied."""
+    """Copy the log; return whether another process blocked it, its pages, and the copied pages."""
     (result,) = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     busy, pages, copied = result
     return busy, pages, copied
 
 
 def of(path: str) -> Pace:
-    """Give the one pace that this process has for a database file."""
+    """Return the pace of a database file; a process has one for each file."""
     with _lock:
         return _paces.setdefault(path, Pace())

@@ -13,7 +13,7 @@ from .databases import Change, Database
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Any number that no other program takes for a lock of its own.
+# A number that no other program is likely to use for a lock.
 MIGRATION_LOCK = crc32(b"blobfiles.migrate")
 
 ASYNCHRONOUS = "SET LOCAL synchronous_commit = off"
@@ -21,7 +21,7 @@ INSERT = "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
 
 
 class PostgreSQL(Database):
-    """Bytes go to the server and back as they are, in the binary protocol."""
+    """PostgreSQL: bytes are sent unchanged in both directions, in the binary protocol."""
 
     name = "postgresql"
     now = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
@@ -43,16 +43,16 @@ class PostgreSQL(Database):
         with closing(self.cursor(connection)) as cursor:
             cursor.execute(statement.replace("%s", "%b"), parameters)
             rows: Sequence[Any] = cursor.fetchall()
-            # libpq's copy, which PyPy's garbage collection would find late
+            # Free libpq's copy now: PyPy's garbage collector would free it late.
             cursor.pgresult.clear()
             return rows
 
     def in_transaction(self, connection: Any) -> bool:
-        """Say what the server last said."""
+        """Return the state in the server's last answer."""
         return bool(connection.info.transaction_status)
 
     def begin(self, connection: Any, then: str = "") -> None:
-        """Begin, where the driver does not by itself, in one message with what comes then."""
+        """Begin a transaction, unless the driver does; send the next statement with it."""
         if connection.autocommit:
             self.run_script(connection, f"BEGIN; {then}")
         elif then:
@@ -66,8 +66,8 @@ class PostgreSQL(Database):
         chunks: Sequence[ReadableBuffer],
         alone: bool,
     ) -> bool:
-        """Change the row and add a chunk in one statement, so that it is one message."""
-        # In autocommit mode it is a transaction too, with nothing around it.
+        """Change the row and add a chunk in one statement, which is one message."""
+        # In autocommit mode one statement is a transaction of its own.
         if not change or not chunks or (alone and not connection.autocommit):
             return super().store(connection, change, place, chunks, alone)
         setting = ""
@@ -87,30 +87,30 @@ class PostgreSQL(Database):
     def add_chunk(
         self, connection: Any, blob: str, number: int, crc: int, chunk: ReadableBuffer
     ) -> None:
-        """Send the chunk as it is."""
+        """Send the chunk unchanged."""
         self.execute(connection, f"{INSERT} VALUES (%s, %s, %s, %s)", blob, number, crc, chunk)
 
     @contextmanager
     def batch(self, connection: Any) -> Iterator[None]:
-        """Make a transaction that does not wait for the disk: publishing does."""
+        """Run the block in a transaction that does not wait for the disk: publishing does."""
         with self.transaction(connection, ASYNCHRONOUS):
             yield
 
     @contextmanager
     def migrating(self, connection: Any) -> Iterator[None]:
-        """Do all of it in one transaction, or nothing."""
+        """Run the block in one transaction."""
         with self.transaction(connection):
             self.rows(connection, "SELECT pg_advisory_xact_lock(%s)", MIGRATION_LOCK)
             yield
 
     def run_script(self, connection: Any, script: str) -> None:
-        """Let the server read the statements."""
+        """Run a script; the server splits it into statements."""
         with closing(connection.cursor()) as cursor:
             cursor.execute(script)
 
 
 def connect(url: str) -> Any:
-    """Connect with anything that libpq takes for a URL, in autocommit mode."""
+    """Connect to any URL that libpq accepts, in autocommit mode."""
     import psycopg
 
     pypy.speed_up()

@@ -22,12 +22,12 @@ CREATE TABLE IF NOT EXISTS blobfiles_migration (
 def migrate(
     connection: Connection, folder: str | Path = OWN, namespace: str | None = None
 ) -> list[str]:
-    """Apply what is new in a folder, and commit; give the names of those files.
+    """Apply the new migrations of a folder, and commit; return their file names.
 
     A file is `NNNN_words.sql`, or `NNNN_words.DATABASE.sql` where the databases (sqlite,
-    postgresql, mysql) need different words. A statement's `;` ends its line. Each file is applied
-    once in a namespace, which is `blobfiles` for this package and by default the folder's name for
-    another. Several processes may call it at once: one does the work, the others wait for it.
+    postgresql, mysql) need different statements. A statement's `;` ends its line. Each file is
+    applied once per namespace: `blobfiles` for this package, and by default the folder's name for
+    others. Several processes may call this at once: one does the work, the others wait for it.
     """
     database = databases.of(connection)
     space = namespace or ("blobfiles" if folder == OWN else Path(folder).resolve().name)
@@ -46,7 +46,7 @@ def migrate(
 
 
 def files(folder: Path, database: str) -> list[tuple[int, Path]]:
-    """List the migrations of a folder that are for a database, in order."""
+    """Return the migrations of a folder for a database, in order."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("*.sql")):
         match = FILE.fullmatch(path.name)

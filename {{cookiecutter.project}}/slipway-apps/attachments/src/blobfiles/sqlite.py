@@ -14,12 +14,12 @@ from .databases import Database
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Large pages make short chains of them for a chunk. It counts only when the file is made.
+# Large pages make short chains for a chunk. SQLite reads this only when it creates the file.
 PAGE_SIZE = 32768
-# The write-ahead log is copied into the database file by whose commit makes it longer than this.
-# Batches do so before; of less it would be a part of everybody's commits.
+# The commit that makes the write-ahead log longer than this copies it into the database file.
+# Batches copy it earlier. With a lower limit every commit would have to copy.
 CHECKPOINT_BYTES = 24 << 20
-# What each connection keeps of the database in memory, in KiB.
+# The cache of each connection, in KiB.
 CACHE_KIB = 1024
 
 
@@ -32,22 +32,22 @@ class SQLite(Database):
     read_together = 1
 
     def cursor(self, connection: Any) -> Any:
-        """Make a cursor whose rows are tuples, also when the connection has a row factory."""
+        """Return a cursor whose rows are tuples, even if the connection has a row factory."""
         cursor = connection.cursor()
         cursor.row_factory = None
         return cursor
 
     def execute(self, connection: Any, statement: str, *parameters: object) -> int:
-        """Run a statement with SQLite's own sign for a parameter."""
+        """Run a statement with SQLite's own placeholder."""
         return super().execute(connection, statement.replace("%s", "?"), *parameters)
 
     def rows(self, connection: Any, statement: str, *parameters: object) -> Any:
-        """Run a query with SQLite's own sign for a parameter."""
+        """Run a query with SQLite's own placeholder."""
         return super().rows(connection, statement.replace("%s", "?"), *parameters)
 
     def begin(self, connection: Any, then: str = "") -> None:
-        """Take the write lock at once, or wait for it as long as the connection is told to."""
-        # A transaction that begins by reading cannot write when another one wrote meanwhile.
+        """Begin with the write lock; wait for the lock as long as the connection's timeout."""
+        # A transaction that begins with a read cannot write if another one has written meanwhile.
         self.execute(connection, "BEGIN IMMEDIATE")
         if then:
             self.execute(connection, then)
@@ -55,24 +55,26 @@ class SQLite(Database):
     def add_chunk(
         self, connection: Any, blob: str, number: int, crc: int, chunk: ReadableBuffer
     ) -> None:
-        """Make a row for a chunk and write into it: a parameter would be copied three times."""
+        """Insert a row and write the chunk into it: a parameter would be copied three times."""
+        insert = "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data) VALUES (?, ?, ?, {})"
+        if not hasattr(connection, "blobopen"):  # Python before 3.11
+            self.execute(connection, insert.format("?"), blob, number, crc, chunk)
+            return
         with closing(connection.cursor()) as cursor:
-            cursor.execute(
-                "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data)"
-                " VALUES (?, ?, ?, zeroblob(?))",
-                (blob, number, crc, memoryview(chunk).nbytes),
-            )
+            place = (blob, number, crc, memoryview(chunk).nbytes)
+            cursor.execute(insert.format("zeroblob(?)"), place)
             row = cursor.lastrowid
         with connection.blobopen("blobfiles_chunk", "data", row) as data:
             data.write(chunk)
 
     def chunks(self, connection: Any, blob: str, first: int, last: int) -> Sequence[Any]:
-        """Read chunks where they are: as values they would be copied once more."""
-        if sys.implementation.name == "pypy":  # it copies twice what it reads so
+        """Read chunks in place: as values of a query they would be copied once more."""
+        # On PyPy, reading in place copies twice.
+        if sys.implementation.name == "pypy" or not hasattr(connection, "blobopen"):
             return super().chunks(connection, blob, first, last)
         alone = not connection.in_transaction
         if alone:
-            connection.execute("BEGIN").close()  # rows are still the same when they are read
+            connection.execute("BEGIN").close()  # the rows must not change before they are read
         try:
             rows = self.rows(
                 connection,
@@ -87,8 +89,8 @@ class SQLite(Database):
 
     @contextmanager
     def batch(self, connection: Any) -> Iterator[None]:
-        """Make a transaction that does not wait for the disk: publishing does."""
-        # Nor is there one while the only write lock is held; a full commit makes all durable.
+        """Run the block in a transaction that does not wait for the disk: publishing does."""
+        # Nothing waits for the disk while the write lock is held. A full commit makes all durable.
         self.refuse_open(connection)
         ((level,),) = self.rows(connection, "PRAGMA synchronous")
         files = self.rows(connection, "PRAGMA database_list")
@@ -101,17 +103,17 @@ class SQLite(Database):
                 self.execute(connection, f"PRAGMA synchronous = {level:d}")
 
     def in_transaction(self, connection: Any) -> bool:
-        """Say what SQLite says."""
+        """Return whether a transaction is open."""
         return bool(connection.in_transaction)
 
     @contextmanager
     def migrating(self, connection: Any) -> Iterator[None]:
-        """Hold the one write lock."""
+        """Hold the write lock."""
         with self.transaction(connection):
             yield
 
     def run_script(self, connection: Any, script: str) -> None:
-        """Run statement by statement, in the transaction that there is."""
+        """Run a script statement by statement, in the open transaction."""
         # executescript() would commit first.
         statement = ""
         for line in script.splitlines(keepends=True):

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from .databases import Change
 
-# Measured: smaller ones take longer to write, and larger ones only more memory.
+# Measured: smaller chunks take longer to write, and larger ones only more memory.
 CHUNK_SIZE = 512 << 10
-# Takes a file away from everybody but `collect`, which needs no size or hash.
+# Hides a file from everybody but `collect`, which needs no size or hash.
 GIVE_UP = (
     "UPDATE blobfiles_blob SET state = 'deleted', size = COALESCE(size, 0),"
     " sha256 = COALESCE(sha256, %s)"
@@ -33,12 +33,12 @@ TOUCH_SECONDS = 60
 class Writer(io.RawIOBase):
     """Writes one new file, chunk by chunk; at most one chunk is in memory.
 
-    A *joined* writer works in the caller's transaction: once it is closed, the file is there when
-    the caller commits. A *staged* one commits each chunk at once in a transaction of its own, on a
-    connection that is not in one, and nobody sees the file before `publish`.
+    A *joined* writer works in the caller's transaction: after it is closed, the file exists when
+    the caller commits. A *staged* writer commits each chunk at once in a transaction of its own, on
+    a connection that is not in a transaction. Nobody sees the file before `publish`.
 
     An exception inside `with writer:` discards the file. A writer that is neither closed nor
-    discarded leaves no file either, at most left-overs for `collect`.
+    discarded leaves no file either, at most remains for `collect`.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Writer(io.RawIOBase):
         staged: bool = False,
         identity: tuple[str, int] | None = None,
     ) -> None:
-        """Begin a file; the database hears of it when there is a chunk to store.
+        """Begin a file; the database is used only when there is a chunk to store.
 
-        `max_size` is in bytes. `identity` is for a file that had an identifier and a time before.
+        `max_size` is in bytes. `identity` is the identifier and time of a file that is restored.
         """
         if "\0" in name + media_type:
             raise ValueError("a name has a NUL character, which not every database can store")
@@ -73,36 +73,36 @@ class Writer(io.RawIOBase):
 
     @property
     def sha256(self) -> bytes:
-        """The SHA-256 of what was written, once it is closed."""
+        """The SHA-256 of all bytes, after the file is closed."""
         return self._hash.digest()
 
     def writable(self) -> bool:
-        """Say that it can be written."""
+        """Return True: the file is open for writing."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Refuse, as every file does that was opened to be written."""
+        """Raise UnsupportedOperation: the file is open for writing only."""
         raise io.UnsupportedOperation("a new file is only written")
 
     def tell(self) -> int:
-        """Say how many bytes were written."""
+        """Return how many bytes were written."""
         return self.size
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take all of the bytes; raises TooLarge, and then the file can only be discarded."""
+        """Write all bytes; raise TooLarge, after which the file can only be discarded."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         if isinstance(data, bytes):
             self._take(data)
             return len(data)
         with memoryview(data) as view:
-            # Not cast, since PyPy then reads it byte by byte.
+            # No cast: PyPy reads a cast view byte by byte.
             plain = view.format == "B" and view.ndim == 1 and view.contiguous
             self._take(view if plain else view.tobytes())
             return view.nbytes
 
     def close(self) -> None:
-        """Store the last chunk, size and hash; a joined file is published by it."""
+        """Store the last chunk, size and hash; a joined file is then published."""
         if self.closed:
             return
         try:
@@ -112,9 +112,9 @@ class Writer(io.RawIOBase):
             self._forget()
 
     def publish(self, connection: Connection) -> None:
-        """Let everybody see a staged file once it is closed, in the connection's transaction.
+        """Publish a staged file that is closed, in the connection's transaction.
 
-        Raises NotFound when it was discarded, or collected because it was left alone for long.
+        Raise NotFound if the file was discarded, or collected because nothing was written for long.
         """
         if not self._staged or not self.closed:
             raise ValueError("publish() is for a staged file that is closed")
@@ -126,7 +126,7 @@ class Writer(io.RawIOBase):
             raise NotFound(f"the staged file {self.id!r} is gone: write it again")
 
     def discard(self) -> None:
-        """Forget the file, published or not; a joined one in the caller's transaction."""
+        """Remove the file, published or not; a joined one in the caller's transaction."""
         self._forget()
         if self._chunks:
             self._chunks = 0
@@ -138,20 +138,20 @@ class Writer(io.RawIOBase):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it, or discard it because of an exception."""
+        """Close the file, or discard it after an exception."""
         if kind is None:
             self.close()
             return
         self._forget()
-        # What fails here too is undone by the caller's rollback, or later by `collect`.
+        # If this fails too, the caller's rollback or `collect` removes the rest.
         with contextlib.suppress(Exception):
             self.discard()
 
     def __del__(self) -> None:
-        """Leave out what the base class does, which is to close: the file would be published."""
+        """Do nothing: the base class would close the file, which publishes it."""
 
     def _take(self, data: bytes | memoryview) -> None:
-        """Cut what was written into chunks; the last one, whole or not, waits for `close`."""
+        """Split the bytes into chunks; the last one, full or not, waits for `close`."""
         if not self._usable:
             raise ValueError("an earlier write failed: discard this file and write another")
         self._usable = False  # until all of it is stored
@@ -161,7 +161,7 @@ class Writer(io.RawIOBase):
         if len(data) <= room:
             self._buffer += data
         else:
-            # What is kept is never nothing, so that the last chunk goes with size and hash.
+            # At least one byte is kept, so that the last chunk is stored with size and hash.
             first = room % CHUNK_SIZE
             self._buffer += data[:first]
             rest = first + (len(data) - first - 1) // CHUNK_SIZE * CHUNK_SIZE
@@ -179,10 +179,10 @@ class Writer(io.RawIOBase):
         self._usable = True
 
     def _store(self, chunks: Sequence[ReadableBuffer], state: str | None = None) -> None:
-        """Store chunks, and the state that the file has once it is whole.
+        """Store chunks, and the state of the file if it is complete.
 
-        If the file is staged it is a transaction of its own, which touches the file's row, so that
-        `collect` leaves it alone; raises NotFound when it came before.
+        For a staged file this is a transaction of its own. It updates the time in the file's row,
+        so that `collect` leaves the file alone. Raise NotFound if `collect` came first.
         """
         for chunk in chunks:
             self._hash.update(chunk)
@@ -194,7 +194,7 @@ class Writer(io.RawIOBase):
         self._heard = time.monotonic()
 
     def _change(self, state: str | None) -> Change:
-        """Say what to do to the file's row, which nobody sees before it has that state."""
+        """Return the statement that changes the file's row; nobody sees a row without a state."""
         whole = (state, self.size, self.sha256) if state else ()
         now = self._database.now
         if self._chunks:
@@ -213,7 +213,7 @@ class Writer(io.RawIOBase):
     def _finish(self) -> None:
         chunks = [self._buffer] if self._buffer else []
         self._store(chunks, "staged" if self._staged else "published")
-        self._chunks += 1  # there is something in the database, if only an empty file
+        self._chunks += 1  # the database has something to remove, even for an empty file
 
     def _forget(self) -> None:
         """Close without storing anything."""
@@ -222,7 +222,7 @@ class Writer(io.RawIOBase):
         super().close()
 
     def _remove(self) -> None:
-        """Delete it in the caller's transaction, or leave a staged one's chunks to `collect`."""
+        """Delete a joined file in the caller's transaction; leave a staged one to `collect`."""
         if self._staged:
             with self._database.batch(self._connection):
                 self._database.execute(self._connection, GIVE_UP + " WHERE id = %s", b"", self.id)

@@ -1,4 +1,4 @@
--- One row for each file that the application has; its bytes are blobfiles'.
+-- One row for each file of the application; its bytes are in the tables of blobfiles.
 CREATE TABLE attachments_file (
     -- the last part of its address: percent-encoded, so ASCII
     path VARCHAR(765) NOT NULL PRIMARY KEY,
@@ -13,7 +13,7 @@ CREATE TABLE attachments_file (
 
 CREATE INDEX attachments_newest ON attachments_file (modified, path);
 
--- The only row is the sum of the others, and the lock of whoever changes one of them.
+-- The only row is the sum of the others, and the lock for every change of them.
 CREATE TABLE attachments_total (
     files BIGINT NOT NULL,
     bytes BIGINT NOT NULL

@@ -24,7 +24,7 @@ function sizeOf(bytes) {
 function authorization() {
   const token = element("token").value;
   if (!token) return {};
-  // a header has bytes: those of the token in UTF-8
+  // A header is sent as bytes: the token in UTF-8.
   const bytes = new TextEncoder().encode(token);
   return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
@@ -155,7 +155,7 @@ function cancel(upload) {
   element("choice").focus();
 }
 
-// XMLHttpRequest, since fetch does not say how far an upload has come.
+// XMLHttpRequest, because fetch does not report the progress of an upload.
 function send(upload) {
   const { file, row } = upload;
   const request = new XMLHttpRequest();
@@ -179,7 +179,7 @@ function send(upload) {
       count(made, 1);
       say(`${file.name} is uploaded.`);
     } else {
-      fail(upload, request.responseText.trim() || `the server says ${request.status}`);
+      fail(upload, request.responseText.trim() || `the server answered ${request.status}`);
     }
   });
   request.addEventListener("error", () => {
@@ -206,7 +206,7 @@ element("more").addEventListener("click", () => list(next));
 element("token").value = sessionStorage.getItem("token") || "";
 element("token").addEventListener("input", (event) => sessionStorage.setItem("token", event.target.value));
 
-let depth = 0; // dragging enters and leaves every element on its way
+let depth = 0; // Dragging enters and leaves every element on the way.
 document.addEventListener("dragenter", (event) => {
   event.preventDefault();
   depth += 1;

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
 from slipway.shared import files, network

@@ -8,11 +8,11 @@ import re
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import native_libraries, pipeline
+from slipway.laptop.building import native_libraries, pipeline
 from slipway.laptop.commands import build as build_command
 from slipway.laptop.commands import native as native_command
 from slipway.laptop.settings import load
-from tests.unit.laptop.build.conftest import PINNED, Build, pinned
+from tests.unit.laptop.building.conftest import PINNED, Build, pinned
 
 Shown = pytest.CaptureFixture[str]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from platform import machine
 from typing import Any
 
-from slipway.laptop.build import base_image_pin
-from slipway.laptop.build.record import Record
+from slipway.laptop.building import base_image_pin
+from slipway.laptop.building.record import Record
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT
 from slipway.shared import lockfile
@@ -45,7 +45,7 @@ OF_TOOLS = (
 )
 # The wheels are installed by the tools' copy of image/run, which uses image/base.
 OF_IMAGE = ("run.docker", "slipway/image/base", "slipway/image/run", "slipway/shared")
-OF_CHECK = ("slipway/image/check", "slipway/laptop/build/image_check.py")
+OF_CHECK = ("slipway/image/check", "slipway/laptop/building/image_check.py")
 # Processors whose name in an image is not the kernel's.
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import images, pipeline
-from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.building import images, pipeline
+from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.commands import build as build_command
 from slipway.laptop.commands import lock as lock_command
 from slipway.laptop.settings import load
 from slipway.shared import network
-from tests.unit.laptop.build.conftest import BASE, LOCK, PINNED, STEPS, Build, pinned
+from tests.unit.laptop.building.conftest import BASE, LOCK, PINNED, STEPS, Build, pinned
 
 INDEX = "https://me:secret@pypi.example.org/simple"
 # What a check finds in an image without problems.

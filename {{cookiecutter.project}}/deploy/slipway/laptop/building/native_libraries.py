@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from slipway.laptop import console
-from slipway.laptop.build import images, pipeline
+from slipway.laptop.building import images, pipeline
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY
 from slipway.laptop.settings import edit

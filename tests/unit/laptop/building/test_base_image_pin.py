@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import base_image_pin
-from slipway.laptop.build.base_image_pin import Pin
+from slipway.laptop.building import base_image_pin
+from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.settings import load
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script, stand_in

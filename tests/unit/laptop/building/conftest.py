@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway.laptop.build import pipeline, steps
-from slipway.laptop.build.record import Record
-from slipway.laptop.build.steps import Steps
+from slipway.laptop.building import pipeline, steps
+from slipway.laptop.building.record import Record
+from slipway.laptop.building.steps import Steps
 from slipway.laptop.settings import load
 from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script, stand_in

@@ -18,12 +18,12 @@ from typing import IO
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import pipeline, project_lock, steps
-from slipway.laptop.build.record import Record
+from slipway.laptop.building import pipeline, project_lock, steps
+from slipway.laptop.building.record import Record
 from slipway.laptop.settings import make_syntax
 from slipway.shared import lockfile
 from tests.unit.conftest import DEPLOY
-from tests.unit.laptop.build.conftest import (
+from tests.unit.laptop.building.conftest import (
     ANOTHER_DAY,
     BASE,
     DAY,
@@ -875,7 +875,7 @@ def test_changed_line_of_a_compiled_application_is_checked(done: Build) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["image/check/shared_libraries", "image/check/module_imports", "laptop/build/image_check"],
+    ["image/check/shared_libraries", "image/check/module_imports", "laptop/building/image_check"],
 )
 def test_changed_check_is_made_again(done: Build, name: str) -> None:
     """What was found before may be another thing now."""

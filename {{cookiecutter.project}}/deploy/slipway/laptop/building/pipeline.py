@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
 from slipway.laptop import console
-from slipway.laptop.build import base_image_pin, images, project_lock
-from slipway.laptop.build.base_image_pin import Pin
-from slipway.laptop.build.images import Commit, Images
-from slipway.laptop.build.record import Record
-from slipway.laptop.build.steps import Steps
+from slipway.laptop.building import base_image_pin, images, project_lock
+from slipway.laptop.building.base_image_pin import Pin
+from slipway.laptop.building.images import Commit, Images
+from slipway.laptop.building.record import Record
+from slipway.laptop.building.steps import Steps
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
 from slipway.laptop.settings import load
@@ -100,7 +100,7 @@ def make(settings: dict[str, str], goals: Sequence[str], quiet: bool = False) ->
 
 def check_now(settings: dict[str, str]) -> int:
     """Check the run image, whether it was checked before or not; return the exit status."""
-    from slipway.laptop.build import image_check  # slow, and not needed where all is done
+    from slipway.laptop.building import image_check  # slow, and not needed where all is done
 
     if settings["DRY_RUN"]:
         console.show_command(image_check.command(settings, f"{settings['IMAGES']}-run"))
@@ -276,7 +276,7 @@ class Pipeline:
         self._docker_build("image", command, self._project)
 
     def _check(self, steps: Steps, goals: Sequence[str]) -> None:
-        from slipway.laptop.build import image_check  # slow, and not needed where all is done
+        from slipway.laptop.building import image_check  # slow, and not needed where all is done
 
         early = self.early.finish("check")
         report = early if isinstance(early, image_check.Report) and not early.wrong else None
@@ -327,7 +327,9 @@ class Pipeline:
         image = self._dependencies.read_text(encoding="utf-8").strip()
         wheels = (self.images.wheelhouse / "app").glob("*.whl")
         if image and all(wheel.name.endswith("-any.whl") for wheel in wheels):
-            from slipway.laptop.build import image_check  # slow, and not needed where all is done
+            from slipway.laptop.building import (
+                image_check,  # slow, and not needed where all is done
+            )
 
             self.early.start("check", lambda: image_check.check(self.settings, image))
 
@@ -528,7 +530,9 @@ class Pipeline:
             self._show_run_dockerfile(steps)
             console.show_command(self.images.run_image(commit(pin), pin))
         else:
-            from slipway.laptop.build import image_check  # slow, and not needed where all is done
+            from slipway.laptop.building import (
+                image_check,  # slow, and not needed where all is done
+            )
 
             console.show_command(image_check.command(self.settings, f"{self.images.images}-run"))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slipway.laptop import console
-from slipway.laptop.build import image_check
+from slipway.laptop.building import image_check
 from slipway.laptop.settings import load
 from slipway.shared.native.build_errors import Diagnosis
 from tests.conftest import Project
