@@ -2,7 +2,7 @@
 
 With --events, each line is one JSON object, and nothing else is written to standard output:
 
-    {"event": "sources", "names": ["a"]} the pins that the index has no wheel of, before any is built
+    {"event": "sources", "names": ["a"]}      pins that are source distributions, before any build
     {"event": "built", "sums": {"a": "…"}}    the SHA-256 of the wheels that were built of them
     {"event": "dependencies"}            the dependencies are new, and the application comes next
     {"event": "lock", "text": "…"}       the text of the new lock

@@ -6,14 +6,14 @@
     python -m slipway.image.run.install_wheelhouse FOLDER COMMAND [COMMANDS]
         Install the wheels and the spare parts. Make COMMAND the program that the container runs;
         COMMANDS are additional ones, as a JSON object by their names.
-    … --lock FOLDER …
-        Compare the wheels with the lock as well, whose copy is in this folder (see `locked`).
+    python -m slipway.image.run.install_wheelhouse --lock LOCK FOLDER …
+        Compare the wheels with the lock as well, whose copy is in the folder LOCK (see `locked`).
 
 FOLDER's requirements.txt is the list of its wheels with their checksums. The build fails if a wheel
 is missing, not listed, or has another checksum. The list lies beside the wheels, where whatever
-runs in a build could write it; the copy of the lock comes from the laptop. This module belongs to the builder's tools, which
-are mounted for the duration of one RUN instruction and leave nothing in the image. The deploy to a
-server without Docker runs it as well.
+runs in a build could write it; the copy of the lock comes from the laptop. This module belongs to
+the builder's tools, which are mounted for the duration of one RUN instruction and leave nothing in
+the image. The deploy to a server without Docker runs it as well.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def locked(wheels: Sequence[Path], lock: Path, are_dependencies: bool) -> None:
                 )
         elif sha256(wheel) not in set().union(*allowed.get(name, {}).values()):
             raise WrongWheelhouse(
-                f"{wheel.name} in the wheelhouse does not have a SHA-256 of the lock, and it was not"
-                " built from a source distribution of the lock: remove the wheelhouse, then run"
-                " make wheels"
+                f"{wheel.name} in the wheelhouse does not have a SHA-256 of the lock, and it was"
+                " not built from a source distribution of the lock: remove the wheelhouse, then"
+                " run make wheels"
             )
 
 

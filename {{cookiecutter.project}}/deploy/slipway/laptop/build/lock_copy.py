@@ -4,7 +4,7 @@ The wheelhouse has a list of its wheels, but whatever runs in the builder can wr
 lies in .deploy, which no build can write, and is a build context of its own (images.py):
 
     .deploy/pins/requirements.txt    the pins of the lock
-    .deploy/pins/built.txt           the wheels that were built from source distributions of the lock
+    .deploy/pins/built.txt           the wheels that were built from its source distributions
 
 A wheel that was built here cannot have a checksum of the lock. The builder names the pins that are
 source distributions before code of any of them runs, and later the wheels that it built. Only pins
