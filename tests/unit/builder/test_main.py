@@ -547,8 +547,13 @@ def test_root_is_given_up_before_every_job(
     """A setup.py that runs as root could leave a program that makes its user root."""
     done: list[object] = []
     monkeypatch.setattr(wheels, "become_owner", done.append)
-    monkeypatch.setattr(wheels, "new_lock", lambda *_: done.append("worked") or "")
-    monkeypatch.setattr(wheels, "build", lambda *_: done.append("worked"))
+
+    def work(*_: object) -> str:
+        done.append("worked")
+        return ""
+
+    monkeypatch.setattr(wheels, "new_lock", work)
+    monkeypatch.setattr(wheels, "build", work)
     assert workshop.run(job).returncode == 0
     owner = workshop.application if job in ("lock", "upgrade") else workshop.wheelhouse
     assert done == [owner, "worked"]

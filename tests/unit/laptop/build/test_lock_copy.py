@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ ONE, TWO = "1" * 64, "2" * 64
 LOCK = f"one==1.0 \\\n    --hash=sha256:{ONE}  # a comment\ntwo==2.0 --hash=sha256:{TWO}\n"
 
 
-def told(*events: dict[str, object]) -> dict[str, str]:
+def told(*events: Mapping[str, Any]) -> dict[str, str]:
     """Return the built wheels after some events of the builder."""
     built = lock_copy.Built()
     for event in events:
