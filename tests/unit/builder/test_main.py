@@ -207,12 +207,14 @@ def test_the_same_lock_builds_nothing_twice(workshop: Workshop) -> None:
     """
     workshop.write("requirements.in", "one\n")
     workshop.lock("one")
-    assert workshop.events() == [{"event": "dependencies"}, DONE]
+    none = [{"event": "sources", "names": []}, {"event": "built", "sums": {}}]
+    assert workshop.events() == [*none, {"event": "dependencies"}, DONE]
     before = workshop.files("deps")
     lock = workshop.application / "requirements.txt"
     lock.write_text(lock.read_text() + "    # via somebody\n")
     done = workshop.run("--events")
-    assert (done.returncode, json.loads(done.stdout)) == (0, DONE)
+    assert done.returncode == 0
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [*none, DONE]
     assert "1 dependencies are there already" in done.stderr
     assert workshop.files("deps") == before
 
@@ -504,11 +506,57 @@ def test_a_back_end_is_made_ahead_when_the_lock_pins_it(
 ) -> None:
     """Sets that must be resolved first are resolved, and reported, later."""
     builds = mock.Mock(pinned={pinned: []})
+    builds.wheels.return_value = []
     (tmp_path / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["maker"]\nbuild-backend = "maker"\n[project]\nname = "app"\n'
     )
     wheels.prepare(tmp_path, builds)
     assert builds.virtualenv.call_args_list == [mock.call({"maker"})] * made
+
+
+def test_a_back_end_that_must_be_built_itself_is_not_made_ahead(tmp_path: Path) -> None:
+    """Its code would run before the laptop knows which pins are source distributions."""
+    builds = mock.Mock(pinned={'["maker"]': [mock.Mock()]})
+    builds.wheels.return_value = []
+    (tmp_path / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["maker"]\nbuild-backend = "maker"\n[project]\nname = "app"\n'
+    )
+    wheels.prepare(tmp_path, builds)
+    assert builds.virtualenv.call_args_list == []
+
+
+def test_sources_are_reported_before_their_code_runs(workshop: Workshop) -> None:
+    """What a build writes to the same stream comes later, and the laptop does not believe it."""
+    workshop.write("requirements.in", "one\ntwo\n")
+    workshop.lock_sources("one")
+    lock = workshop.application / "requirements.txt"
+    text = lock.read_text()
+    workshop.lock("two")
+    lock.write_text(text + lock.read_text().partition("\n")[2])
+    sources, built = workshop.events()[:2]
+    assert sources == {"event": "sources", "names": ["one"]}
+    (wheel,) = (workshop.wheelhouse / "deps").glob("one-*.whl")
+    assert built == {"event": "built", "sums": {"one": files.sha256(wheel)}}
+    assert workshop.events()[:2] == [sources, built], "the wheels are there already"
+
+
+@pytest.mark.parametrize("job", ["lock", "upgrade", "wheels", "fetch"])
+def test_root_is_given_up_before_every_job(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    """A setup.py that runs as root could leave a program that makes its user root."""
+    done: list[object] = []
+    monkeypatch.setattr(wheels, "become_owner", done.append)
+
+    def work(*_: object) -> str:
+        done.append("worked")
+        return ""
+
+    monkeypatch.setattr(wheels, "new_lock", work)
+    monkeypatch.setattr(wheels, "build", work)
+    assert workshop.run(job).returncode == 0
+    owner = workshop.application if job in ("lock", "upgrade") else workshop.wheelhouse
+    assert done == [owner, "worked"]
 
 
 def test_what_takes_no_compiler_is_built_without_one(workshop: Workshop) -> None:
@@ -529,7 +577,7 @@ def test_a_source_that_cannot_be_built_is_left_to_the_compiler(workshop: Worksho
     assert done.stderr.endswith("run this in the builder image with a compiler\n")
     assert "zlib.h" not in done.stderr
     done = workshop.run("--without-compiler", "--events")
-    assert json.loads(done.stdout)["outcome"] == "needs-compiler"
+    assert json.loads(done.stdout.splitlines()[-1])["outcome"] == "needs-compiler"
     assert "a compiler" not in done.stderr, "the laptop makes the builder image by itself"
     assert workshop.outcome() == "failed"
 
@@ -631,7 +679,7 @@ def test_missing_libraries_are_reported_as_data(
     first.write_text(text + first.read_text().partition("\n")[2])
     done = workshop.run("--events")
     assert done.returncode == 1
-    assert json.loads(done.stdout) == {
+    assert json.loads(done.stdout.splitlines()[-1]) == {
         **DONE,
         **{"outcome": "failed", "add": ["zlib"], "find": ["frob/nicate.h"]},
     }

@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 import ssl
 import tarfile
 import threading
@@ -203,6 +204,23 @@ def test_a_file_that_was_damaged_in_the_store_is_fetched_again(pages: Pages, fet
     kept.write_bytes(b"something else")
     assert fetch([pin(one)]) == [kept]
     assert kept.read_bytes() == one.read_bytes()
+
+
+def test_a_choice_that_the_lock_does_not_name_is_not_used(
+    pages: Pages, fetch: Fetch, tmp_path: Path
+) -> None:
+    """Whatever ran in a builder may have written a trojan and the choice of it to the store."""
+    one = pages.wheel("one")
+    fetch([pin(one)])
+    (tmp_path / "trojan").mkdir()
+    trojan = make_wheel(tmp_path / "trojan", "one", "1.0", seen="trojan")
+    kept = tmp_path / "store" / "files" / sum_of(trojan)
+    kept.mkdir()
+    shutil.copy(trojan, kept)
+    for choice in (tmp_path / "store" / "choices").iterdir():
+        choice.write_text(sum_of(trojan))
+    (found,) = fetch([pin(one)])
+    assert found.read_bytes() == one.read_bytes()
 
 
 def test_the_wheel_is_taken_where_there_is_one(pages: Pages, fetch: Fetch) -> None:

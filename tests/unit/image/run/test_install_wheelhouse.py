@@ -237,3 +237,64 @@ def test_an_empty_folder_installs_nothing(appenv: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "(there are: none)" in done.stdout
     assert install(appenv, folder, "python -c 'print(1)'").returncode == 0
+
+
+def lock_copy(folder: Path, pins: str, built: str = "") -> Path:
+    """Write a copy of the lock, as the laptop does."""
+    place = folder / "lock"
+    place.mkdir()
+    (place / "requirements.txt").write_text(pins)
+    (place / "built.txt").write_text(built)
+    return place
+
+
+def pin(name: str, version: str, *sums: str) -> str:
+    """Return a line of a lock."""
+    return f"{name}=={version} " + " ".join(f"--hash=sha256:{each}" for each in sums) + "\n"
+
+
+def test_a_wheel_with_a_checksum_of_the_lock_is_installed(appenv: Path, wheelhouse: Path) -> None:
+    """Other files of the same release are in the lock, too."""
+    (wheel,) = wheelhouse.glob("*.whl")
+    lock = lock_copy(wheelhouse.parent, pin("shop", "1.0", "0" * 64, files.sha256(wheel)))
+    done = install(appenv, "--lock", lock, wheelhouse)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_wheel_that_only_its_own_list_names_is_refused(appenv: Path, wheelhouse: Path) -> None:
+    """What runs in a build can write both; the lock is the laptop's."""
+    lock = lock_copy(wheelhouse.parent, pin("shop", "1.0", "0" * 64))
+    done = install(appenv, "--lock", lock, wheelhouse)
+    assert done.returncode == 1
+    assert "shop-1.0-py3-none-any.whl in the wheelhouse does not have a SHA-256" in done.stdout
+    assert not list(appenv.rglob("shop.py"))
+
+
+def test_a_wheel_of_a_name_that_the_lock_lacks_is_refused(appenv: Path, wheelhouse: Path) -> None:
+    """Even if another pin has its checksum."""
+    (wheel,) = wheelhouse.glob("*.whl")
+    lock = lock_copy(wheelhouse.parent, pin("attrs", "1.0", files.sha256(wheel)))
+    assert install(appenv, "--lock", lock, wheelhouse).returncode == 1
+
+
+def test_a_wheel_that_was_built_here_has_the_checksum_of_that_build(
+    appenv: Path, wheelhouse: Path
+) -> None:
+    """The lock has only the checksum of the source distribution."""
+    (wheel,) = wheelhouse.glob("*.whl")
+    pins = pin("shop", "1.0", "0" * 64)
+    lock = lock_copy(wheelhouse.parent, pins, pin("shop", "1.0", files.sha256(wheel)))
+    assert install(appenv, "--lock", lock, wheelhouse).returncode == 0
+    (lock / "built.txt").write_text(pin("shop", "1.0", "1" * 64))
+    assert install(appenv, "--lock", lock, wheelhouse).returncode == 1
+
+
+def test_the_application_does_not_replace_a_dependency(appenv: Path, wheelhouse: Path) -> None:
+    """Its own wheels are in no lock, so they have no name of the lock."""
+    (wheel,) = wheelhouse.glob("*.whl")
+    lock = lock_copy(wheelhouse.parent, pin("attrs", "1.0", "0" * 64))
+    assert install(appenv, "--lock", lock, wheelhouse, "run-the-shop").returncode == 0
+    (lock / "requirements.txt").write_text(pin("shop", "1.0", files.sha256(wheel)))
+    done = install(appenv, "--lock", lock, wheelhouse, "run-the-shop")
+    assert done.returncode == 1
+    assert "the lock has a dependency of that name" in done.stdout

@@ -298,3 +298,52 @@ def test_bytecode_is_of_the_virtualenvs_interpreter(place: Path, tmp_path: Path)
     tag = run_line(place, "import sys; print(sys.implementation.cache_tag)")
     assert compiled.name == f"one.{tag}.pyc"
     assert sys.implementation.cache_tag == tag
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("scripts/python", "scripts/python3", "scripts/python3.11", "scripts/pypy3"),
+        *("scripts/activate", "data/bin/python", "data/pyvenv.cfg"),
+    ],
+)
+def test_a_wheel_does_not_replace_the_interpreter(place: Path, tmp_path: Path, name: str) -> None:
+    """It would run as root while the image is built, to compile the next modules."""
+    wheel = pack(tmp_path, "evil", "1.0", {f"evil-1.0.data/{name}": "#!/bin/sh\ntouch OWNED\n"})
+    before = (place / "bin" / "python").resolve()
+    with pytest.raises(ValueError, match="belongs to the virtualenv"):
+        wheel_installer.into(place, [wheel])
+    assert (place / "bin" / "python").resolve() == before
+
+
+def test_an_entry_point_does_not_replace_the_interpreter(place: Path, tmp_path: Path) -> None:
+    """Its script would be written by the installer itself."""
+    wheel = pack(
+        tmp_path,
+        "evil",
+        "1.0",
+        {"evil.py": "main = 1\n"},
+        "[console_scripts]\npython = evil:main\n",
+    )
+    with pytest.raises(ValueError, match="belongs to the virtualenv"):
+        wheel_installer.into(place, [wheel])
+
+
+def test_bytecode_is_compiled_with_the_interpreter_of_the_base(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the virtualenv lies where wheels are installed."""
+    used: list[Path] = []
+
+    class Compiler(compile_bytecode.Compiler):
+        """One that says what it starts."""
+
+        def __init__(self, python: Path) -> None:
+            """Keep the interpreter."""
+            used.append(python)
+            super().__init__(python)
+
+    monkeypatch.setattr(compile_bytecode, "Compiler", Compiler)
+    wheel_installer.into(place, [make_wheel(tmp_path, "one", "1.0")])
+    assert used == [(place / "bin" / "python").resolve()]
+    assert place not in used[0].parents

@@ -111,6 +111,42 @@ def test_images_without_a_name_are_removed(ready: Build) -> None:
     assert pruned == {"shop-base", "shop-tools", "shop"}
 
 
+@pytest.mark.parametrize("files", ["", "app.py", "app.py .env"])
+def test_code_of_a_build_has_no_power_and_sees_no_secret(ready: Build, files: str) -> None:
+    """Neither root nor capabilities remain, and git's settings and environments are hidden."""
+    for name in (".env", "deploy/run.env", ".git/config"):
+        ready.write(name, "SECRET=1\n")
+    ready.write("deploy/settings.mk", f"{ready.settings}FILES := {files}\n")
+    ready.build("wheels")
+    (line,) = (line for line in ready.log() if named(line) == "wheels" and line.startswith("run "))
+    for words in (
+        "--cap-drop ALL --cap-add SETUID --cap-add SETGID",
+        "--security-opt no-new-privileges",
+        "--pids-limit",
+        "type=tmpfs,target=/application/.git",
+        "target=/application/deploy/run.env,readonly",
+    ):
+        assert words in line
+    assert ("target=/application/.env,readonly" in line) is (".env" not in files)
+
+
+def test_a_lock_is_made_without_the_wheelhouse(ready: Build) -> None:
+    """It is printed; the code of a setup.py has no folder of the laptop to write to."""
+    with ready.inside():
+        command = images.Images(load.load()).in_builder("builder", "--events", "lock")
+    assert not [word for word in command if "target=/wheelhouse" in word]
+
+
+def test_no_file_of_the_wheelhouse_runs_as_another_user(tmp_path: Path) -> None:
+    """A setup.py copied a shell there, which made its user root."""
+    shell = tmp_path / "deps" / "shell"
+    shell.parent.mkdir()
+    shell.touch()
+    shell.chmod(0o6755)
+    pipeline.remove_setuid(tmp_path)
+    assert shell.stat().st_mode & 0o7777 == 0o755
+
+
 def test_a_new_pin_is_one_of_the_inputs(build: Build) -> None:
     """Otherwise the next build would begin with the base again."""
     build.make("wheels")

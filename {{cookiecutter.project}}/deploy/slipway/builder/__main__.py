@@ -68,42 +68,58 @@ def build_dependencies(
     libraries = f"# libraries sha256:{file_tools.digest(source_tree.libraries())}\n"
     options = lockfile.options(lock)
     is_whole = wheelhouse.is_whole(place, header, header + libraries)
-    if is_whole and is_trusted(place, pins, options, builds):
+    if is_whole and is_trusted(place, pins, options, builds, output):
         say(f"{len(pins)} dependencies are there already")
         return
     if pins:
         say(f"getting {len(pins)} dependencies for {lockfile.interpreter()}")
-    wheels = builds.wheels(pins, options, only_fetch)
+    files = builds.index.fetch(pins, options)
+    output.sources([pin.name for pin, path in zip(pins, files) if path.suffix != ".whl"])
+    wheels = builds.wheels_of(pins, files, only_fetch)
     if len(wheels) < len(pins):
         raise NeedsCompiler
     for pin, wheel in zip(pins, wheels):
         name, version = wheelhouse.name_of(wheel)
         if name != pin.name or Version(version) != Version(pin.version):
             raise Failure(f"{pin.name}=={pin.version} came out as {wheel.name}: run make lock")
+    built = {}
     with wheelhouse.replacing(place) as new:
-        for wheel in wheels:
-            shutil.copyfile(wheel, new / wheel.name)
-        built = any(builds.store.is_built(wheel) for wheel in wheels)
+        for pin, wheel in zip(pins, wheels):
+            copy = new / wheel.name
+            shutil.copyfile(wheel, copy)
+            if builds.store.is_built(wheel):
+                built[pin.name] = file_tools.sha256(copy)
         wheelhouse.list_in(new, header + (libraries if built else ""))
+    output.built(built)
     if not only_fetch:
         output.dependencies()
 
 
 def is_trusted(
-    place: Path, pins: Sequence[lockfile.Pin], options: Sequence[str], builds: Builds
+    place: Path,
+    pins: Sequence[lockfile.Pin],
+    options: Sequence[str],
+    builds: Builds,
+    output: Output,
 ) -> bool:
     """Check that a folder's wheels come from the package index or were built here.
 
     The folder matches its own list of checksums, but this does not prove where the wheels came
-    from.
+    from. If they are trusted, those that were built here are reported.
     """
     listed = lockfile.pins(lockfile.read(place / "requirements.txt"))
     checksums = {pin.name: checksum for pin in listed for checksum in pin.sums}
     built = [pin for pin in pins if checksums.get(pin.name) not in pin.sums]
-    kept = builds.wheels(built, options, only_fetch=True)
-    return len(kept) == len(built) and all(
-        checksums.get(pin.name) == file_tools.sha256(wheel) for pin, wheel in zip(built, kept)
-    )
+    files = builds.index.fetch(built, options)
+    if any(path.suffix == ".whl" for path in files):
+        return False  # it should have one of the lock's checksums
+    kept = builds.wheels_of(built, files, only_fetch=True)
+    sums = {pin.name: file_tools.sha256(wheel) for pin, wheel in zip(built, kept)}
+    if len(kept) < len(built) or any(checksums.get(name) != sums[name] for name in sums):
+        return False
+    output.sources(list(sums))
+    output.built(sums)
+    return True
 
 
 def build_application(application: Path, lock: str, place: Path, builds: Builds) -> None:
@@ -163,7 +179,9 @@ def prepare(application: Path, builds: Builds) -> None:
     """Make the virtualenv of the application's back end, if the lock pins its packages."""
     if lockfile.is_distribution(application):
         stated = source_tree.build_requirements(application)
-        if lockfile.build_set(stated) in builds.pinned:
+        pins = builds.pinned.get(lockfile.build_set(stated))
+        # code of a source distribution runs only after the sources were reported (events.py)
+        if pins is not None and len(builds.wheels(pins, only_fetch=True)) == len(pins):
             builds.virtualenv(stated)
 
 
@@ -259,11 +277,14 @@ def new_lock(
         return make_lock.make(options.application, text, upgrade, builds)
 
 
-def become_owner(wheelhouse: Path) -> None:
-    """Switch from root to the owner of the wheelhouse, so that new files belong to that user."""
+def become_owner(folder: Path) -> None:
+    """Switch from root to the owner of a folder, so that new files belong to that user.
+
+    Code of back ends and of source distributions runs after this, in every job.
+    """
     if os.name != "posix" or os.geteuid() != 0:
         return
-    owner = wheelhouse.stat()
+    owner = folder.stat()
     if owner.st_uid:
         os.setgroups([])
         os.setgid(owner.st_gid)
@@ -330,6 +351,7 @@ def work(options: argparse.Namespace, output: Output) -> None:
         raise Failure(f"mount the application at {options.application}")
     os.umask(0o022)  # modes are part of a wheel
     if options.job in ("lock", "upgrade"):
+        become_owner(options.application)
         with scratch_folder() as scratch:
             environment = environment_for(scratch, options.ca, options.cache)
             present = lockfile.lock_path(options.application)

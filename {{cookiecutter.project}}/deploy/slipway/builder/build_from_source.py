@@ -85,9 +85,19 @@ class Builds:
         only_fetch, wheels that would have to be built are left out. Without a compiler,
         NeedsCompiler is raised if a build may need one.
         """
+        return self.wheels_of(pins, self.index.fetch(pins, options), only_fetch, within)
+
+    def wheels_of(
+        self,
+        pins: Sequence[lockfile.Pin],
+        files: Sequence[Path],
+        only_fetch: bool = False,
+        within: tuple[str, ...] = (),
+    ) -> list[Path]:
+        """Return the wheel of each pin whose file was fetched, as `wheels` does."""
         found: list[Path | None] = []
         sources: list[tuple[int, lockfile.Pin, Path]] = []
-        for number, (pin, path) in enumerate(zip(pins, self.index.fetch(pins, options))):
+        for number, (pin, path) in enumerate(zip(pins, files)):
             found.append(path if path.suffix == ".whl" else None)
             if path.suffix != ".whl":
                 sources.append((number, pin, path))

@@ -2,6 +2,8 @@
 
 With --events, each line is one JSON object, and nothing else is written to standard output:
 
+    {"event": "sources", "names": ["a"]}      pins that are source distributions, before any build
+    {"event": "built", "sums": {"a": "…"}}    the SHA-256 of the wheels that were built of them
     {"event": "dependencies"}            the dependencies are new, and the application comes next
     {"event": "lock", "text": "…"}       the text of the new lock
     {"event": "result", "outcome": "failed", "add": ["libpq"], "find": ["foo.h"]}    the last line
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 DONE, FAILED = "done", "failed"
 NEEDS_LOCK, NEEDS_COMPILER = "needs-lock", "needs-compiler"
@@ -30,6 +32,18 @@ class Output:
     def dependencies(self) -> None:
         """Report that the dependencies are new and that the application comes next."""
         self._event("dependencies")
+
+    def sources(self, names: Sequence[str]) -> None:
+        """Report the pins that are source distributions, before code of any of them runs.
+
+        The laptop believes only the first report of a job. What a build runs later could write to
+        the same stream.
+        """
+        self._event("sources", names=list(names))
+
+    def built(self, sums: Mapping[str, str]) -> None:
+        """Report the SHA-256 of each wheel that was built from a source distribution, by name."""
+        self._event("built", sums=dict(sums))
 
     def lock(self, text: str) -> None:
         """Report the text of a new lock."""

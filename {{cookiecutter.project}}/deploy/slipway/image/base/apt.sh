@@ -60,6 +60,40 @@ export APT_CONFIG="${0%/*}/apt.conf"
 export DEBIAN_FRONTEND=noninteractive
 export PYTHONHASHSEED=0
 
+# verified FOLDER NAME=VERSION…: fail unless the packages' files in a folder have the SHA-256 of the
+# signed package lists. apt installs a file of its cache that has the right name and size.
+verified() {
+    place=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    sums=$(apt-cache show "$@" 2>/dev/null | sed -n 's/^SHA256: //p')
+    for each; do
+        name=${each%%=*}
+        version=$(printf '%s' "${each#*=}" | sed 's/:/%3a/g')
+        for file in "$place/${name%%:*}_${version}"_*.deb; do
+            [ -e "$file" ] || continue
+            sum=$(sha256sum "$file")
+            if ! printf '%s\n' "$sums" | grep -qx "${sum%% *}"; then
+                rm -f "$file" "/var/cache/apt/archives/${file##*/}"
+                fail "${file##*/} does not have the SHA-256 of the package lists, and was removed: run this again"
+            fi
+        done
+    done
+}
+
+# chosen OPTION… PACKAGE…: download packages into apt's cache; print those that would be installed, as
+# NAME[:ARCHITECTURE]=VERSION
+chosen() {
+    # The lines are `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW).
+    # shellcheck disable=SC2086 # options are words without blanks
+    LC_ALL=C apt-get $options "$@" -q --yes --no-install-recommends --download-only \
+        --verbose-versions >/var/log/chosen
+    awk '
+        /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
+        taken && /^   / { gsub(/[()]/, "", $NF); print $1 "=" $NF }
+    ' /var/log/chosen
+}
+
 # get_packages OPTION… PACKAGE…: run apt-get install
 options=
 get_packages() {
@@ -223,36 +257,36 @@ case $role in
 build)
     # installed packages that should contain headers
     hollow=$(grep -l '\.h$' /var/lib/dpkg/info/*.list | sed 's|.*/||; s|\.list$||')
+    chosen install "$@" >/var/log/wanted
+    # shellcheck disable=SC2046 # names and versions have no blanks
+    verified /var/cache/apt/archives $(cat /var/log/wanted)
     get_packages "$@"
     # shellcheck disable=SC2086 # names of packages and headers have no blanks
     [ -z "$hollow" ] || without=$(dpkg --verify $hollow | sed -n 's|^missing *\(/.*\.h\)$|\1|p')
     if [ -n "${without:-}" ]; then
         # shellcheck disable=SC2046,SC2086
-        get_packages --reinstall $(dpkg --search $without | sed 's/:.*//' | sort -u)
+        set -- $(dpkg --search $without | sed 's/:.*//' | sort -u)
+        # shellcheck disable=SC2016,SC2046 # variables of dpkg-query's template
+        verified /var/cache/apt/archives $(dpkg-query --show --showformat '${Package}=${Version}\n' "$@")
+        get_packages --reinstall "$@"
     fi
     ;;
 fetch)
     echo "$@" >"$folder/asked"
-    # The output lists all chosen packages; apt downloads those that are not in the cache.
-    # shellcheck disable=SC2086
-    LC_ALL=C apt-get $options upgrade -q --yes --with-new-pkgs --no-install-recommends \
-        --download-only --verbose-versions "$@" >/var/log/chosen
-    # The lines are `   NAME[:ARCHITECTURE] (VERSION)` or (OLD => NEW); in file names a colon is %3a.
-    awk '
-        /^The following/ { taken = /NEW packages will be installed|will be upgraded/ }
-        taken && /^   / {
-            split($1, name, ":")
-            gsub(/[()]/, "", $NF)
-            gsub(/:/, "%3a", $NF)
-            print name[1] "_" $NF, name[2]
-        }
-    ' /var/log/chosen | while read -r file architecture; do
+    chosen upgrade --with-new-pkgs "$@" >/var/log/wanted
+    while IFS='=' read -r name version; do
+        # in file names a colon is %3a
+        file=${name%%:*}_$(printf '%s' "$version" | sed 's/:/%3a/g')
+        architecture=${name#"${name%%:*}"}
+        architecture=${architecture#:}
         # The cache may contain packages for other machines (PLATFORM) as well.
         for each in "${architecture:-$(dpkg --print-architecture)}" all; do
             [ ! -e "/var/cache/apt/archives/${file}_$each.deb" ] || cp "/var/cache/apt/archives/${file}_$each.deb" "$folder"
         done
         ls "$folder/$file"_* >/dev/null || fail "apt did not download $file: run this again"
-    done
+    done </var/log/wanted
+    # shellcheck disable=SC2046 # names and versions have no blanks
+    verified "$folder" $(cat /var/log/wanted)
     ;;
 download)
     cd "$folder"

@@ -6,11 +6,14 @@
     python -m slipway.image.run.install_wheelhouse FOLDER COMMAND [COMMANDS]
         Install the wheels and the spare parts. Make COMMAND the program that the container runs;
         COMMANDS are additional ones, as a JSON object by their names.
+    python -m slipway.image.run.install_wheelhouse --lock LOCK FOLDER …
+        Compare the wheels with the lock as well, whose copy is in the folder LOCK (see `locked`).
 
 FOLDER's requirements.txt is the list of its wheels with their checksums. The build fails if a wheel
-is missing, not listed, or has another checksum. This module belongs to the builder's tools, which
-are mounted for the duration of one RUN instruction and leave nothing in the image. The deploy to a
-server without Docker runs it as well.
+is missing, not listed, or has another checksum. The list lies beside the wheels, where whatever
+runs in a build could write it; the copy of the lock comes from the laptop. This module belongs to
+the builder's tools, which are mounted for the duration of one RUN instruction and leave nothing in
+the image. The deploy to a server without Docker runs it as well.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from slipway.image.run import slim
@@ -88,6 +91,45 @@ def checked(folder: Path) -> list[Path]:
     return list(found.values())
 
 
+def locked(wheels: Sequence[Path], lock: Path, are_dependencies: bool) -> None:
+    """Raise WrongWheelhouse for a wheel that the lock does not allow.
+
+    The folder of the lock is written by the laptop (laptop/build/lock_copy.py):
+
+        requirements.txt    the pins of the lock
+        built.txt           pins of the wheels that were built here, with their SHA-256
+
+    A dependency has one of the checksums that the lock states for its name and version. If the
+    package index has no wheel of it, it has the checksum of the one that was built here from the
+    source distribution. The application's own wheels have no name of the lock, so that none of
+    them replaces a dependency.
+    """
+    allowed: dict[str, dict[str, set[str]]] = {}
+    built = lockfile.pins((lock / "built.txt").read_text(encoding="utf-8"))
+    made = {(pin.name, pin.version) for pin in built}
+    for pin in lockfile.pins((lock / "requirements.txt").read_text(encoding="utf-8")):
+        versions = allowed.setdefault(pin.name, {})
+        sums = set() if (pin.name, pin.version) in made else pin.sums
+        versions[pin.version] = versions.get(pin.version, set()) | sums
+    for pin in built:
+        if pin.version in allowed.get(pin.name, {}):
+            allowed[pin.name][pin.version] |= pin.sums
+    for wheel in wheels:
+        name = lockfile.normalize(wheel.name.split("-")[0])
+        if not are_dependencies:
+            if name in allowed:
+                raise WrongWheelhouse(
+                    f"{wheel.name} is among the application's own wheels, and the lock has a"
+                    " dependency of that name: give the application another name"
+                )
+        elif sha256(wheel) not in set().union(*allowed.get(name, {}).values()):
+            raise WrongWheelhouse(
+                f"{wheel.name} in the wheelhouse does not have a SHA-256 of the lock, and it was"
+                " not built from a source distribution of the lock: remove the wheelhouse, then"
+                " run make wheels"
+            )
+
+
 @functools.cache
 def tags() -> set[str]:
     """Return the tags (interpreter, ABI, platform) of wheels that can be used here."""
@@ -147,8 +189,14 @@ def main(arguments: list[str]) -> int:
     """Install the wheels; return the exit status."""
     start = time.time() - 2  # the engine wrote files before this process started
     os.umask(0o022)
+    lock = None
+    if arguments[0] == "--lock":
+        lock, arguments = Path(arguments[1]), arguments[2:]
     try:
-        files = wheel_installer.into(APPENV, checked(Path(arguments[0])))
+        wheels = checked(Path(arguments[0]))
+        if lock:
+            locked(wheels, lock, are_dependencies=len(arguments) == 1)
+        files = wheel_installer.into(APPENV, wheels)
         if "APPENV" not in os.environ:
             slim.bring_back(files, BASE)
         if len(arguments) > 1:

@@ -10,6 +10,7 @@ It takes four times as long for one small wheel, mostly to start.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 TESTS = {"test", "tests"}
 
 
+# Files of the virtualenv itself. A wheel that replaced one would run its code as root while the
+# image is built, and instead of the interpreter in production.
+INTERPRETER = re.compile(r"bin/((python|pypy)[0-9.]*|activate(\..*)?)|pyvenv\.cfg", re.I)
+
+
 class Overwriting(SchemeDictionaryDestination):  # type: ignore[misc, unused-ignore]
     """A virtualenv in which a wheel's file replaces that of an earlier wheel, as with pip."""
 
@@ -39,6 +45,12 @@ class Overwriting(SchemeDictionaryDestination):  # type: ignore[misc, unused-ign
         """Write one file of a wheel."""
         folder = os.path.realpath(self.scheme_dict[scheme])
         place = os.path.abspath(os.path.join(folder, path))
+        inside = os.path.relpath(place, os.path.realpath(self.scheme_dict["data"]))
+        if INTERPRETER.fullmatch(inside):
+            raise ValueError(
+                f"a wheel brings {inside}, which belongs to the virtualenv: leave the package out,"
+                " or use another release of it"
+            )
         if place.startswith(os.path.join(folder, "")):  # installer rejects any other path
             Path(place).unlink(missing_ok=True)
         return super().write_to_fs(scheme, path, stream, is_executable)
@@ -55,7 +67,9 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
     packages = site_packages(virtualenv)
     version = packages.parent.name
     python = virtualenv / "bin" / "python"
-    compiler = compile_bytecode.Compiler(python) if compiled else None
+    # The base's own interpreter: that of the virtualenv is among the files that wheels are put in.
+    base = Path(os.path.realpath(python))
+    compiler = compile_bytecode.Compiler(base) if compiled else None
     places = {packages, virtualenv / "app"}  # app: the FILES setting
     files: list[Path] = []
     for wheel in wheels:

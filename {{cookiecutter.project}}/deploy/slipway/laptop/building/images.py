@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from slipway.laptop.building import lock_copy
 from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
@@ -25,6 +26,14 @@ ENVIRONMENT = {
     "DOCKER_BUILDKIT": "1",
     "BUILDAH_FORMAT": "docker",
 }
+# What the code of back ends and of source distributions may do in the builder. It begins as root
+# only to become the owner of the project's files; no program makes it root again.
+CONFINED = (
+    *("--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID"),
+    *("--security-opt", "no-new-privileges", "--pids-limit", "4096"),
+)
+# A file with nothing in it but a comment, to mount over files with secrets.
+BLANK = DEPLOY / "slipway" / "vendor" / "tomli" / "py.typed"
 # Where the composed dockerfiles are.
 BUILD_DOCKERFILE = ROOT / ".deploy" / "build.docker"
 RUN_DOCKERFILE = ROOT / ".deploy" / "run.docker"
@@ -131,6 +140,7 @@ class Images:
             *("--file", str(RUN_DOCKERFILE), "--build-arg", f"BASE={self.images}-base"),
             *("--build-arg", f"TOOLS={self.images}-builder:tools"),
             *("--build-context", f"deploy={DEPLOY}"),
+            *("--build-context", f"lock-copy={lock_copy.FOLDER}"),
             *words,
             str(self.wheelhouse),
         )
@@ -174,13 +184,32 @@ class Images:
         ):
             command += ["--env", name]
         # label=disable: where SELinux is on, a bind mount cannot be read otherwise.
-        command += ["--security-opt", "label=disable"]
+        command += ["--security-opt", "label=disable", *CONFINED]
         command += ["--mount", f"{engine.bind(ROOT, '/application')},readonly"]
-        command += ["--mount", engine.bind(self.wheelhouse, "/wheelhouse")]
+        command += self._hidden()
+        if not {"lock", "upgrade"}.intersection(words):  # they only print a lock
+            command += ["--mount", engine.bind(self.wheelhouse, "/wheelhouse")]
         command += ["--mount", f"{engine.bind(DEPLOY / 'ca', '/ca')},readonly"]
         cache = os.environ.get("DEPLOY_CACHE") or "wheelhouse-cache"
         command += ["--mount", f"type=volume,source={cache},target=/cache"]
         return engine.command(self.docker, *command, f"{self.images}-{image}", *words)
+
+    def _hidden(self) -> list[str]:
+        """Return mounts that hide files with secrets from the code that builds run.
+
+        No wheel is made of them: git's version is passed on. A .env in FILES is packed, though.
+        """
+        names = [".git", "deploy/run.env"]
+        if not {".", "./", ".env", "./.env"}.intersection(self.settings.get("FILES", "").split()):
+            names.append(".env")
+        found = []
+        for name in names:
+            path, target = ROOT / name, f"/application/{name}"
+            if path.is_dir():
+                found += ["--mount", f"type=tmpfs,target={target}"]
+            elif path.is_file() and not path.is_symlink():
+                found += ["--mount", f"{engine.bind(BLANK, target)},readonly"]
+        return found
 
     def find_file(self, pattern: str) -> list[str]:
         """Return what lists the Debian packages whose files fit a pattern, a line a file."""

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 import threading
@@ -21,11 +22,11 @@ from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
 from slipway.laptop import console
-from slipway.laptop.building import base_image_pin, images, project_lock
+from slipway.laptop.building import base_image_pin, images, lock_copy, project_lock
 from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.building.images import Commit, Images
 from slipway.laptop.building.record import Record
-from slipway.laptop.building.steps import Steps
+from slipway.laptop.building.steps import Steps, lock_text
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
 from slipway.laptop.settings import load
@@ -121,6 +122,9 @@ class Pipeline:
         self.advice = Advice()
         self.pin: Pin | None = None
         self.early = Early()
+        # What the wheels of this build were made of; None if they were there before.
+        self.lock: str | None = None
+        self.built = lock_copy.Built()
 
     def make(self, goals: Sequence[str]) -> Advice:
         """Build up to all goals."""
@@ -180,7 +184,7 @@ class Pipeline:
         self._finish(step, later or inputs)
 
     def _finish(self, step: str, inputs: dict[str, Any]) -> None:
-        Steps(self.settings, Record.load()).finish(step, inputs)
+        Steps(self.settings, Record.load()).finish(step, inputs, self.built.sums)
 
     # -- the steps. One that changes its own inputs on purpose returns what they became.
 
@@ -373,6 +377,10 @@ class Pipeline:
             steps.environment(), bool(self.settings["FILES"]), self.images.is_podman
         )
         images.put(images.RUN_DOCKERFILE, text)
+        if self.lock is None:  # then the wheels are those of the present lock
+            lock_copy.write(lock_text(), steps.built())
+        else:
+            lock_copy.write(self.lock, self.built.sums)
 
     def _make_wheelhouse(self) -> None:
         make_own_folder(ROOT / "wheelhouse")
@@ -455,13 +463,15 @@ class Pipeline:
         self._make_wheelhouse()
         command = self.images.in_builder(image, "--events", job, *options)
         result, lock = Result(), ""
+        self.lock, self.built = lock_text(), lock_copy.Built()
         process = self.early.begin(command, self._environment(), subprocess.PIPE, errors)
         assert process.stdout is not None
         for line in process.stdout:
             try:
                 event = json.loads(line)
                 kind = event["event"]
-            except (ValueError, KeyError, TypeError):
+                self.built.read(event)
+            except (ValueError, KeyError, TypeError, AttributeError):
                 sys.stderr.write(line.decode("utf-8", "replace"))
                 continue
             if kind == "dependencies" and on_dependencies is not None:
@@ -472,6 +482,7 @@ class Pipeline:
                 add, find = tuple(event["add"]), tuple(event["find"])
                 result = Result(event["outcome"], add, find)
         status = process.wait()
+        remove_setuid(self.images.wheelhouse)
         if status and result.outcome == "done":
             result = Result()
         return Result(result.outcome, result.add, result.find, lock)
@@ -528,6 +539,7 @@ class Pipeline:
             console.show_command(words, variables=assigned)
         elif step == "image":
             self._show_run_dockerfile(steps)
+            self._show_lock_copy(steps)
             console.show_command(self.images.run_image(commit(pin), pin))
         else:
             from slipway.laptop.building import (
@@ -546,6 +558,17 @@ class Pipeline:
         else:
             text = network.pip_conf({}).replace("\n", "\\n")
             print(f"export PIP_CONF=\"$(printf '{text}')\"")
+
+    def _show_lock_copy(self, steps: Steps) -> None:
+        folder = lock_copy.FOLDER
+        print(f"mkdir -p {shlex.quote(str(folder))}")
+        lock = lockfile.lock_path(ROOT)
+        copy = shlex.quote(str(folder / "requirements.txt"))
+        print(f"{{ cat {shlex.quote(str(lock))}; }} >{copy}")
+        print("# list the wheels here that were built from source distributions, as the lock does")
+        built = lock_copy.listing(lock_text(), steps.built())
+        copy = shlex.quote(str(folder / "built.txt"))
+        print(f"{{ printf %s {shlex.quote(built)}; }} >{copy}")
 
     def _show_run_dockerfile(self, steps: Steps) -> None:
         source = shlex.quote(str(DEPLOY / "run.docker"))
@@ -581,6 +604,20 @@ def commit(pin: Pin) -> Commit:
     except (OSError, subprocess.CalledProcessError, ValueError):
         return Commit("", str(pin.epoch), pin.date)
     return Commit(revision, epoch, created)
+
+
+def remove_setuid(folder: Path) -> None:
+    """Remove the bits from files in a folder that would run them as another user.
+
+    Where the wheelhouse belongs to root, so does what a build writes there.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                    os.chmod(path, stat.S_IMODE(mode) & 0o777)
 
 
 def tee(command: list[str], environment: dict[str, str], log: IO[bytes]) -> int:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from platform import machine
 from typing import Any
@@ -286,11 +286,22 @@ class Steps:
         wanted = any(goal == "builder" or "tools" in STEPS[goal] for goal in goals)
         return wanted and not self.is_done("tools")
 
-    def finish(self, step: str, inputs: dict[str, Any]) -> None:
-        """Record a step as made of the inputs that were there when it started."""
+    def built(self) -> dict[str, str]:
+        """Return the SHA-256 of each wheel that was built from a source distribution, by name."""
+        found = self.record.steps.get("wheels", {}).get("built")
+        return found if isinstance(found, dict) else {}
+
+    def finish(
+        self, step: str, inputs: dict[str, Any], built: Mapping[str, str] | None = None
+    ) -> None:
+        """Record a step as made of the inputs that were there when it started.
+
+        For the wheels, `built` is what `built()` will return.
+        """
         made: dict[str, Any]
         if step == "wheels":
             made = {"wheels": self.wheels(), "by": "builder" if self.compiles() else "tools"}
+            made["built"] = dict(built or {})
         elif step == "check":
             made = {}
         else:

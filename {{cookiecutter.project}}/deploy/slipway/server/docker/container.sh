@@ -90,7 +90,7 @@ show_why() {
 # still_answers CONTAINER: docker checks a healthy container only now and then
 still_answers() {
     tries=0
-    until problem=$(docker exec "$1" /appenv/bin/python -I /appenv/healthcheck --published 2>&1); do
+    until problem=$(docker exec "$1" /appenv/bin/python -I -S /appenv/healthcheck --published 2>&1); do
         tries=$((tries + 1))
         if [ "$tries" = 3 ]; then
             show_why "$1"

@@ -1,0 +1,66 @@
+"""The copy of the lock that the run image's build compares the wheels with.
+
+The wheelhouse has a list of its wheels, but whatever runs in the builder can write there. This copy
+lies in .deploy, which no build can write, and is a build context of its own (images.py):
+
+    .deploy/pins/requirements.txt    the pins of the lock
+    .deploy/pins/built.txt           the wheels that were built from its source distributions
+
+A wheel that was built here cannot have a checksum of the lock. The builder names the pins that are
+source distributions before code of any of them runs, and later the wheels that it built. Only pins
+that it named before may have such a wheel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from slipway.laptop.paths import ROOT, make_own_folder
+from slipway.shared import files, lockfile
+
+FOLDER = ROOT / ".deploy" / "pins"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Built:
+    """The wheels that one job of the builder built from source distributions of the lock."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._sources: set[str] | None = None
+        self.sums: dict[str, str] = {}
+
+    def read(self, event: Mapping[str, Any]) -> None:
+        """Read an event of the builder; only the first report of sources counts."""
+        if event["event"] == "sources" and self._sources is None:
+            self._sources = {str(name) for name in event["names"]}
+        elif event["event"] == "built":
+            self.sums = {
+                name: sum_
+                for name, sum_ in event["sums"].items()
+                if name in (self._sources or ()) and SHA256.fullmatch(str(sum_))
+            }
+
+
+def pins_of(lock: str) -> list[lockfile.Pin]:
+    """Return the pins of a lock's text; none for a lock that the builder refuses."""
+    try:
+        return lockfile.pins(lock)
+    except lockfile.NotPinned:
+        return []
+
+
+def listing(lock: str, built: Mapping[str, str]) -> str:
+    """Return the text of built.txt: the pins of the wheels that were built."""
+    pins = [pin for pin in pins_of(lock) if pin.name in built]
+    return "".join(f"{pin.name}=={pin.version} --hash=sha256:{built[pin.name]}\n" for pin in pins)
+
+
+def write(lock: str, built: Mapping[str, str]) -> None:
+    """Write the copy of a lock's text, with the SHA-256 of each wheel that was built, by name."""
+    make_own_folder(FOLDER.parent)
+    FOLDER.mkdir(exist_ok=True)
+    files.write(FOLDER / "requirements.txt", "".join(f"{pin.text}\n" for pin in pins_of(lock)))
+    files.write(FOLDER / "built.txt", listing(lock, built))
