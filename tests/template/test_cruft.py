@@ -185,7 +185,7 @@ def test_update_brings_a_later_version_and_keeps_what_its_owner_edited(
             ("Hello, world!", "Hello, shoes!"),
         ),
         (
-            *("attachments", "src/deployme/application.py", "src/attachments/application.py"),
+            *("attachments", "src/deployme/lanes.py", "src/attachments/lanes.py"),
             ("from __future__", "# mine\nfrom __future__"),
         ),
         ("existing", "Makefile", "Makefile", ("deploy.mk\n", "deploy.mk\nmine: ;\n")),
@@ -231,6 +231,25 @@ def test_update_across_the_move_keeps_edits(
         assert project.read(name) == expected.get(name, fresh.read(name)), name
     commit_all(project)
     assert cruft(project.path, "check").returncode == 0
+
+
+def test_an_edited_file_that_was_rewritten_stays_where_it_was(
+    history: Path, bake: Baker, tmp_path: Path
+) -> None:
+    """The owner's version is not lost: it is under its old name, beside the new file."""
+    project = created(history, tmp_path, BEFORE_THE_MOVE, app="attachments")
+    commit_all(project)
+    edit(project, {"src/deployme/application.py": ("from __future__", "# mine\nfrom __future__")})
+    edited = project.read("src/deployme/application.py")
+    commit_all(project)
+
+    done = cruft(project.path, "update", "--skip-apply-ask")
+    assert done.returncode == 0, done.stdout
+    assert "*.rej files" in done.stdout
+    assert project.read("src/deployme/application.py") == edited
+    new = "src/attachments/application.py"
+    fresh = bake(app="attachments", **ANSWERED)
+    assert project.read(new) == fresh.read(new)
 
 
 def test_replay_generates_the_same_project(template: Path, tmp_path: Path) -> None:
