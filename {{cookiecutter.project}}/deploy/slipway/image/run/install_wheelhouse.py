@@ -94,7 +94,7 @@ def checked(folder: Path) -> list[Path]:
 def locked(wheels: Sequence[Path], lock: Path, are_dependencies: bool) -> None:
     """Raise WrongWheelhouse for a wheel that the lock does not allow.
 
-    The folder of the lock is written by the laptop (laptop/build/lock_copy.py):
+    The folder of the lock is written by the laptop (laptop/building/lock_copy.py):
 
         requirements.txt    the pins of the lock
         built.txt           pins of the wheels that were built here, with their SHA-256
