@@ -22,8 +22,7 @@ import trustme
 
 from slipway.builder import errors, store
 from slipway.builder import package_index as index
-from slipway.builder import run_tool as tools
-from slipway.shared import lockfile
+from slipway.shared import lockfile, network
 from tests.unit.conftest import closed_port, make_wheel
 
 Serve = Callable[[type[BaseHTTPRequestHandler]], int]
@@ -410,4 +409,4 @@ def untrusted(pages: Pages) -> Iterator[str]:
 def test_an_untrusted_index_is_explained(pages: Pages, fetch: Fetch, untrusted: str) -> None:
     """Users behind an inspecting proxy learn where to put its certificate."""
     said = refused(fetch, [pin(pages.wheel("one"))], PIP_INDEX_URL=untrusted)
-    assert said == f"the package index does not provide one: {tools.UNTRUSTED}"
+    assert said == f"the package index does not provide one: {network.UNTRUSTED}"

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from slipway.builder.errors import Failure
-from slipway.builder.run_tool import UNTRUSTED, results
+from slipway.builder.run_tool import results
 from slipway.builder.store import Store
-from slipway.shared import lockfile
+from slipway.shared import lockfile, network
 from slipway.shared.files import digest
 
 AT_ONCE = 8  # requests; a package index on the same continent answers in about 50 ms
@@ -202,7 +202,7 @@ class SkippedPages(logging.Handler):
         """Return the reason why a project's page was skipped; empty if it was not."""
         about = [text for text in self.messages if f"/{name}/" in text]
         if any("CERTIFICATE_VERIFY_FAILED" in text for text in about):
-            return UNTRUSTED
+            return network.UNTRUSTED
         # "Could not fetch URL <address>: <reason> - skipping"
         reasons = (re.sub(r"^Could not fetch URL \S+ |- skipping$", "", text) for text in about)
         return next(filter(None, reasons), "").strip()

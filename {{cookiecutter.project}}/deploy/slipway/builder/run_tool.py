@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from slipway.builder.errors import Failure
+from slipway.shared import network
 
 T = TypeVar("T")
 TAIL = 60  # lines of a failed tool's output
-UNTRUSTED = (
-    "a certificate is not trusted: put the certificate of your inspecting proxy, or of your package"
-    " index's authority, into deploy/ca as a .crt file"
-)
 
 
 def say(message: str) -> None:
@@ -83,7 +80,7 @@ def run_quietly(
         log.seek(0)
         output = log.readlines()
         if any("CERTIFICATE_VERIFY_FAILED" in line for line in output):
-            output.append(f"builder: {UNTRUSTED}\n")
+            output.append(f"builder: {network.UNTRUSTED}\n")
         return status, output
 
 

@@ -35,6 +35,13 @@ BUNDLE_VARIABLES = (
 )
 
 
+# What to do when a tool does not trust a certificate.
+UNTRUSTED = (
+    "a certificate is not trusted: copy that of your inspecting proxy, or of your package index's"
+    " authority, into deploy/ca as a .crt file"
+)
+
+
 def pip_conf(environment: Mapping[str, str]) -> str:
     """Return the text of a pip.conf with pip's settings from the environment."""
     lines = ["[global]", "disable-pip-version-check = true"]

@@ -45,10 +45,6 @@ TITLES = {
 AFTER_IMAGE = {"image", "run", "push", "deploy"}
 # What the programs that run in a docker build print for people: the rest of its output is noise.
 OWN_LINE = re.compile(r"^.*?\b(apt\.sh|install|network\.py|slipway): ", re.M)
-UNTRUSTED = (
-    "a certificate is not trusted: copy that of your inspecting proxy, or of your package index's"
-    " authority, into deploy/ca as a .crt file"
-)
 
 
 class BuildFailed(console.Failed):
@@ -246,7 +242,7 @@ class Pipeline:
         while True:
             inputs = steps.inputs("wheels")
             compiler = steps.compiles()
-            image, options = ("builder", []) if compiler else ("builder:tools", [WITHOUT_COMPILER])
+            image, options = wheel_maker(steps)
             result = self.run_builder(
                 image,
                 "wheels",
@@ -441,7 +437,7 @@ class Pipeline:
         if not console.is_verbose():
             sys.stderr.write("".join(f"{line}\n" for line in lines[-30:]))
         if "CERTIFICATE_VERIFY_FAILED" in text:
-            raise BuildFailed(f"{step}: {UNTRUSTED}")
+            raise BuildFailed(f"{step}: {network.UNTRUSTED}")
         raise BuildFailed(
             f"{step}: the image could not be built; see above, and .deploy/{log.name} for"
             " everything"
@@ -526,9 +522,7 @@ class Pipeline:
                 build = self.images.builder(pin, packages, steps.packages("build"))
                 console.show_command(build)
         elif step == "wheels":
-            image, options = (
-                ("builder", []) if steps.compiles() else ("builder:tools", [WITHOUT_COMPILER])
-            )
+            image, options = wheel_maker(steps)
             if not lockfile.lock_path(ROOT).is_file():
                 note = "there is no lock yet: this prints one"
                 console.show_command(self.images.in_builder(image, "lock", *options), note)
@@ -585,6 +579,11 @@ class Pipeline:
 
 
 WITHOUT_COMPILER = "--without-compiler"
+
+
+def wheel_maker(steps: Steps) -> tuple[str, list[str]]:
+    """Return the image that makes the wheels, and its options: the tools until one is compiled."""
+    return ("builder", []) if steps.compiles() else ("builder:tools", [WITHOUT_COMPILER])
 
 
 def commit(pin: Pin) -> Commit:
