@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -218,6 +219,17 @@ def test_a_script_travels_compressed_and_without_comments(here: Any) -> None:
     assert here.script(text, "me: ").status == 4
     assert here.script(text, has_gzip=False).status == 4
     assert ssh.without_comments(text) == "echo 'one # two'\necho three >&2; exit 4\n"
+
+
+def test_an_archive_is_hardly_larger_than_its_files(here: Any, tmp_path: Path) -> None:
+    """A TarFile would fill it up to 10 kB, which is more than a changed line needs."""
+    files = {"one/a.whl": b"a" * 1000, f"two/{'b' * 120}.whl": b"", "three/c.whl": bytes(512)}
+    sent = [(name, len(content), io.BytesIO(content)) for name, content in files.items()]
+    archive = tmp_path / "archive"
+    command = f"cat >{archive} && tar -xf {archive} -C {tmp_path}"
+    assert here.archive(command, sent)[0] == 0
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert archive.stat().st_size <= 10 * 512
 
 
 def test_the_output_of_a_script_is_shown_line_by_line(

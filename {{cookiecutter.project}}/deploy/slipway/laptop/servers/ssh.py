@@ -266,16 +266,10 @@ class Connection:
         ) as process:
             assert process.stdin and process.stderr
             # A command that ends early says why on its error output.
-            pipe = process.stdin
-            with (
-                contextlib.suppress(OSError),
-                pipe,
-                tarfile.open(fileobj=pipe, mode="w|") as archive,
-            ):
+            with contextlib.suppress(OSError), process.stdin as pipe:
                 for name, size, content in files:
-                    entry = tarfile.TarInfo(name)
-                    entry.size = size
-                    archive.addfile(entry, content)
+                    _add_to_archive(pipe, name, size, content)
+                pipe.write(bytes(2 * tarfile.BLOCKSIZE))
             output = process.stderr.read().decode("utf-8", "replace").strip()
             return process.wait(), output.splitlines()[-1] if output else "the connection was lost"
 
@@ -315,6 +309,15 @@ class Connection:
             for thread in threads:
                 thread.join()
             return Finished(process.wait(), outcomes[0] if outcomes else "")
+
+
+def _add_to_archive(target: IO[bytes], name: str, size: int, content: IO[bytes]) -> None:
+    # A TarFile fills an archive up to 10 kB, which is more than a changed line needs.
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    target.write(entry.tobuf())
+    shutil.copyfileobj(content, target)
+    target.write(bytes(-size % tarfile.BLOCKSIZE))
 
 
 def _tunnel(port: int) -> str:
