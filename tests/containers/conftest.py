@@ -35,9 +35,7 @@ def engine() -> Iterator[testbed.Engine]:
 
 
 @pytest.fixture(scope="session")
-def laptop(
-    engine: testbed.Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Laptop]:
+def laptop(engine: testbed.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """The machine where make is typed; its registry is removed at the end."""
     had_cache = "wheelhouse-cache" in engine.run("docker", "volume", "ls", "--quiet").split()
     port = free_port()

@@ -23,7 +23,9 @@ from tests.unit.laptop.docker.test_registry import (
     squatter,
 )
 
-DOCKER = 'echo "$*" >>"$0.log"; case $* in --version) echo "{0} version" ;; *push*) exit {1} ;; esac'
+DOCKER = (
+    'echo "$*" >>"$0.log"; case $* in --version) echo "{0} version" ;; *push*) exit {1} ;; esac'
+)
 
 
 class Bench:
@@ -153,8 +155,9 @@ def test_a_dry_run_shows_the_commands_and_runs_none(
         *[f"127.0.0.1:{port}/shop-run:2"] * 2,
     ]
     assert lines[0].startswith(f"env REGISTRY_PORT={port} REGISTRY_PASSWORD=")
+    name, config = f"127.0.0.1:{port}/shop-run:2", registry_password.folder(port)
     assert lines[1:] == [
-        f"{docker} tag shop-run 127.0.0.1:{port}/shop-run:2",
-        f"{docker} --config {registry_password.folder(port)} push --quiet 127.0.0.1:{port}/shop-run:2",
+        f"{docker} tag shop-run {name}",
+        f"{docker} --config {config} push --quiet {name}",
     ]
     assert docker.with_name("docker.log").read_text() == "--version\n"

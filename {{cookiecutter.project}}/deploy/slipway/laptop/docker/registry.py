@@ -14,9 +14,10 @@ from typing import IO, Any, NamedTuple
 
 from slipway.laptop import console
 from slipway.laptop.docker import engine, registry_password
-from slipway.laptop.docker.registry_password import ADDRESS, authorization
+from slipway.laptop.docker.registry_password import authorization
 from slipway.laptop.paths import DEPLOY
 
+ADDRESS = registry_password.ADDRESS
 ACCEPT = ", ".join(
     (
         "application/vnd.oci.image.manifest.v1+json",

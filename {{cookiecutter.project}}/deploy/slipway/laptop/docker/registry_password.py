@@ -27,7 +27,7 @@ from slipway.shared import files
 
 ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
 USER = "slipway"
-# The password has 256 random bits, so that the least cost of bcrypt is enough. Each request pays it.
+# The password has 256 random bits, so that bcrypt's least cost is enough. Each request pays it.
 HASH = 'print crypt(<STDIN>, "\\$2b\\$04\\$$ARGV[0]")'
 HASHED = re.compile(r"\$2b\$04\$[./A-Za-z0-9]{53}")
 SALT = "./" + string.ascii_letters + string.digits
