@@ -107,7 +107,7 @@ def forget(port: int | str) -> None:
 
 @contextlib.contextmanager
 def locked(port: int | str) -> Iterator[None]:
-    """Let one process at a time start the registry on a port."""
+    """Hold the lock of the registry on a port, which one process at a time starts."""
     folder(port).parent.mkdir(parents=True, exist_ok=True)
     folder(port).mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder(port), os.O_RDONLY)
