@@ -37,6 +37,7 @@ class Laptop:
         self.bake = baker(place)
         self.pin = place / "base.lock"
         self.registry_port = free_port()
+        self.state = place / "state"
 
     def make(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
         """Run make in a project."""
@@ -45,7 +46,8 @@ class Laptop:
             f"SSH={self.server.ssh}",
             f"REGISTRY_PORT={self.registry_port}",
         )
-        variables = {**self.engine.environment, "DEPLOY_CACHE": CACHE}
+        state = {"XDG_STATE_HOME": str(self.state)}
+        variables = {**self.engine.environment, "DEPLOY_CACHE": CACHE, **state}
         return project.run("make", *words, *settings, **variables)
 
     def generate(self, application: Application, python: str) -> Project:

@@ -35,12 +35,12 @@ def engine() -> Iterator[testbed.Engine]:
 
 
 @pytest.fixture(scope="session")
-def laptop(engine: testbed.Engine) -> Iterator[Laptop]:
+def laptop(engine: testbed.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """The machine where make is typed; its registry is removed at the end."""
     had_cache = "wheelhouse-cache" in engine.run("docker", "volume", "ls", "--quiet").split()
     port = free_port()
     with ServerOnDemand(engine, PORTS.values()) as server:
-        yield Laptop(engine, server, port)
+        yield Laptop(engine, server, port, tmp_path_factory.mktemp("state"))
     name = f"registry-{port}"
     engine.succeeds("docker", "rm", "--force", "--volumes", f"{name}-registry-1")
     engine.succeeds("docker", "network", "rm", f"{name}_default")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
 import subprocess
@@ -61,6 +62,15 @@ def answer_of(address: str) -> str:
         return text
 
 
+def answers(url: str) -> bool:
+    """Return whether a request succeeds."""
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except OSError:
+        return False
+
+
 def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is so; the test fails when it takes too long."""
     end = time.monotonic() + seconds
@@ -106,6 +116,42 @@ class ServerOnDemand:
         return self._started
 
 
+class OpenRegistry:
+    """A registry of somebody else on this machine, to which everybody may push."""
+
+    def __init__(self, engine: testbed.Engine) -> None:
+        """Start nothing yet."""
+        self._engine = engine
+        self._name = f"open-registry-{secrets.token_hex(3)}"
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it answers."""
+        run = ("run", "--detach", "--name", self._name, "--publish", "127.0.0.1::5000")
+        self._engine.run("docker", *run, testbed.REGISTRY)
+        self.address = self._engine.run("docker", "port", self._name, "5000").split()[0]
+        wait_until(lambda: answers(f"http://{self.address}/v2/"))
+        return self
+
+    def push(self, image: str, name: str) -> str:
+        """Push an image under a name, and return the reference by its digest."""
+        reference = f"{self.address}/{name}"
+        self._engine.run("docker", "tag", image, reference)
+        said = self._engine.run("docker", "push", reference, timeout=900)
+        found = re.search(r"digest: (sha256:\w+)", said)
+        assert found, said
+        return f"{reference.rpartition(':')[0]}@{found[1]}"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove it and its images."""
+        self._engine.succeeds("docker", "rm", "--force", "--volumes", self._name)
+
+
 @dataclass(frozen=True)
 class Laptop:
     """Where make is typed: the engine, the registry's port and the server to deploy to."""
@@ -113,6 +159,12 @@ class Laptop:
     engine: testbed.Engine
     server_on_demand: ServerOnDemand
     registry_port: int
+    state: Path  # has the registry's password
+
+    @property
+    def registry_user(self) -> tuple[str, str]:
+        """The options with which docker pushes to the registry, or pulls from it."""
+        return "--config", str(self.state / "slipway" / f"registry-{self.registry_port}")
 
     @property
     def server(self) -> testbed.Server:
@@ -140,6 +192,7 @@ class Laptop:
             "DEPLOY_HOST": server.host if server else "",
             "SSH": server.ssh if server else "ssh",
             "REGISTRY_PORT": str(self.registry_port),
+            "XDG_STATE_HOME": str(self.state),
         }
         if command[0] == "make":
             typed = [f"{name}={settings[name]}" for name in ("SSH", "REGISTRY_PORT")]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from slipway.laptop.docker import registry_password
 from slipway.laptop.servers.ssh import connected
 from slipway.laptop.settings import rules
 from tests.conftest import ROOT, Project
@@ -104,15 +105,23 @@ def program(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], int]]:
-    """Serve HTTP on a free loopback port for the length of a test; gives the port."""
+def serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[type[BaseHTTPRequestHandler]], int]]:
+    """Serve HTTP on a free loopback port for the length of a test; gives the port.
+
+    There is a password for it, as for a registry.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     servers = []
 
     def start(handler: type[BaseHTTPRequestHandler]) -> int:
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
-        return int(server.server_address[1])
+        port = int(server.server_address[1])
+        registry_password.keep(port, registry_password.basic("secret"))
+        return port
 
     yield start
     for server in servers:

@@ -9,7 +9,7 @@ import pytest
 
 import testbed
 from tests.conftest import Baker
-from tests.containers.laptop import SESSION, Laptop, write
+from tests.containers.laptop import SESSION, Laptop, OpenRegistry, write
 from tests.containers.workshop import Workshop
 
 TAG = f"start-{SESSION}:trixie"
@@ -45,6 +45,13 @@ def pinned(
     write(project.path, {"requirements.in": "idna\n"})
     yield Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), {})
     laptop.engine.succeeds("docker", "image", "rm", TAG)
+
+
+@pytest.fixture
+def registry(laptop: Laptop) -> Iterator[OpenRegistry]:
+    """A registry from which everybody may pull."""
+    with OpenRegistry(laptop.engine) as found:
+        yield found
 
 
 def pins(workshop: Workshop) -> list[tuple[str, str]]:
@@ -95,11 +102,12 @@ def test_run_image_has_the_base_images_environment_and_files(pinned: Workshop, o
     assert said.splitlines()[2].startswith("/appenv/bin:/usr/local/sbin:")
 
 
-def test_image_of_a_registry_is_pinned_by_its_digest(pinned: Workshop, other: str) -> None:
+def test_image_of_a_registry_is_pinned_by_its_digest(
+    pinned: Workshop, other: str, registry: OpenRegistry
+) -> None:
     """The tag moves there and the image is gone here: the build starts from the pinned one."""
     docker = pinned.laptop.docker
-    pinned.laptop.make(pinned.project, "registry-up")
-    repository = f"127.0.0.1:{pinned.laptop.registry_port}/start-{SESSION}"
+    repository = f"{registry.address}/start-{SESSION}"
     name = f"{repository}:trixie"
     docker("tag", testbed.BASE, name)
     docker("push", "--quiet", name)

@@ -219,7 +219,8 @@ def push_layers(faulty: Faulty, sizes: list[int]) -> None:
     (folder / "big.docker").write_text("\n".join(lines) + "\n")
     build = ("docker", "build", "--no-cache", "--provenance=false", "--quiet", "--tag", name)
     faulty.laptop.engine.run(*build, "--file", str(folder / "big.docker"), str(folder), timeout=900)
-    said = faulty.laptop.engine.run("docker", "push", name, timeout=900)
+    user = faulty.laptop.registry_user
+    said = faulty.laptop.engine.run("docker", *user, "push", name, timeout=900)
     found = re.search(r"digest: (sha256:\w+)", said)
     assert found
     image = faulty.laptop.image_id(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,7 +13,14 @@ import pytest
 import testbed
 from tests.conftest import ROOT, Project
 from tests.containers import faulty_application
-from tests.containers.laptop import SESSION, Laptop, answer_of, free_port, wait_until
+from tests.containers.laptop import (
+    SESSION,
+    Laptop,
+    OpenRegistry,
+    answer_of,
+    free_port,
+    wait_until,
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,14 @@ class Elsewhere:
 
 @pytest.fixture
 def elsewhere(laptop: Laptop, faulty_project: Project, tmp_path: Path) -> Iterator[Elsewhere]:
-    """The application that was pushed, for somebody who knows its digest alone."""
-    digest = json.loads(faulty_project.read(".deploy/state.json"))["push"]["digest"]
-    reference = f"127.0.0.1:{laptop.registry_port}/{faulty_project.path.name}-run@{digest}"
+    """The application in a registry of its user, for somebody who knows its digest alone."""
+    image = f"{faulty_project.path.name}-run"
     (tmp_path / "run.env").write_text("VERSION=elsewhere\n", encoding="utf-8")
     name = f"elsewhere-{SESSION}"
-    yield Elsewhere(laptop, tmp_path, name, free_port(), reference)
+    with OpenRegistry(laptop.engine) as registry:
+        reference = registry.push(image, f"{image}:1.0")
+        yield Elsewhere(laptop, tmp_path, name, free_port(), reference)
+        laptop.engine.succeeds("docker", "image", "rm", f"{registry.address}/{image}:1.0")
     laptop.engine.succeeds("docker", "rm", "--force", "--volumes", name)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import shutil
 import socket
+import stat
+
+import pytest
 
 import testbed
 from tests.containers.laptop import Shipped
@@ -29,6 +34,42 @@ def test_registry_listens_on_loopback_only(shipped: Shipped) -> None:
     with socket.socket() as connection:
         connection.settimeout(5)
         assert connection.connect_ex((outside, shipped.laptop.registry_port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/"),
+        ("GET", "/v2/_catalog"),
+        ("GET", "/v2/NAME/tags/list"),
+        ("GET", "/v2/NAME/manifests/DIGEST"),
+        ("DELETE", "/v2/NAME/manifests/DIGEST"),
+        ("POST", "/v2/NAME/blobs/uploads/"),
+        ("POST", "/v2/another/blobs/uploads/"),
+    ],
+)
+def test_registry_answers_only_to_its_account(shipped: Shipped, method: str, path: str) -> None:
+    """Another account gets nothing, nor does a page in a browser, whatever Host it sends."""
+    digest = json.loads(shipped.project.read(".deploy/state.json"))["push"]["digest"]
+    path = path.replace("NAME", shipped.run_image).replace("DIGEST", digest)
+    for host in ("127.0.0.1", "evil.example"):
+        connection = http.client.HTTPConnection("127.0.0.1", shipped.laptop.registry_port)
+        connection.request(method, path, headers={"Host": host})
+        answer = connection.getresponse()
+        assert answer.status == 401
+        assert b'"code":"UNAUTHORIZED"' in answer.read()
+        connection.close()
+    folder = shipped.laptop.state / "slipway" / f"registry-{shipped.laptop.registry_port}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "config.json").stat().st_mode) == 0o600
+
+
+def test_registry_whose_password_is_lost_is_started_again(shipped: Shipped) -> None:
+    """With another password, and with its images."""
+    shutil.rmtree(shipped.laptop.state / "slipway")
+    said = shipped.make("push")
+    assert f"listens on 127.0.0.1:{shipped.laptop.registry_port}" in said
+    assert "nothing to do" in said.splitlines()[-1]
 
 
 def test_registry_that_died_is_started_again(shipped: Shipped) -> None:
@@ -59,7 +100,7 @@ def test_images_but_the_last_one_are_removed(shipped: Shipped) -> None:
         made = shipped.laptop.docker("run", "--detach", "--entrypoint", "sh", name, "-c", script)
         shipped.laptop.docker("wait", made.strip())
         shipped.laptop.docker("commit", made.strip(), empty)
-        shipped.laptop.docker("push", "--quiet", empty)
+        shipped.laptop.docker(*shipped.laptop.registry_user, "push", "--quiet", empty)
         shipped.laptop.docker("rm", made.strip())
         grown = int(shipped.laptop.docker(*size).split()[0])
         assert grown > before + 3000

@@ -10,6 +10,7 @@ import pytest
 
 from slipway.laptop.building import pipeline, record
 from slipway.laptop.commands import push
+from slipway.laptop.docker import registry_password
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import SETTINGS, Program, closed_port
 from tests.unit.laptop.docker.test_registry import (
@@ -22,7 +23,9 @@ from tests.unit.laptop.docker.test_registry import (
     squatter,
 )
 
-DOCKER = 'echo "$*" >>"$0.log"; case $1 in --version) echo "{0} version" ;; push) exit {1} ;; esac'
+DOCKER = (
+    'echo "$*" >>"$0.log"; case $* in --version) echo "{0} version" ;; *push*) exit {1} ;; esac'
+)
 
 
 class Bench:
@@ -66,7 +69,11 @@ def test_a_push_is_recorded_and_not_repeated(bench: Bench) -> None:
     name = f"127.0.0.1:{bench.port}/shop-run:1"
     said, asked = bench.push()
     assert said == f"shop-run@{DIGEST}"
-    assert asked == ["--version", f"tag shop-run {name}", f"push --quiet {name}"]
+    config = registry_password.folder(bench.port)
+    assert asked == [
+        *("--version", f"tag shop-run {name}"),
+        f"--config {config} push --quiet {name}",
+    ]
     assert bench.record == {"digest": DIGEST, "image": IMAGE, "name": name}
     assert bench.push() == (f"nothing to do: the registry has {DIGEST}", [])
 
@@ -91,7 +98,9 @@ def test_the_name_that_was_pushed_before_is_removed(bench: Bench) -> None:
 
 def test_podman_needs_an_option_for_a_registry_without_a_certificate(bench: Bench) -> None:
     """Docker needs none for loopback addresses."""
-    assert "push --tls-verify=false --quiet" in bench.push(docker="podman")[1][-1]
+    config = registry_password.configuration(bench.port)
+    pushing = bench.push(docker="podman")[1][-1]
+    assert pushing.startswith(f"push --authfile {config} --tls-verify=false --quiet ")
 
 
 @pytest.mark.parametrize(
@@ -142,12 +151,13 @@ def test_a_dry_run_shows_the_commands_and_runs_none(
     push.show(settings.resolve(SETTINGS, typed))
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("# ")]
     assert [shlex.split(line)[-1] for line in lines] == [
-        "--detach",
+        "--force-recreate",
         *[f"127.0.0.1:{port}/shop-run:2"] * 2,
     ]
-    assert lines[0].startswith(f"env REGISTRY_PORT={port} {docker} compose --file ")
+    assert lines[0].startswith(f"env REGISTRY_PORT={port} REGISTRY_PASSWORD=")
+    name, config = f"127.0.0.1:{port}/shop-run:2", registry_password.folder(port)
     assert lines[1:] == [
-        f"{docker} tag shop-run 127.0.0.1:{port}/shop-run:2",
-        f"{docker} push --quiet 127.0.0.1:{port}/shop-run:2",
+        f"{docker} tag shop-run {name}",
+        f"{docker} --config {config} push --quiet {name}",
     ]
     assert docker.with_name("docker.log").read_text() == "--version\n"

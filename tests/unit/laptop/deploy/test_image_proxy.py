@@ -94,7 +94,8 @@ def ask(
     """Send one request; return status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
     with contextlib.closing(connection):
-        connection.request(method, path, headers=headers or {})
+        own = {"Authorization": f"Basic {proxy.authorization}"}
+        connection.request(method, path, headers={**own, **(headers or {})})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -137,7 +138,8 @@ def test_requests_follow_each_other_on_one_connection(proxy: ImageProxy) -> None
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
     with contextlib.closing(connection):
         for method in ("GET", "HEAD", "GET"):
-            connection.request(method, blob(proxy, LAYERS[0]))
+            own = {"Authorization": f"Basic {proxy.authorization}"}
+            connection.request(method, blob(proxy, LAYERS[0]), headers=own)
             assert connection.getresponse().read() == (LAYERS[0] if method == "GET" else b"")
 
 
@@ -218,6 +220,17 @@ def test_a_foreign_host_or_a_body_is_refused(
     assert ask(proxy, "GET", blob(proxy, CONFIG), headers)[::2] == (status, b"")
 
 
+@pytest.mark.parametrize("given", ["", "Basic", "Basic c2VjcmV0", "Bearer é"])
+def test_without_the_password_nothing_is_shown(proxy: ImageProxy, given: str) -> None:
+    """The path alone is in the server's list of processes. Docker is told what is missing."""
+    path = f"/v2/{proxy.repository}/manifests/{DIGEST}"
+    for method in ("GET", "HEAD"):
+        status, headers, body = ask(proxy, method, path, {"Authorization": given})
+        assert (status, body) == (401, b"")
+        assert headers["WWW-Authenticate"].startswith("Basic ")
+    assert Whole.asked == [f"GET /v2/shop-run/manifests/{DIGEST}"]
+
+
 def test_an_attempt_with_tls_is_answered_at_once(proxy: ImageProxy) -> None:
     """Docker tries TLS first, and then waits for an answer."""
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
@@ -257,7 +270,8 @@ def test_it_ends_with_the_block(serve: Serve) -> None:
     """Nothing listens afterwards, and connections that were kept open are closed."""
     with image_proxy.serving(serve(Whole), "shop-run", DIGEST) as proxy:
         client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
-        client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        own = f"Authorization: Basic {proxy.authorization}\r\n"
+        client.sendall(f"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\n{own}\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
     with contextlib.closing(client):
         while client.recv(1000):

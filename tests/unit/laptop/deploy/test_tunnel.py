@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +27,10 @@ Serve = Callable[[type[BaseHTTPRequestHandler]], int]
 
 def test_the_image_at_its_end_proves_the_tunnel(here: Any, serve: Serve) -> None:
     """The proxy there has the same image."""
-    tunnel.prove(here, serve(Registry), "shop-run", DIGEST)
+    tunnel.prove(here, serve(Registry), "shop-run", DIGEST, "secret")
     port, digest = serve(test_image_proxy.Whole), test_image_proxy.DIGEST
     with image_proxy.serving(port, "shop-run", digest) as proxy:
-        tunnel.prove(here, proxy.port, proxy.repository, digest)
+        tunnel.prove(here, proxy.port, proxy.repository, digest, proxy.authorization)
 
 
 @pytest.mark.parametrize(
@@ -75,26 +77,39 @@ def test_a_tunnel_that_cannot_be_seen_is_refused(here: Any) -> None:
 def listening(family: socket.AddressFamily, address: str) -> Iterator[int]:
     """Listen on a free port of an address."""
     with socket.socket(family) as server:
-        try:
-            server.bind((address, 0))
-        except OSError:
-            pytest.skip("this machine has no IPv6")
+        server.bind((address, 0))
         server.listen()
         yield int(server.getsockname()[1])
 
 
+# The part of docker that a pull needs; it writes down its words, its folder and the answer.
+DOCKER = """\
+import json, sys, urllib.request
+own, *words = sys.argv[1:]
+if words[0] == "context":
+    sys.exit(print("unix:///here.sock"))
+folder, reference = words[words.index("--config") + 1], words[-1]
+auths = json.load(open(f"{folder}/config.json"))["auths"]
+address, path = reference.split("/", 1)
+url = f"http://{address}/v2/{path.replace('@', '/manifests/')}"
+head = {"Authorization": f"Basic {auths[address]['auth']}"}
+with urllib.request.urlopen(urllib.request.Request(url, headers=head)) as answer:
+    print(" ".join(words), folder, answer.status, sep="\\n", file=open(f"{own}.log", "w"))
+"""
+
+
 def test_the_server_pulls_from_a_proxy_that_ends(
-    here: Any, program: Program, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    here: Any, program: Program, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has the image while docker pulls; the tunnel is closed before the proxy."""
-    client = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).status)"
-    url = "http://$(echo \"$3\" | sed 's|/|/v2/|; s|@|/manifests/|')"
-    docker = program("docker", f'echo "$3" >$0.log; {sys.executable} -c "{client}" "{url}" >$0.got')
+    docker = program("docker", f'{sys.executable} {tmp_path}/docker.py "$0" "$@"')
+    (tmp_path / "docker.py").write_text(DOCKER)
     ended = []
 
     def end(port: int) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/") as answer:
-            ended.append(answer.status)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/")
+        ended.append(refused.value.code)
 
     # the ssh of this test has no network between its two ends
     monkeypatch.setattr(here, "forward", lambda port: port)
@@ -103,11 +118,13 @@ def test_the_server_pulls_from_a_proxy_that_ends(
     wanted = dataclasses.replace(there.wanted, digest=test_image_proxy.DIGEST)
     there = dataclasses.replace(there, wanted=wanted)
     reference = tunnel.fetch(here, there, serve(test_image_proxy.Whole), alone=False)
-    assert docker.with_name("docker.got").read_text() == "200\n"
-    assert docker.with_name("docker.log").read_text() == f"{reference}\n"
+    asked, folder, got = docker.with_name("docker.log").read_text().splitlines()
+    assert asked == f"--host unix:///here.sock --config {folder} pull --quiet {reference}"
+    assert got == "200"
+    assert not Path(folder).exists()
     address, token, rest = reference.split("/")
     assert (len(token), rest) == (32, f"shop-run@{test_image_proxy.DIGEST}")
-    assert ended == [200]
+    assert ended == [401]
     with socket.socket() as again:
         assert again.connect_ex(("127.0.0.1", int(address.partition(":")[2]))) != 0
 
@@ -122,14 +139,14 @@ def test_a_tunnel_to_anything_else_is_refused(here: Any, serve: Serve) -> None:
         with pytest.raises(
             ssh.ConnectionFailed, match="cannot reach this machine through the tunnel"
         ):
-            tunnel.prove(here, port, name, DIGEST)
+            tunnel.prove(here, port, name, DIGEST, "secret")
 
 
 def test_a_failed_pull_has_dockers_message(here: Any, program: Program) -> None:
     """And it says that a second try continues there."""
-    program("docker", 'echo "no space left for $3" >&2; exit 1')
+    program("docker", 'shift $(($# - 1)); echo "no space left for $1" >&2; exit 1')
     with pytest.raises(ssh.ConnectionFailed, match=r"no space left for a@b\. Nothing was"):
-        tunnel.pull(here, made(), "a@b", terminal=False)
+        tunnel.pull(here, made(), "a@b", "secret", terminal=False)
 
 
 def test_a_lost_tunnel_is_not_a_stopped_engine(here: Any, program: Program) -> None:
@@ -137,4 +154,4 @@ def test_a_lost_tunnel_is_not_a_stopped_engine(here: Any, program: Program) -> N
     refused = "Get https://127.0.0.1:4/v2/: dial tcp 127.0.0.1:4: connect: connection refused"
     program("docker", f'echo "{refused}" >&2; exit 1')
     with pytest.raises(ssh.ConnectionFailed, match=r"pulled: Get .* connection refused. Nothing"):
-        tunnel.pull(here, made(), "a@b", terminal=False)
+        tunnel.pull(here, made(), "a@b", "secret", terminal=False)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import stat
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from slipway.laptop.docker import engine, registry
+from slipway.laptop.docker import engine, registry, registry_password
 from slipway.laptop.settings import load as settings
 from tests.unit.conftest import DEPLOY, SETTINGS, Program, closed_port
 
@@ -30,6 +32,9 @@ class Registry(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer that the API is here, or send the manifest."""
+        if "Authorization" not in self.headers:
+            self.answer(401)
+            return
         known = self.path == f"/v2/shop-run/manifests/{DIGEST}"
         self.answer(200 if known or self.path == "/v2/" else 404)
         if known:
@@ -78,6 +83,14 @@ class Broken(BaseHTTPRequestHandler):
         self.wfile.write(b"220 mail.example ESMTP\r\n")
 
 
+class Open(Registry):
+    """A registry that asks nobody for a password."""
+
+    def do_GET(self) -> None:
+        """Answer that the API is here."""
+        self.answer(200)
+
+
 class Failing(Registry):
     """A registry that lost its storage."""
 
@@ -92,20 +105,25 @@ def test_a_registry_is_up(serve: Serve) -> None:
 
 
 def test_only_a_registry_that_works_is_up(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """Not another server on the port, nor a registry that fails; and nothing is printed."""
-    for port in (closed_port(), serve(WebServer), serve(Broken), serve(Failing)):
+    """Not another server, nor a registry that is open or fails; and nothing is printed."""
+    for port in (closed_port(), *map(serve, (WebServer, Broken, Open, Failing))):
         assert not registry.is_up(port)
     assert capfd.readouterr() == ("", "")
 
 
-def test_waiting_ends_when_the_registry_answers() -> None:
+def test_waiting_ends_when_the_registry_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A container takes a moment to listen."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     port = closed_port()
 
     def start() -> None:
         with ThreadingHTTPServer(("127.0.0.1", port), Registry) as server:
             server.handle_request()
+            server.handle_request()
 
+    registry_password.keep(port, registry_password.basic("secret"))
     timer = threading.Timer(0.5, start)
     timer.daemon = True
     begin = time.monotonic()
@@ -140,6 +158,9 @@ def squatter(text: bytes, digest: str = "") -> tuple[type[Registry], str]:
 
     class Squatter(Registry):
         def do_GET(self) -> None:
+            if "Authorization" not in self.headers:
+                self.answer(401)
+                return
             self.answer(200)
             self.wfile.write(text if "/manifests/" in self.path else b"{}")
 
@@ -191,9 +212,7 @@ class Full(Registry):
 
     def do_GET(self) -> None:
         """List its two tags, or answer that the API is here."""
-        self.send_response(200)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        self.end_headers()
+        self.answer(200 if "Authorization" in self.headers else 401)
         if self.path.endswith("/tags/list"):
             self.wfile.write(b'{"tags": ["1", "2"]}')
 
@@ -221,6 +240,40 @@ def calls(found: dict[str, str]) -> list[str]:
     begin = f"{found['REGISTRY_PORT']}: compose --file {DEPLOY}/compose.yaml --progress quiet "
     with open(f"{found['DOCKER']}.log", encoding="utf-8") as log:
         return [line.rstrip().removeprefix(begin) for line in log]
+
+
+# What Perl prints in the base image.
+HASHES = f"printf %s '$2b$04${'a' * 53}'"
+
+
+def test_a_password_is_new_and_private(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker gets it beside the user's settings, but without the user's other passwords."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    (tmp_path / "docker" / "contexts").mkdir(parents=True)
+    users = {"currentContext": "far", "credsStore": "desktop", "auths": {"hub.example": {}}}
+    (tmp_path / "docker" / "config.json").write_text(json.dumps(users))
+    found = arranged(program, 5051, HASHES)
+    passwords = set()
+    for _ in range(2):
+        registry_password.renew(found)
+        passwords.add(registry_password.authorization(5051)["Authorization"])
+    assert len(passwords) == 2
+    assert min(map(len, passwords)) > 60
+    registry_password.use_docker_settings(5051)
+    place = registry_password.folder(5051)
+    written = json.loads((place / "config.json").read_text())
+    assert written.pop("currentContext") == "far"
+    assert list(written) == ["auths"]
+    assert list(written["auths"]) == ["127.0.0.1:5051"]
+    assert (place / "contexts").samefile(tmp_path / "docker" / "contexts")
+    assert stat.S_IMODE((place / "config.json").stat().st_mode) == 0o600
+    assert (place / "htpasswd").read_text() == f"slipway:$2b$04${'a' * 53}\n"
+    with registry_password.locked(5052):
+        other = registry_password.folder(5052)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o700
 
 
 COLLECTION = [
@@ -259,8 +312,9 @@ def test_a_dry_run_shows_the_same_commands(
     registry.down(found)
     remove, *lines = capsys.readouterr().out.splitlines()
     assert remove.startswith("curl --fail --request DELETE http://127.0.0.1:")
-    assert [shlex.split(line)[8:] for line in lines] == [
-        each.split() for each in (*COLLECTION, "up --detach", "down")
+    assert lines.pop(3).startswith("# write a new password for the registry to ")
+    assert [shlex.split(line)[9:] for line in lines] == [
+        each.split() for each in (*COLLECTION, "up --detach --force-recreate", "down")
     ]
     assert Full.removed == []
 
@@ -268,13 +322,19 @@ def test_a_dry_run_shows_the_same_commands(
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("exit 1", "docker has no compose. Install it"),
-        ('case "$*" in "compose version") ;; *) exit 1 ;; esac', "is taken, set REGISTRY_PORT"),
+        (f"case $1 in run) {HASHES} ;; *) exit 1 ;; esac", "docker has no compose. Install it"),
+        (
+            f'case "$*" in run*) {HASHES} ;; "compose version") ;; *) exit 1 ;; esac',
+            "is taken, set REGISTRY_PORT",
+        ),
+        ("exit 1", "no password for the registry"),
+        ("echo no hash", "no password for the registry"),
     ],
 )
 def test_a_registry_that_does_not_start_has_advice(
-    program: Program, script: str, says: str
+    program: Program, script: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compose may be missing, or the port may be taken."""
+    """Compose may be missing, the port may be taken, or the base image has no Perl."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(engine.EngineError, match=says):
         registry.up(arranged(program, closed_port(), script))

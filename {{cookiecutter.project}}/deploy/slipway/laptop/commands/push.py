@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from slipway.laptop import console
 from slipway.laptop.building import pipeline
 from slipway.laptop.building.record import Record
-from slipway.laptop.docker import engine, registry
+from slipway.laptop.docker import engine, registry, registry_password
 from slipway.laptop.settings.load import load
 
 
@@ -33,14 +33,17 @@ def full_name(settings: dict[str, str], image: str) -> str:
     return f"{address}/{settings['PROJECT']}-run:{tag}"
 
 
-def commands(settings: dict[str, str], name: str, insecure: bool) -> list[list[str]]:
+def commands(settings: dict[str, str], name: str, is_podman: bool) -> list[list[str]]:
     """Return the two docker commands that push the image under a name."""
     docker = settings["DOCKER"]
-    # podman has to be told that loopback needs no certificate
-    options = ["--tls-verify=false"] if insecure else []
+    folder = str(registry_password.folder(settings["REGISTRY_PORT"]))
+    pushing = ["--config", folder, "push"]
+    if is_podman:
+        # It has to be told that loopback needs no certificate.
+        pushing = ["push", "--authfile", f"{folder}/config.json", "--tls-verify=false"]
     return [
         engine.command(docker, "tag", f"{settings['PROJECT']}-run", name),
-        engine.command(docker, "push", *options, "--quiet", name),
+        engine.command(docker, *pushing, "--quiet", name),
     ]
 
 
@@ -64,6 +67,7 @@ def push(settings: dict[str, str]) -> str:
 
     tagging, pushing = commands(settings, name, engine.is_podman(docker))
     engine.ask(docker, *tagging[len(engine.command(docker)) :])
+    registry_password.use_docker_settings(port)
     if subprocess.call(pushing, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
         raise NotPushed("the image could not be pushed; see above")
     digest = registry.digest(port, repository, tag)

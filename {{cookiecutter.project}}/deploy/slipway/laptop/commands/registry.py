@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.laptop import console
+from slipway.laptop.building import pipeline
 from slipway.laptop.building.record import Record
 from slipway.laptop.docker import registry
 from slipway.laptop.settings.load import load
@@ -17,12 +18,16 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Do one of the three; return the exit status."""
     settings = load()
-    if command == "registry-up":
-        if settings["DRY_RUN"] or not registry.is_up(int(settings["REGISTRY_PORT"])):
-            registry.up(settings)
-        return 0
     if command == "registry-down":
         registry.down(settings)
+        return 0
+    is_up = registry.is_up(int(settings["REGISTRY_PORT"]))
+    if not is_up:
+        # Its password's hash is made in the base image.
+        pipeline.make(settings, ["base"], quiet=True)
+    if command == "registry-up":
+        if settings["DRY_RUN"] or not is_up:
+            registry.up(settings)
         return 0
     name = f"{settings['PROJECT']}-run"
     removed = registry.collect_garbage(settings, name, Record.load().get("push", "digest"))

@@ -2,12 +2,14 @@
 
 The registry has the images of all projects, and any account of the server can use a forwarded
 port. So a deploy forwards this proxy instead. It answers GET and HEAD of the image's manifest and
-of what the manifest names, below a first path component that nobody can guess.
+of what the manifest names, below a first path component that nobody can guess, and only with a
+password: the path is in the server's list of processes while it pulls.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import http.client
 import secrets
 import socket
@@ -17,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from slipway.laptop.console import Failed
-from slipway.laptop.docker import registry
+from slipway.laptop.docker import registry, registry_password
 
 CONNECTIONS = 32  # at a time; a Docker engine uses three and a few that it keeps open
 SILENCE = 60  # seconds without a byte after which a connection is closed
@@ -41,6 +43,7 @@ class ImageProxy(ThreadingHTTPServer):
         self.registry_port = registry_port
         # Hexadecimal digits are allowed in the name of a repository.
         self.repository = f"{secrets.token_hex(16)}/{repository}"
+        self.authorization = registry_password.basic(secrets.token_urlsafe(32))
         self.manifests: dict[str, tuple[str, bytes]] = {}  # by path: media type and text
         self.blobs: dict[str, str] = {}  # by path: the path in the registry
         self._places = threading.BoundedSemaphore(CONNECTIONS)
@@ -119,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Send the manifest or a blob of the image; nothing else exists here."""
         if self.headers.get("Host", "").partition(":")[0] != registry.ADDRESS:
             self.send_error(403)
+        elif not self._has_password():
+            self.send_error(401)
         elif "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.send_error(400)
         elif self.path == "/v2/":
@@ -132,6 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     do_HEAD = do_GET
+
+    def _has_password(self) -> bool:
+        given = self.headers.get("Authorization", "")
+        wanted = f"Basic {self.server.authorization}"
+        return hmac.compare_digest(given.encode("latin-1", "replace"), wanted.encode())
 
     def _refuse(self) -> None:
         self.send_error(405)
@@ -156,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self, path: str) -> None:
         port = self.server.registry_port
         wanted = {name: self.headers[name] for name in ("Range", "If-Range") if self.headers[name]}
+        wanted.update(registry_password.authorization(port))
         upstream = http.client.HTTPConnection(registry.ADDRESS, port, timeout=SILENCE)
         try:
             try:
@@ -186,8 +197,11 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer with a status and nothing else, and close the connection."""
         self.close_connection = True
+        headers = {"Content-Length": "0", "Connection": "close"}
+        if code == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="slipway"'
         # 501 is the standard library's own, for a method without a function.
-        self._begin(405 if code == 501 else code, {"Content-Length": "0", "Connection": "close"})
+        self._begin(405 if code == 501 else code, headers)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""

@@ -5,13 +5,14 @@ What the server sees is not the registry but a proxy for this one image; see ima
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 
 from slipway.laptop.deploy import image_proxy
 from slipway.laptop.deploy.plan import Plan
-from slipway.laptop.docker import engine, registry
+from slipway.laptop.docker import engine, registry, registry_password
 from slipway.laptop.servers.each_server import report
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed
 from slipway.laptop.servers.survey import facts
@@ -32,6 +33,20 @@ LISTENS = (
     ' case $address:$state in *:{port:04X}:0A) echo "slipway listens $address" ;; esac; done\''
 )
 
+# Docker reads the password from a folder that no other account can enter. Where the engine is, it
+# would read in the account's own folder.
+PULL = """\
+umask 077
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >"$folder/config.json" <<'END'
+{configuration}
+END
+host=$({docker} context inspect --format '{{{{.Endpoints.docker.Host}}}}' 2>/dev/null)
+{docker} ${{host:+--host "$host"}} --config "$folder" pull {quiet}{reference}
+"""
+
 
 def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool) -> str:
     """Pull the image on the server by its digest, and return the reference that was pulled.
@@ -44,10 +59,11 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
         port = connection.forward(proxy.port)
         try:
             check_address(connection, port)
-            prove(connection, port, proxy.repository, digest)
+            prove(connection, port, proxy.repository, digest, proxy.authorization)
             report(plan.host, f"pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
             reference = f"127.0.0.1:{port}/{proxy.repository}@{digest}"
-            pull(connection, plan, reference, terminal=alone and sys.stdout.isatty())
+            terminal = alone and sys.stdout.isatty()
+            pull(connection, plan, reference, proxy.authorization, terminal=terminal)
         finally:
             # Before the proxy ends, because another program may get its port.
             connection.end_forward(proxy.port)
@@ -71,11 +87,12 @@ def check_address(connection: Connection, port: int) -> None:
     )
 
 
-def prove(connection: Connection, port: int, name: str, digest: str) -> None:
+def prove(connection: Connection, port: int, name: str, digest: str, authorization: str) -> None:
     """Raise ConnectionFailed unless the tunnel leads to this image on this machine."""
     request = (
         f"HEAD /v2/{name}/manifests/{digest} HTTP/1.0\r\n"
-        f"Host: 127.0.0.1\r\nAccept: {registry.ACCEPT}\r\n\r\n"
+        f"Host: 127.0.0.1\r\nAccept: {registry.ACCEPT}\r\n"
+        f"Authorization: Basic {authorization}\r\n\r\n"
     )
     answer = connection.through(port, request.encode("ascii")).decode("latin-1")
     status, _, headers = answer.partition("\r\n")
@@ -87,15 +104,24 @@ def prove(connection: Connection, port: int, name: str, digest: str) -> None:
         )
 
 
-def pull(connection: Connection, plan: Plan, reference: str, *, terminal: bool) -> None:
+def pull(
+    connection: Connection, plan: Plan, reference: str, authorization: str, *, terminal: bool
+) -> None:
     """Pull a reference on the server; raise ConnectionFailed if that fails."""
-    quiet = "" if terminal else "--quiet "
-    command = f"{plan.facts.docker} pull {quiet}{shlex.quote(reference)}"
+    address = reference.partition("/")[0]
+    script = PULL.format(
+        configuration=json.dumps(registry_password.for_docker(address, authorization)),
+        docker=plan.facts.docker,
+        quiet="" if terminal else "--quiet ",
+        reference=shlex.quote(reference),
+    )
     if terminal:
-        status = subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+        # The script is the input, so that no list of processes has the password.
+        command = connection.argv("sh -s")
+        status = subprocess.run(command, input=script.encode(), check=False).returncode
         output = ""
     else:
-        done = connection.ask(command)
+        done = connection.ask_script(script)
         status, output = done.returncode, done.stderr
     if not status:
         return

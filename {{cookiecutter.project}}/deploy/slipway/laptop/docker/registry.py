@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from slipway.laptop import console
-from slipway.laptop.docker import engine
+from slipway.laptop.docker import engine, registry_password
+from slipway.laptop.docker.registry_password import authorization
 from slipway.laptop.paths import DEPLOY
 
-ADDRESS = "127.0.0.1"  # never `localhost`, which may be ::1
+ADDRESS = registry_password.ADDRESS
 ACCEPT = ", ".join(
     (
         "application/vnd.oci.image.manifest.v1+json",
@@ -38,11 +39,12 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def request(port: int, method: str, path: str) -> Answer | None:
+def request(port: int, method: str, path: str, *, as_nobody: bool = False) -> Answer | None:
     """Send one request and return the answer; None if no registry answers."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=5)
+    own = {} if as_nobody else authorization(port)
     try:
-        connection.request(method, path, headers={"Accept": ACCEPT})
+        connection.request(method, path, headers={"Accept": ACCEPT, **own})
         response = connection.getresponse()
         answer = Answer(response.status, response.headers, response.read(LONGEST))
     except (OSError, http.client.HTTPException):
@@ -56,7 +58,10 @@ def request(port: int, method: str, path: str) -> Answer | None:
 
 
 def is_up(port: int) -> bool:
-    """Return whether a registry answers on the port."""
+    """Return whether a registry answers on the port, to this account and to nobody else."""
+    refused = request(port, "GET", "/v2/", as_nobody=True)
+    if refused is None or refused.status != 401:
+        return False
     response = request(port, "GET", "/v2/")
     return response is not None and response.status == 200
 
@@ -75,7 +80,7 @@ def manifest_text(port: int, name: str, digest: str) -> Answer | None:
     response = request(port, "GET", f"/v2/{name}/manifests/{digest}")
     if response is None or response.status != 200:
         return None
-    # Every account of this machine can write to the registry.
+    # Another program may have taken the port.
     return response if _sum(response.body) == digest else None
 
 
@@ -140,7 +145,7 @@ def blob(port: int, name: str, digest: str) -> Iterator[IO[bytes]]:
     """Open a layer or a configuration by its digest; raise OSError if the registry has none."""
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=60)
     try:
-        connection.request("GET", f"/v2/{name}/blobs/{digest}")
+        connection.request("GET", f"/v2/{name}/blobs/{digest}", headers=authorization(port))
         response = connection.getresponse()
         if response.status != 200:
             raise OSError(f"the registry on {ADDRESS}:{port} does not have {digest} of {name}")
@@ -180,10 +185,12 @@ def wait(port: int, seconds: float = 30) -> bool:
 
 
 def compose(settings: dict[str, str], *words: str) -> list[str]:
-    """Return the command line of a compose command; compose.yaml reads REGISTRY_PORT."""
+    """Return the command line of a compose command; compose.yaml reads two variables."""
     file = ["--file", str(DEPLOY / "compose.yaml"), "--progress", "quiet"]
     docker = engine.command(settings["DOCKER"], "compose", *file, *words)
-    return ["env", f"REGISTRY_PORT={settings['REGISTRY_PORT']}", *docker]
+    port = settings["REGISTRY_PORT"]
+    password = f"REGISTRY_PASSWORD={registry_password.htpasswd(port)}"
+    return ["env", f"REGISTRY_PORT={port}", password, *docker]
 
 
 def _run(settings: dict[str, str], *words: str) -> None:
@@ -213,15 +220,22 @@ def _check_compose(settings: dict[str, str]) -> None:
 
 
 def up(settings: dict[str, str]) -> None:
-    """Start the registry, and wait until it answers."""
+    """Start the registry with a new password unless it is up, and wait until it answers."""
     port = settings["REGISTRY_PORT"]
-    _run(settings, "up", "--detach")
+    start = ("up", "--detach", "--force-recreate")
     if settings["DRY_RUN"]:
+        print(f"# write a new password for the registry to {registry_password.folder(port)}")
+        _run(settings, *start)
         return
-    if not wait(int(port)):
-        raise engine.EngineError(
-            f"what listens on {ADDRESS}:{port} is not a registry. Set REGISTRY_PORT."
-        )
+    with registry_password.locked(port):
+        if is_up(int(port)):
+            return
+        registry_password.renew(settings)
+        _run(settings, *start)
+        if not wait(int(port)):
+            raise engine.EngineError(
+                f"what listens on {ADDRESS}:{port} is not a registry. Set REGISTRY_PORT."
+            )
     console.say(f"the registry listens on {ADDRESS}:{port}")
 
 
@@ -229,6 +243,7 @@ def down(settings: dict[str, str]) -> None:
     """Stop the registry; its images stay in a volume."""
     _run(settings, "down")
     if not settings["DRY_RUN"]:
+        registry_password.forget(settings["REGISTRY_PORT"])
         console.say("the registry is stopped; its images are kept in a volume")
 
 
