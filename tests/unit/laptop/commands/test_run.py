@@ -83,8 +83,8 @@ def test_the_image_is_brought_up_to_date_and_started_in_place_of_the_last_contai
     """On this machine's own address; the output says where it answers."""
     machine.run(PORT="9000")
     assert machine.built == [(["image"], True)]
-    removal, start = machine.asked
-    assert removal == "rm --force --volumes shop-local"
+    *removal, start = machine.asked
+    assert removal == ["stop shop-local", "rm --force --volumes shop-local"]
     assert start.startswith("run --detach --name shop-local --init --read-only ")
     assert start.endswith(" --publish 127.0.0.1:9000:8081 shop-run")
     said = capfd.readouterr()
@@ -164,9 +164,9 @@ def test_another_program_of_the_image_has_no_address(
 
 
 def test_stop_removes_the_container(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing is built for that."""
+    """Nothing is built for that. The application is told to end, and not killed."""
     machine.run("stop")
-    assert machine.asked == ["rm --force --volumes shop-local"]
+    assert machine.asked == ["stop shop-local", "rm --force --volumes shop-local"]
     assert machine.built == []
     assert capfd.readouterr().out == "slipway: shop-local is stopped\n"
 
@@ -190,13 +190,14 @@ def test_a_dry_run_prints_the_command_lines_and_runs_none(
     machine.environment_file.write_text("SECRET=abc\n")
     variables = {"VOLUMES": "shop-files:/files", "RUN_OPTIONS": "--label 'a b'"}
     machine.run(**variables)
-    removal, *_, start = machine.asked
+    stop, removal, *_, start = machine.asked
     capfd.readouterr()
     machine.run(**variables, DRY_RUN="1")
     assert machine.asked == []
     said = capfd.readouterr().out
     assert "SECRET" not in said
-    first, volumes, second, healthy = commands_in(said)
+    zeroth, first, volumes, second, healthy = commands_in(said)
+    assert zeroth == [str(machine.path), *stop.split()]
     assert first == [str(machine.path), *removal.split()]
     assert second[0] == str(machine.path)
     assert " ".join(second[1:]) == start
@@ -229,11 +230,12 @@ def test_a_dry_run_of_a_one_off_job_waits_for_no_health(
     assert ("wait_healthy" in capfd.readouterr().out) is not job
 
 
-def test_a_dry_run_of_stop_prints_one_command_line(
+def test_a_dry_run_of_stop_prints_its_command_lines(
     machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And nothing else."""
     machine.run("stop", DRY_RUN="1")
     assert machine.asked == []
-    removal = [str(machine.path), "rm", "--force", "--volumes", "shop-local"]
-    assert commands_in(capfd.readouterr().out) == [removal]
+    docker = str(machine.path)
+    removal = [[docker, "stop", "shop-local"], [docker, "rm", "--force", "--volumes", "shop-local"]]
+    assert commands_in(capfd.readouterr().out) == removal

@@ -25,7 +25,8 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def stop(settings: dict[str, str]) -> None:
     """Stop and remove the container."""
     if settings["DRY_RUN"]:
-        console.show_command(local_container.removal(settings))
+        for words in local_container.removal(settings):
+            console.show_command(words)
         return
     local_container.remove(settings)
     console.say(f"{local_container.name(settings)} is stopped")
@@ -109,7 +110,10 @@ def show(
     words: Sequence[str],
 ) -> None:
     """Print the command lines that start the container."""
-    console.show_command(local_container.removal(settings), "remove the present container")
+    note = "stop and remove the present container"
+    for each in local_container.removal(settings):
+        console.show_command(each, note)
+        note = ""
     if run_options.volumes(settings):
         functions.show("make_volumes", image, "create the volumes that are missing")
     if settings["ENDS"]:
