@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -116,6 +117,7 @@ class Load:
     def __init__(self, address: str) -> None:
         """Remember where to send them."""
         self.answers: dict[str, int] = {}
+        self.longest = 0.0  # seconds until an answer came
         self._address = address
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -124,6 +126,7 @@ class Load:
     def _ask(self) -> None:
         while not self._end.wait(0.005):
             connection = http.client.HTTPConnection(self._address, timeout=30)
+            began = time.monotonic()
             try:
                 connection.request("GET", "/")
                 response = connection.getresponse()
@@ -134,6 +137,7 @@ class Load:
             finally:
                 connection.close()
             with self._lock:
+                self.longest = max(self.longest, time.monotonic() - began)
                 self.answers[answer] = self.answers.get(answer, 0) + 1
 
     @property
@@ -199,8 +203,8 @@ def load(deployed: Faulty) -> Iterator[Load]:
         wait_until(lambda: sum(threads.answers.values()) > 20)
         assert threads.lost == {}
         yield threads
-    print(f"\n{sum(threads.answers.values())} requests, lost: {threads.lost}")
-    print(deployed.server.logs("proxy"))
+    asked = sum(threads.answers.values())
+    print(f"\n{asked} requests, lost: {threads.lost}; longest {threads.longest:.1f} s")
 
 
 def test_a_broken_release_is_not_found_by_its_alias(deployed: Faulty) -> None:
@@ -223,6 +227,14 @@ def test_redeploys_behind_an_alias_lose_no_request(deployed: Faulty) -> None:
     assert threads.lost == {}
     up = {name for name, state in deployed.containers().items() if state.startswith("Up")}
     assert up == {deployed.name, "proxy"}
+
+
+def test_an_application_that_must_not_run_twice_has_a_gap(deployed: Faulty) -> None:
+    """So the load would see one above."""
+    deployed.release(VERSION="good alone")
+    with load(deployed) as threads:
+        deployed.succeeds(CANDIDATE="no", **BEHIND_A_PROXY)
+    assert threads.lost
 
 
 def test_redeploys_of_a_worker_lose_no_job(deployed: Faulty) -> None:

@@ -83,7 +83,7 @@ def engine(tmp_path: Path, program: Program) -> Engine:
 
 
 def deployed(
-    here: Any, engine: Engine, keep: int = 3, ENVIRONMENT: str = "", **changed: Any
+    here: Any, engine: Engine, keep: int = 3, variables: str = "", **changed: Any
 ) -> tuple[list[str], list[str]]:
     """Deploy by the script; return its commands, and those of a dry run."""
     wanted = dataclasses.replace(WANTED, **changed)
@@ -105,7 +105,7 @@ def deployed(
         OPTIONS_SUM=wanted.options_sum,
         PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES="",
-        ENVIRONMENT=ENVIRONMENT,
+        ENVIRONMENT=variables,
     )
     return in_order(done), in_order(shown(steps))
 
@@ -147,13 +147,11 @@ FOUND_BY = "--network backend --network-alias api --label traefik.enable=true"
 
 
 def test_a_candidate_has_nothing_by_which_others_find_it(here: Any, engine: Engine) -> None:
-    """No alias, label or variable; the release itself has all of them. It is stopped, not killed."""
+    """No alias, label or variable; the release itself has them. It is stopped, not killed."""
     engine.add("shop", "e", "always", running=True)
     environment = b"A=1\nVIRTUAL_HOST=shop.example.org\nB=2\n"
     hidden = ("VIRTUAL_HOST", "VIRTUAL_PORT")
-    done, dry = deployed(
-        here, engine, options=FOUND_BY, environment=environment, hidden=hidden
-    )
+    done, dry = deployed(here, engine, options=FOUND_BY, environment=environment, hidden=hidden)
     assert dry == done
     candidate, release = (line for line in done if line.startswith("create "))
     for word in ("api", "traefik", "8081:8081"):
@@ -172,8 +170,8 @@ def test_variables_that_others_read_are_left_out(here: Any, engine: Engine, tmp_
     fake = (tmp_path / "bin" / "docker").read_text()
     copy = f'case "$*" in create*-try\\ *) cp "$HOME"/.slipway/shop/env-*-try {tmp_path} ;; esac\n'
     (tmp_path / "bin" / "docker").write_text(fake.replace("exec ", copy + "exec ", 1))
-    changed = {"environment": environment.encode(), "hidden": ("VIRTUAL_HOST",)}
-    deployed(here, engine, **changed, ENVIRONMENT=environment)
+    hidden = ("VIRTUAL_HOST",)
+    deployed(here, engine, environment=environment.encode(), hidden=hidden, variables=environment)
     [kept] = tmp_path.glob("env-*-try")
     assert kept.read_text() == "A=VIRTUAL_HOST=x\nVIRTUAL_HOSTS=y\n"
     assert not [*tmp_path.glob(".slipway/shop/env-*-try")]
