@@ -23,10 +23,11 @@ case "$1 $2" in
 "volume inspect") exit 1 ;;
 "image inspect") echo 10001:10001 ;;
 "run --rm") echo "the job's output"; exit {status} ;;
-"run --detach") echo 0123abcd; exit {status} ;;
+"run --detach") echo 0123abcd; echo '{problem}' >&2; exit {status} ;;
 "container inspect")
     case "$4" in
     *RestartCount*) echo '{health} 0' ;;
+    *Health.Log*) echo '{answer}' ;;
     *) exit 1 ;;
     esac
     ;;
@@ -52,9 +53,10 @@ class Machine:
             lambda _, goals, quiet=False: self.built.append((list(goals), quiet)),
         )
 
-    def docker(self, status: int = 0, health: str = "healthy") -> None:
-        """Set the exit status of docker run, and the container's health."""
-        self.path = self.program("docker", DOCKER.format(status=status, health=health))
+    def docker(self, status: int = 0, health: str = "healthy", **more: str) -> None:
+        """Set the exit status and problem of docker run, and the container's health and answer."""
+        said = {"problem": "", "answer": "", **more}
+        self.path = self.program("docker", DOCKER.format(status=status, health=health, **said))
         self.log = self.path.with_name("docker.log")
 
     def run(self, name: str = "run", **variables: str) -> None:
@@ -89,7 +91,7 @@ def test_the_image_is_brought_up_to_date_and_started_in_place_of_the_last_contai
     assert start.endswith(" --publish 127.0.0.1:9000:8081 shop-run")
     said = capfd.readouterr()
     assert said.out == "slipway: http://127.0.0.1:9000 answers; stop it with: make stop\n"
-    assert said.err == ""
+    assert said.err.strip() == ""
 
 
 def test_volumes_are_created_for_the_images_user(machine: Machine) -> None:
@@ -134,11 +136,23 @@ def test_a_one_off_job_that_fails_is_reported_with_its_status(machine: Machine) 
         machine.run(PROGRAM="tidy")
 
 
-def test_a_container_that_does_not_start_is_removed(machine: Machine) -> None:
-    """A port that is in use is the usual reason."""
-    machine.docker(status=125)
-    with pytest.raises(console.Failed, match=r"does not start; .*port 8081 in use.*make run PORT="):
+@pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        ("driver failed: Bind for 127.0.0.1:8081 failed: port is already allocated", "PORT="),
+        ("listen tcp4 127.0.0.1:8081: bind: address already in use", "Port 8081 is in use: run "),
+        ('exec: "docker-init": executable file not found in $PATH', "sudo apt install tini"),
+        ("invalid mount path: x", "$"),
+    ],
+)
+def test_a_container_that_does_not_start_is_removed(
+    machine: Machine, capfd: pytest.CaptureFixture[str], problem: str, says: str
+) -> None:
+    """Docker's own message is shown, and what to do about the usual ones."""
+    machine.docker(status=125, problem=problem)
+    with pytest.raises(console.Failed, match=f"does not start; see above.*{says}"):
         machine.run()
+    assert problem in capfd.readouterr().err
     assert machine.asked[-1] == "rm --force --volumes shop-local"
 
 
@@ -148,6 +162,19 @@ def test_a_container_that_is_not_healthy_is_left_for_inspection(machine: Machine
     with pytest.raises(console.Failed, match=r"not healthy; .*: docker logs shop-local$"):
         machine.run()
     assert len([line for line in machine.asked if line.startswith("rm ")]) == 1
+
+
+def test_a_health_check_that_gets_an_error_is_pointed_out(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer below 500 is healthy, and a missing page proves little."""
+    machine.docker(answer="GET / answers HTTP/1.0 404 Not Found")
+    machine.run()
+    said = capfd.readouterr().out
+    assert "GET / answers 404 Not Found, which counts as healthy: set HEALTH to a path" in said
+    machine.docker(answer="GET / answers HTTP/1.0 302 Found")
+    machine.run()
+    assert "which counts as healthy" not in capfd.readouterr().out
 
 
 def test_another_program_of_the_image_has_no_address(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
-from slipway.laptop.console import Failed
+from slipway.laptop.console import Failed, warn
 from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
@@ -25,6 +25,7 @@ from slipway.laptop.servers import each_server, remote_job
 from slipway.laptop.servers.each_server import Work, report
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
+from slipway.laptop.settings import advice
 from slipway.laptop.settings.load import load
 
 NAMES = ("RELEASE", "CANDIDATE", "KEEP", "HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
@@ -246,6 +247,9 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
     def prepared(together: int) -> Work:
         wanted = plans.wanted(settings)
+        if not settings["DRY_RUN"]:
+            for line in advice.before_a_start(settings):
+                warn(line)
         return lambda host: deploy(settings, wanted, host, alone=together == 1)
 
     others: dict[str, Work] = {

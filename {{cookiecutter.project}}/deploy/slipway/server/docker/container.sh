@@ -6,6 +6,7 @@
 #   wait_healthy CONTAINER [SECONDS]    wait until the container has been healthy for SECONDS; it must
 #                                       become healthy within HEALTH_TIMEOUT seconds; if it does
 #                                       not, print its log and fail
+#   point_out CONTAINER                 print which error it answers to its check, if it does
 #   make_volumes IMAGE                  create the missing volumes of VOLUMES for the image's user
 #
 # A part of the script that is sent to servers; make run starts a shell that sources this file.
@@ -138,6 +139,13 @@ wait_healthy() {
         esac
         sleep 0.1
     done
+}
+
+# point_out CONTAINER: print which error a healthy container answers to its check: 404 is no proof
+point_out() {
+    field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
+        sed -n 's|^\(GET .* answers \)[^ ]* \(4[0-9][0-9].*\)|\1\2, which counts as healthy: set HEALTH to a path that answers without an error, or to tcp|p' |
+        tail -n 1
 }
 
 # make_volumes IMAGE: a new volume belongs to root, and the image's user could not write to it.

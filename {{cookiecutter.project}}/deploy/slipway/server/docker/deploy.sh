@@ -283,6 +283,16 @@ recover() {
     dismiss "$PROJECT-try"
 }
 
+# begin CONTAINER: start a container of the new release
+begin() {
+    problem=$(docker start "$1" 2>&1 >/dev/null) && return
+    printf '%s\n' "$problem" >&2 || true
+    case $problem in
+    *docker-init*) give_up "it does not start: install docker-init on the server (in Debian and Ubuntu: sudo apt install tini), or set UNHARDEN := init" ;;
+    *) give_up "it does not start; see above" ;;
+    esac
+}
+
 # switch CONTAINER SECONDS: run it in place of the running release; it must stay healthy for SECONDS.
 # A release that publishes no port may be started first, so that at each moment one answers.
 switch() {
@@ -290,7 +300,7 @@ switch() {
     if here "$PROJECT" && [ "$(label "$1" overlaps)" != yes ]; then
         stop_release
     fi
-    docker start "$1" >/dev/null || give_up "it does not start; see above"
+    begin "$1"
     wait_healthy "$1" "$2" || give_up "it is not healthy"
     asked_from_outside "$1" || give_up "it does not answer on its published port"
     [ -z "$stopped" ] || tell_gap "$1"
@@ -317,7 +327,7 @@ deploy() {
     if here "$PROJECT" && [ "$CANDIDATE" = yes ]; then
         beside=yes
         create_with_options "$PROJECT-try" "$CANDIDATE_OPTIONS" || give_up "the container cannot be created; see above"
-        docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
+        begin "$PROJECT-try"
     fi
     create_with_options "$PROJECT-next" "$OPTIONS" "$PUBLISHED" || give_up "the container cannot be created; see above"
     if [ -n "$beside" ]; then
@@ -339,6 +349,7 @@ deploy() {
         say "$RELEASE has finished. To run it again: docker start --attach $PROJECT"
     else
         say "$RELEASE runs and is healthy"
+        point_out "$PROJECT" 2>/dev/null || true
     fi
 }
 
