@@ -164,10 +164,11 @@ def project(generate: Baker, laptop: Laptop) -> Project:
     name = f"redeployed-{SESSION}"
     answers = {"app": "existing", "python": "CPython", "command": "python web.py"}
     made = generate(project=name, native_deps=" ", port=str(PORT), **answers)
-    write(made.path, FILES)
+    write(made.path, {**FILES, "media/logo.txt": "a logo"})
     settings = made.path / "deploy" / "settings.mk"
     text = settings.read_text().replace("HEALTH := tcp", "HEALTH := /")
-    for setting, value in (("FILES", "web.py worker.py"), ("VOLUMES", f"{name}-files:/files")):
+    volumes = f"{name}-files:/files {name}-media:/appenv/app/media"
+    for setting, value in (("FILES", "web.py worker.py media"), ("VOLUMES", volumes)):
         text = text.replace(f"{setting} :=\n", f"{setting} := {value}\n")
     settings.write_text(f"{text}\nCOMMAND_worker := python worker.py\n")
     (made.path / "requirements.in").write_text("six\n", encoding="utf-8")
@@ -235,6 +236,18 @@ def test_an_application_that_must_not_run_twice_has_a_gap(deployed: Faulty) -> N
     with load(deployed) as threads:
         deployed.succeeds(CANDIDATE="no", **BEHIND_A_PROXY)
     assert threads.lost
+
+
+def test_a_volume_over_a_folder_of_the_image_belongs_to_the_application(deployed: Faulty) -> None:
+    """With the image's files in it, and also when it has become empty."""
+    change = (
+        "import os; os.remove('media/logo.txt'); open('media/new', 'x'); os.remove('media/new')"
+    )
+    program = ("exec", deployed.name, "/appenv/bin/python", "-c")
+    deployed.server.docker(*program, change)
+    deployed.release(VERSION="good empty")
+    deployed.succeeds(**BEHIND_A_PROXY)
+    deployed.server.docker(*program, "open('media/upload', 'x')")
 
 
 def test_redeploys_of_a_worker_lose_no_job(deployed: Faulty) -> None:

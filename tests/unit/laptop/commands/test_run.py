@@ -98,8 +98,8 @@ def test_volumes_are_created_for_the_images_user(machine: Machine) -> None:
     """As on a server; a folder of the machine is none."""
     machine.run(VOLUMES="shop-files:/files /srv/x:/x:ro")
     create = next(line for line in machine.asked if line.startswith("create "))
-    assert "--volume shop-files:/volumes/shop-files shop-run" in create
-    assert create.endswith("chown 10001:10001 /volumes/*")
+    assert "--volume shop-files:/files shop-run" in create
+    assert create.endswith("chown -hR 10001:10001 /files")
     assert machine.asked.index(create) < len(machine.asked) - 1
     assert machine.asked[-1].startswith("run --detach ")
 
@@ -230,7 +230,7 @@ def test_a_dry_run_prints_the_command_lines_and_runs_none(
     assert " ".join(second[1:]) == start
     assert second[second.index("a b") - 1] == "--label"
     assert volumes[-2:] == ["make_volumes", "shop-run"]
-    assert "VOLUMES=shop-files" in volumes
+    assert "VOLUMES=shop-files:/files" in volumes
     assert healthy[-2:] == ["wait_healthy", "shop-local"]
 
 

@@ -269,12 +269,19 @@ def test_a_dry_run_shows_the_same_commands(
     ("script", "says"),
     [
         ("exit 1", "docker has no compose. Install it"),
-        ('case "$*" in "compose version") ;; *) exit 1 ;; esac', "is taken, set REGISTRY_PORT"),
+        (
+            'case "$*" in "compose version") ;; "image inspect"*) echo "[{}]" ;; *) exit 1 ;; esac',
+            "is taken, set REGISTRY_PORT",
+        ),
+        (
+            'case "$*" in "compose version") ;; *) echo "No such image: x" >&2; exit 1 ;; esac',
+            "could not pull registry:2.8.3: run docker pull",
+        ),
     ],
 )
 def test_a_registry_that_does_not_start_has_advice(
     program: Program, script: str, says: str
 ) -> None:
-    """Compose may be missing, or the port may be taken."""
+    """Compose may be missing, the port may be taken, or the image may be out of reach."""
     with pytest.raises(engine.EngineError, match=says):
         registry.up(arranged(program, closed_port(), script))

@@ -82,13 +82,15 @@ def test_limits_are_settings() -> None:
 def test_volumes_and_own_options_are_passed_on() -> None:
     """Folders of the machine are not among those that docker has to make."""
     changed = {
-        "VOLUMES": "shop-files:/files /srv/x:/x:ro",
+        "VOLUMES": "shop-files:/files shop-old:/old:ro /srv/x:/x:ro",
         "RUN_OPTIONS": "--label 'a b=c d' --network backend",
     }
     found = options(**changed)
-    assert has(found, ["--volume", "shop-files:/files", "--volume", "/srv/x:/x:ro"])
+    assert has(found, ["--volume", "shop-files:/files:nocopy"])
+    assert has(found, ["--volume", "shop-old:/old:ro,nocopy", "--volume", "/srv/x:/x:ro"])
     assert found[-4:] == ["--label", "a b=c d", "--network", "backend"]
-    assert run_options.volumes(settings.resolve(SETTINGS, changed)) == ["shop-files"]
+    kept = ["shop-files:/files", "shop-old:/old"]
+    assert run_options.volumes(settings.resolve(SETTINGS, changed)) == kept
 
 
 def test_the_port_of_the_image_is_published_where_it_is_asked_for() -> None:

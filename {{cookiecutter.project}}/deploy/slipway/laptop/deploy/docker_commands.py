@@ -225,12 +225,13 @@ def deploy(plan: Plan, reference: str, *, by: str, at: str, steady: int, keep: i
         script.recover()
     script.docker("tag", reference, image)
     if wanted.volumes:
-        mounts = [f"--volume={name}:/volumes/{name}" for name in wanted.volumes.split()]
+        mounts = [f"--volume={volume}" for volume in wanted.volumes.split()]
+        places = " ".join(volume.partition(":")[2] for volume in wanted.volumes.split())
         helper = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "/bin/sh"]
         user = f"$({plan.facts.docker} image inspect --format '{{{{.Config.User}}}}' {image})"
         words = shlex.join([*shlex.split(plan.facts.docker), *helper, *mounts, image, "-c"])
         note = "only for volumes that do not exist yet: they get the image's user as their owner"
-        script.steps.append(Step(other=f'{words} "chown {user} /volumes/*"', note=note))
+        script.steps.append(Step(other=f'{words} "chown -hR {user} {places}"', note=note))
     beside = wanted.candidate and project in script.there
     if beside:
         script.create(f"{project}-try", plan, by, at)

@@ -50,6 +50,9 @@ def options(settings: dict[str, str]) -> list[str]:
             chosen += [word.format_map(settings) for word in words]
     chosen += ["--stop-timeout", settings["STOP_TIMEOUT"]]
     for volume in settings["VOLUMES"].split():
+        if not volume.startswith("/"):
+            # Docker would copy the image's folder into an empty volume each time, as root's.
+            volume += ("," if volume.count(":") > 1 else ":") + "nocopy"
         chosen += ["--volume", volume]
     if settings["HEALTH"] == "none" or not listens(settings):
         chosen.append("--no-healthcheck")
@@ -159,6 +162,6 @@ def stop_hint(command: str) -> str:
 
 
 def volumes(settings: dict[str, str]) -> list[str]:
-    """Return the names of the volumes that docker keeps, without folders of the machine."""
-    names = [volume.partition(":")[0] for volume in settings["VOLUMES"].split()]
-    return [name for name in names if not name.startswith("/")]
+    """Return the volumes that docker keeps, as NAME:PLACE, without folders of the machine."""
+    found = [volume.split(":")[:2] for volume in settings["VOLUMES"].split()]
+    return [f"{name}:{place}" for name, place in found if not name.startswith("/")]

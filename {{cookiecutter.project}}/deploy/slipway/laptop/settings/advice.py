@@ -48,8 +48,8 @@ def of_command(command: str, name: str = "COMMAND") -> str:
     if not ends or "trap" in parts or last[:1] == ["exec"]:
         return ""
     return (
-        f"the shell in {name} does not pass on SIGTERM, so that each deploy cuts off the work that was"
-        " begun: write exec in front of its last command, as in sh -c 'migrate && exec serve'"
+        f"the shell in {name} does not pass on SIGTERM, so that each deploy cuts off the work that"
+        " was begun: write exec in front of its last command, as in sh -c 'migrate && exec serve'"
     )
 
 
