@@ -4,7 +4,7 @@ PYTHON := PyPy
 VENV := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test test-quick unit template containers faults kills bench bench-blobs native-table adopt-table apps-table check reference fix clean
+.PHONY: help demo demo-down test test-quick unit template containers faults redeploys kills bench bench-blobs native-table adopt-table apps-table check reference fix clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ kills: $(VENV)/ready ## kill applications and databases at 100 random moments, a
 
 faults: $(VENV)/ready ## kill 100 deploys at random moments and places (FAULTS=n, SEED=n)
 	@FAULTS=$(or $(FAULTS),100) $(VENV)/bin/python -m pytest -rA tests/containers/deploy/test_killed_deploys.py
+
+redeploys: $(VENV)/ready ## redeploy an application behind a proxy and a worker under load, 50 times each (REDEPLOYS=n)
+	@REDEPLOYS=$(or $(REDEPLOYS),50) $(VENV)/bin/python -m pytest -s tests/containers/deploy/test_redeploys.py
 
 bench: $(VENV)/measure ## measure slipway and its peers, and write docs/figures/bench.*
 	@$(VENV)/bin/python -m measure.peers

@@ -35,6 +35,8 @@ OTHERS = {
     *("WHITENOISE_USE_FINDERS", "SECURE_PROXY_SSL_HEADER"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "SSH_KEY", "KNOWN_HOSTS", "RUN_ENV"),
     *("ENTRYPOINT", "CMD", "HEALTHCHECK", "EXPOSE", "FROM", "SIGTERM", "CDLL", "NAME"),
+    *("VIRTUAL_HOST", "VIRTUAL_HOST_MULTIPORTS", "VIRTUAL_PORT", "VIRTUAL_PATH", "VIRTUAL_DEST"),
+    *("VIRTUAL_PROTO", "VIRTUAL_ROOT"),
 }
 COMMAND = re.compile(
     r"`(?:[A-Z_]+=\S+ )?make ([^`…]*?)`|^\s*(?:\$ |    )?make ([a-z][^#`|]*?)(?:\s+#.*)?$", re.M

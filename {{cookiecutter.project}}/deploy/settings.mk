@@ -48,6 +48,9 @@ MEMORY := 1g
 # How many processes and threads it may have.
 PIDS := 512
 
+# Seconds that it has to end after SIGTERM, with the work that it has begun.
+STOP_TIMEOUT := 10
+
 # Hardening to turn off: non-root read-only capabilities privileges pids memory init log.
 UNHARDEN :=
 

@@ -106,12 +106,14 @@ def test_release_that_crashes_later_is_rolled_back_by_the_server_alone(faulty: F
 
 
 def test_release_that_ignores_sigterm_is_replaced_and_rolled_back(faulty: Faulty) -> None:
-    """It is killed when its time is over."""
+    """It is killed when its time is over, and that is said with the setting; so is a long gap."""
     faulty.release(VERSION="stubborn", MODE="stubborn")
-    faulty.succeeds(RUN_OPTIONS="--stop-timeout 2")
+    assert "killed" not in faulty.succeeds(STOP_TIMEOUT="6")
     assert faulty.answer == "stubborn"
     faulty.release(VERSION="good")
-    faulty.succeeds()
+    said = faulty.succeeds()
+    assert re.search(r"was killed, .* not ended 6\.\d s after SIGTERM\. Raise STOP_TIMEOUT", said)
+    assert re.search(r"no release answered for \d+\.\d s: the last one took 6\.\d s to end", said)
     assert faulty.answer == "good"
     assert faulty.leftovers() == []
 

@@ -13,6 +13,7 @@ from tests.conftest import Project
 from tests.unit.conftest import Program
 
 REMOVALS = [
+    "stop shop-local",
     "rm --force --volumes shop-local",
     "image rm shop-run",
     "image rm shop-builder",

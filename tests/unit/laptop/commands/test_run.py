@@ -23,10 +23,11 @@ case "$1 $2" in
 "volume inspect") exit 1 ;;
 "image inspect") echo 10001:10001 ;;
 "run --rm") echo "the job's output"; exit {status} ;;
-"run --detach") echo 0123abcd; exit {status} ;;
+"run --detach") echo 0123abcd; echo '{problem}' >&2; exit {status} ;;
 "container inspect")
     case "$4" in
     *RestartCount*) echo '{health} 0' ;;
+    *Health.Log*) echo '{answer}' ;;
     *) exit 1 ;;
     esac
     ;;
@@ -52,9 +53,10 @@ class Machine:
             lambda _, goals, quiet=False: self.built.append((list(goals), quiet)),
         )
 
-    def docker(self, status: int = 0, health: str = "healthy") -> None:
-        """Set the exit status of docker run, and the container's health."""
-        self.path = self.program("docker", DOCKER.format(status=status, health=health))
+    def docker(self, status: int = 0, health: str = "healthy", **more: str) -> None:
+        """Set the exit status and problem of docker run, and the container's health and answer."""
+        said = {"problem": "", "answer": "", **more}
+        self.path = self.program("docker", DOCKER.format(status=status, health=health, **said))
         self.log = self.path.with_name("docker.log")
 
     def run(self, name: str = "run", **variables: str) -> None:
@@ -83,21 +85,21 @@ def test_the_image_is_brought_up_to_date_and_started_in_place_of_the_last_contai
     """On this machine's own address; the output says where it answers."""
     machine.run(PORT="9000")
     assert machine.built == [(["image"], True)]
-    removal, start = machine.asked
-    assert removal == "rm --force --volumes shop-local"
+    *removal, start = machine.asked
+    assert removal == ["stop shop-local", "rm --force --volumes shop-local"]
     assert start.startswith("run --detach --name shop-local --init --read-only ")
     assert start.endswith(" --publish 127.0.0.1:9000:8081 shop-run")
     said = capfd.readouterr()
     assert said.out == "slipway: http://127.0.0.1:9000 answers; stop it with: make stop\n"
-    assert said.err == ""
+    assert said.err.strip() == ""
 
 
 def test_volumes_are_created_for_the_images_user(machine: Machine) -> None:
     """As on a server; a folder of the machine is none."""
     machine.run(VOLUMES="shop-files:/files /srv/x:/x:ro")
     create = next(line for line in machine.asked if line.startswith("create "))
-    assert "--volume shop-files:/volumes/shop-files shop-run" in create
-    assert create.endswith("chown 10001:10001 /volumes/*")
+    assert "--volume shop-files:/files shop-run" in create
+    assert create.endswith("chown -hR 10001:10001 /files")
     assert machine.asked.index(create) < len(machine.asked) - 1
     assert machine.asked[-1].startswith("run --detach ")
 
@@ -134,11 +136,23 @@ def test_a_one_off_job_that_fails_is_reported_with_its_status(machine: Machine) 
         machine.run(PROGRAM="tidy")
 
 
-def test_a_container_that_does_not_start_is_removed(machine: Machine) -> None:
-    """A port that is in use is the usual reason."""
-    machine.docker(status=125)
-    with pytest.raises(console.Failed, match=r"does not start; .*port 8081 in use.*make run PORT="):
+@pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        ("driver failed: Bind for 127.0.0.1:8081 failed: port is already allocated", "PORT="),
+        ("listen tcp4 127.0.0.1:8081: bind: address already in use", "Port 8081 is in use: run "),
+        ('exec: "docker-init": executable file not found in $PATH', "sudo apt install tini"),
+        ("invalid mount path: x", "$"),
+    ],
+)
+def test_a_container_that_does_not_start_is_removed(
+    machine: Machine, capfd: pytest.CaptureFixture[str], problem: str, says: str
+) -> None:
+    """Docker's own message is shown, and what to do about the usual ones."""
+    machine.docker(status=125, problem=problem)
+    with pytest.raises(console.Failed, match=f"does not start; see above.*{says}"):
         machine.run()
+    assert problem in capfd.readouterr().err
     assert machine.asked[-1] == "rm --force --volumes shop-local"
 
 
@@ -148,6 +162,19 @@ def test_a_container_that_is_not_healthy_is_left_for_inspection(machine: Machine
     with pytest.raises(console.Failed, match=r"not healthy; .*: docker logs shop-local$"):
         machine.run()
     assert len([line for line in machine.asked if line.startswith("rm ")]) == 1
+
+
+def test_a_health_check_that_gets_an_error_is_pointed_out(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer below 500 is healthy, and a missing page proves little."""
+    machine.docker(answer="GET / answers HTTP/1.0 404 Not Found")
+    machine.run()
+    said = capfd.readouterr().out
+    assert "GET / answers 404 Not Found, which counts as healthy: set HEALTH to a path" in said
+    machine.docker(answer="GET / answers HTTP/1.0 302 Found")
+    machine.run()
+    assert "which counts as healthy" not in capfd.readouterr().out
 
 
 def test_another_program_of_the_image_has_no_address(
@@ -164,9 +191,9 @@ def test_another_program_of_the_image_has_no_address(
 
 
 def test_stop_removes_the_container(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing is built for that."""
+    """Nothing is built for that. The application is told to end, and not killed."""
     machine.run("stop")
-    assert machine.asked == ["rm --force --volumes shop-local"]
+    assert machine.asked == ["stop shop-local", "rm --force --volumes shop-local"]
     assert machine.built == []
     assert capfd.readouterr().out == "slipway: shop-local is stopped\n"
 
@@ -190,19 +217,20 @@ def test_a_dry_run_prints_the_command_lines_and_runs_none(
     machine.environment_file.write_text("SECRET=abc\n")
     variables = {"VOLUMES": "shop-files:/files", "RUN_OPTIONS": "--label 'a b'"}
     machine.run(**variables)
-    removal, *_, start = machine.asked
+    stop, removal, *_, start = machine.asked
     capfd.readouterr()
     machine.run(**variables, DRY_RUN="1")
     assert machine.asked == []
     said = capfd.readouterr().out
     assert "SECRET" not in said
-    first, volumes, second, healthy = commands_in(said)
+    zeroth, first, volumes, second, healthy = commands_in(said)
+    assert zeroth == [str(machine.path), *stop.split()]
     assert first == [str(machine.path), *removal.split()]
     assert second[0] == str(machine.path)
     assert " ".join(second[1:]) == start
     assert second[second.index("a b") - 1] == "--label"
     assert volumes[-2:] == ["make_volumes", "shop-run"]
-    assert "VOLUMES=shop-files" in volumes
+    assert "VOLUMES=shop-files:/files" in volumes
     assert healthy[-2:] == ["wait_healthy", "shop-local"]
 
 
@@ -229,11 +257,12 @@ def test_a_dry_run_of_a_one_off_job_waits_for_no_health(
     assert ("wait_healthy" in capfd.readouterr().out) is not job
 
 
-def test_a_dry_run_of_stop_prints_one_command_line(
+def test_a_dry_run_of_stop_prints_its_command_lines(
     machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And nothing else."""
     machine.run("stop", DRY_RUN="1")
     assert machine.asked == []
-    removal = [str(machine.path), "rm", "--force", "--volumes", "shop-local"]
-    assert commands_in(capfd.readouterr().out) == [removal]
+    docker = str(machine.path)
+    removal = [[docker, "stop", "shop-local"], [docker, "rm", "--force", "--volumes", "shop-local"]]
+    assert commands_in(capfd.readouterr().out) == removal

@@ -324,8 +324,14 @@ def test_a_dry_run_shows_the_same_commands(
     [
         (f"case $1 in run) {HASHES} ;; *) exit 1 ;; esac", "docker has no compose. Install it"),
         (
-            f'case "$*" in run*) {HASHES} ;; "compose version") ;; *) exit 1 ;; esac',
+            f'case "$*" in run*) {HASHES} ;; "compose version") ;; "image inspect"*) echo "[{{}}]"'
+            " ;; *) exit 1 ;; esac",
             "is taken, set REGISTRY_PORT",
+        ),
+        (
+            f'case "$*" in run*) {HASHES} ;; "compose version") ;;'
+            ' *) echo "No such image: x" >&2; exit 1 ;; esac',
+            "could not pull registry:2.8.3: run docker pull",
         ),
         ("exit 1", "no password for the registry"),
         ("echo no hash", "no password for the registry"),
@@ -334,7 +340,7 @@ def test_a_dry_run_shows_the_same_commands(
 def test_a_registry_that_does_not_start_has_advice(
     program: Program, script: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compose may be missing, the port may be taken, or the base image has no Perl."""
+    """Compose, Perl or the image may be missing, or the port may be taken."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(engine.EngineError, match=says):
         registry.up(arranged(program, closed_port(), script))

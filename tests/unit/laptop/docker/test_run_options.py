@@ -82,13 +82,15 @@ def test_limits_are_settings() -> None:
 def test_volumes_and_own_options_are_passed_on() -> None:
     """Folders of the machine are not among those that docker has to make."""
     changed = {
-        "VOLUMES": "shop-files:/files /srv/x:/x:ro",
+        "VOLUMES": "shop-files:/files shop-old:/old:ro /srv/x:/x:ro",
         "RUN_OPTIONS": "--label 'a b=c d' --network backend",
     }
     found = options(**changed)
-    assert has(found, ["--volume", "shop-files:/files", "--volume", "/srv/x:/x:ro"])
+    assert has(found, ["--volume", "shop-files:/files:nocopy"])
+    assert has(found, ["--volume", "shop-old:/old:ro,nocopy", "--volume", "/srv/x:/x:ro"])
     assert found[-4:] == ["--label", "a b=c d", "--network", "backend"]
-    assert run_options.volumes(settings.resolve(SETTINGS, changed)) == ["shop-files"]
+    kept = ["shop-files:/files", "shop-old:/old"]
+    assert run_options.volumes(settings.resolve(SETTINGS, changed)) == kept
 
 
 def test_the_port_of_the_image_is_published_where_it_is_asked_for() -> None:
@@ -111,6 +113,8 @@ def test_health_none_turns_the_check_off(health: str, unchecked: bool) -> None:
 @pytest.mark.parametrize(
     ("chosen", "shared"),
     [
+        (["--network", "container:vpn"], True),
+        (["--net=name=host"], False),
         (["--network", "host"], True),
         (["--network=host"], True),
         (["--net", "host"], True),
@@ -120,4 +124,100 @@ def test_health_none_turns_the_check_off(health: str, unchecked: bool) -> None:
 )
 def test_a_shared_network_is_recognised(chosen: list[str], shared: bool) -> None:
     """Nothing is published then: the ports are the machine's own."""
-    assert run_options.is_on_the_host(chosen) is shared
+    assert run_options.shares_a_network(chosen) is shared
+
+
+def test_the_time_to_end_is_a_setting() -> None:
+    """Docker kills what has not ended then."""
+    assert has(options(), ["--stop-timeout", "10"])
+    assert has(options(STOP_TIMEOUT="90"), ["--stop-timeout", "90"])
+    own = WORKER + "STOP_TIMEOUT_worker := 300\n"
+    found = settings.resolve(own, {"PROGRAM": "worker"})
+    assert has(run_options.options(found), ["--stop-timeout", "300"])
+    assert has(run_options.options(settings.resolve(own, {})), ["--stop-timeout", "10"])
+    typed = {"PROGRAM": "worker", "STOP_TIMEOUT": "5"}
+    found = settings.resolve(own, typed)
+    assert has(run_options.options(found), ["--stop-timeout", "5"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "has_one"),
+    [
+        ({}, True),
+        ({"HEALTH": "tcp"}, True),
+        ({"RUN_OPTIONS": "--network backend"}, True),
+        ({"CANDIDATE": "no"}, False),
+        ({"PROGRAM": "worker"}, False),
+        ({"PROGRAM": "tidy"}, False),
+        ({"HEALTH": "ends"}, False),
+        ({"HEALTH": "none"}, False),
+        ({"RUN_OPTIONS": "--network host"}, False),
+    ],
+)
+def test_only_what_answers_on_a_port_has_a_candidate(
+    changed: dict[str, str], has_one: bool
+) -> None:
+    """A second worker would take jobs."""
+    found = settings.resolve(WORKER, changed)
+    assert run_options.may_have_a_candidate(found) is has_one
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--network-alias api",
+        "--network-alias=api",
+        "--net-alias api",
+        "--label traefik.enable=true",
+        "-l caddy=shop.example.org",
+        "-lcaddy=shop.example.org",
+        "--label-file labels",
+        "--hostname shop",
+        "-h shop",
+        "--ip 172.30.0.9",
+        "--ip6=fd00::9",
+        "--mac-address 02:42:ac:11:00:02",
+        "--env VIRTUAL_HOST=shop.example.org",
+        "--env=VIRTUAL_PORT=80",
+        "-e LETSENCRYPT_HOST=shop.example.org",
+        "-eVIRTUAL_HOST=shop.example.org",
+        "-e VIRTUAL_HOST",
+    ],
+)
+def test_nobody_finds_a_candidate(words: str) -> None:
+    """All other options are as those of the release."""
+    rest = ["--init", "--network", "backend", "--env", "VIRTUAL_ENV=/x", "--memory=1g"]
+    assert run_options.of_candidate([*rest[:3], *words.split(), *rest[3:]]) == rest
+
+
+def test_nobody_finds_a_candidate_by_a_part_of_a_value() -> None:
+    """The network option has an extended form."""
+    found = run_options.of_candidate(["--network=name=backend,alias=api,ip=172.30.0.9"])
+    assert found == ["--network", "name=backend"]
+
+
+def test_a_release_without_a_published_port_has_its_name_as_an_alias() -> None:
+    """Its container has the name only later. Networks that know no aliases get none."""
+    found = settings.resolve(SETTINGS, {"BIND": "none"})
+    assert run_options.published(found, "none") == []
+    label = ["--label", "slipway.overlaps=yes"]
+    for network, alias in (
+        ("--network backend", ["--network-alias", "shop"]),
+        ("--network bridge", []),
+        ("--network name=backend", []),
+        ("", []),
+    ):
+        assert run_options.overlapping(found, network.split()) == label + alias
+
+
+def test_a_port_with_an_address_of_its_own_is_published_in_any_case() -> None:
+    """BIND is that of the others."""
+    ports = "9000:90 127.0.0.1:9001:91"
+    assert published("none", PORTS=ports) == ["127.0.0.1:9001:91"]
+
+
+def test_known_servers_have_an_option_of_their_own() -> None:
+    """Within a shell's command line as well."""
+    assert "--timeout-graceful-shutdown 5" in run_options.stop_hint("uvicorn shop:app")
+    assert "--graceful-timeout 5" in run_options.stop_hint("sh -c 'migrate && exec gunicorn shop'")
+    assert run_options.stop_hint("serve-the-shop") == ""

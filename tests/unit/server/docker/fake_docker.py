@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ def rendered(template: str, name: str, each: dict[str, Any]) -> str:
     """Return what docker prints for one of the script's templates."""
     labels = {key: each["labels"].get(f"slipway.{key}", "") for key in ("project", "options")}
     labels["release"] = each["labels"].get("slipway.release", "")
+    labels["overlaps"] = each["labels"].get("slipway.overlaps", "")
     if "|project=" in template:
         known = {**labels, "policy": each["policy"], "running": str(each["running"]).lower()}
         order = ("project", "release", "options", "policy", "running")
@@ -36,6 +39,7 @@ def rendered(template: str, name: str, each: dict[str, Any]) -> str:
         "{{.Name}}": f"/{name}",
         "{{.Id}}": name,
         "{{.State.Running}}": str(each["running"]).lower(),
+        "{{.State.ExitCode}}": "0",
         "{{.HostConfig.RestartPolicy.Name}}": each["policy"],
     }
     return str(values.get(template, ""))
@@ -73,6 +77,7 @@ def change(containers: Containers, command: str, words: list[str]) -> bool:
 def main(folder: Path, command: str, words: list[str]) -> int:
     """Do one docker command; return the exit status."""
     path = folder / "containers.json"
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # until the process ends
     containers: Containers = json.loads(path.read_text())
     if command == "ps":
         newest_first = list(reversed(containers))

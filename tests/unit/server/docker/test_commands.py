@@ -83,7 +83,7 @@ def engine(tmp_path: Path, program: Program) -> Engine:
 
 
 def deployed(
-    here: Any, engine: Engine, keep: int = 3, **changed: Any
+    here: Any, engine: Engine, keep: int = 3, variables: str = "", **changed: Any
 ) -> tuple[list[str], list[str]]:
     """Deploy by the script; return its commands, and those of a dry run."""
     wanted = dataclasses.replace(WANTED, **changed)
@@ -98,13 +98,25 @@ def deployed(
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
+        CANDIDATE_OPTIONS=remote_job.one_word_a_line(wanted.candidate_options),
+        HIDDEN="|".join(wanted.hidden),
         OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
         PUBLISHED=remote_job.one_word_a_line(wanted.published),
         VOLUMES="",
+        ENVIRONMENT=variables,
     )
-    return done, shown(steps)
+    return in_order(done), in_order(shown(steps))
+
+
+def in_order(lines: list[str]) -> list[str]:
+    """Return commands with the candidate's end, which is in the background, next to its removal."""
+    end = "stop shop-try"
+    if end not in lines or lines[-1] != "rm --volumes shop-try":
+        return lines
+    first = lines.index(end, lines.index("start shop-next"))
+    return [*lines[:first], *(line for line in lines[first:-1] if line != end), end, lines[-1]]
 
 
 def test_a_first_deploy(here: Any, engine: Engine) -> None:
@@ -128,7 +140,60 @@ def test_the_next_deploy(here: Any, engine: Engine, candidate: bool) -> None:
     done, dry = deployed(here, engine, candidate=candidate)
     assert dry == done
     assert ("shop-try" in "\n".join(done)) is candidate
-    assert done[-1] == "rm --force --volumes shop-b shop-a"
+    assert "rm --force --volumes shop-b shop-a" in done[-3:]
+
+
+FOUND_BY = "--network backend --network-alias api --label traefik.enable=true"
+
+
+def test_a_candidate_has_nothing_by_which_others_find_it(here: Any, engine: Engine) -> None:
+    """No alias, label or variable; the release itself has them. It is stopped, not killed."""
+    engine.add("shop", "e", "always", running=True)
+    environment = b"A=1\nVIRTUAL_HOST=shop.example.org\nB=2\n"
+    hidden = ("VIRTUAL_HOST", "VIRTUAL_PORT")
+    done, dry = deployed(here, engine, options=FOUND_BY, environment=environment, hidden=hidden)
+    assert dry == done
+    candidate, release = (line for line in done if line.startswith("create "))
+    for word in ("api", "traefik", "8081:8081"):
+        assert word not in candidate
+        assert word in release
+    assert re.search(r"env-\w+-try ", candidate)
+    assert not re.search(r"env-\w+-try ", release)
+    assert done[-2:] == ["stop shop-try", "rm --volumes shop-try"]
+    assert not any("--force" in line and "try" in line for line in done)
+
+
+def test_variables_that_others_read_are_left_out(here: Any, engine: Engine, tmp_path: Path) -> None:
+    """The candidate's environment has no other difference, and nobody else may read it."""
+    engine.add("shop", "e", "always", running=True)
+    environment = "A=VIRTUAL_HOST=x\nVIRTUAL_HOST=shop.example.org\nVIRTUAL_HOSTS=y\n"
+    fake = (tmp_path / "bin" / "docker").read_text()
+    copy = f'case "$*" in create*-try\\ *) cp "$HOME"/.slipway/shop/env-*-try {tmp_path} ;; esac\n'
+    (tmp_path / "bin" / "docker").write_text(fake.replace("exec ", copy + "exec ", 1))
+    hidden = ("VIRTUAL_HOST",)
+    deployed(here, engine, environment=environment.encode(), hidden=hidden, variables=environment)
+    [kept] = tmp_path.glob("env-*-try")
+    assert kept.read_text() == "A=VIRTUAL_HOST=x\nVIRTUAL_HOSTS=y\n"
+    assert not [*tmp_path.glob(".slipway/shop/env-*-try")]
+
+
+def test_a_release_without_a_port_starts_before_the_last_one_is_stopped(
+    here: Any, engine: Engine
+) -> None:
+    """It has proven healthy by then; a rollback does the same."""
+    options = "--network backend --label slipway.overlaps=yes"
+    engine.add("shop", "e", "always", running=True)
+    engine.containers["shop"]["labels"]["slipway.overlaps"] = "yes"
+    engine.add("shop-previous", "d")
+    engine.containers["shop-previous"]["labels"]["slipway.overlaps"] = "yes"
+    done, dry = deployed(here, engine, options=options, published="", ports=())
+    assert dry == done
+    order = ["start shop-next", "update --restart=always shop-next", "stop shop"]
+    assert [line for line in done if line in order] == order
+    steps = docker_commands.rollback(engine.facts, "shop", "", keep=3)
+    done = engine.changes(here, "rollback", RELEASE="")
+    assert shown(steps) == done
+    assert done.index("start shop-back") < done.index("stop shop")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ def run(command: str, arguments: Sequence[str]) -> int:
             raise console.Failed(f"there is no step {name!r}: use one of {', '.join(GOALS)}")
         goals.append(GOALS[name])
     settings = load.load()
+    if "image" in goals and "sh " in settings["COMMAND"] and not settings["ENDS"]:
+        from slipway.laptop.settings import advice  # seldom needed
+
+        if line := advice.of_command(settings["COMMAND"]):
+            console.warn(line)
     if settings["NATIVE_AUTO"] and not settings["DRY_RUN"]:
         from slipway.laptop.building import native_libraries  # slow, and seldom needed
 

@@ -19,7 +19,7 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Remove the container, the images and the folders; return the exit status."""
     settings = load()
-    removals = [local_container.removal(settings)]
+    removals = local_container.removal(settings)
     for image in images(settings):
         removals.append(engine.command(settings["DOCKER"], "image", "rm", image))
     if settings["DRY_RUN"]:

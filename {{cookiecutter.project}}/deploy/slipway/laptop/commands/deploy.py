@@ -14,17 +14,18 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
-from slipway.laptop.console import Failed
+from slipway.laptop.console import Failed, warn
 from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
 from slipway.laptop.deploy.survey import Facts, survey
-from slipway.laptop.docker import local_container, log_advice
+from slipway.laptop.docker import local_container, log_advice, run_options
 from slipway.laptop.servers import each_server, remote_job
 from slipway.laptop.servers.each_server import Work, report
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
+from slipway.laptop.settings import advice
 from slipway.laptop.settings.load import load
 
 NAMES = ("RELEASE", "CANDIDATE", "KEEP", "HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
@@ -39,6 +40,7 @@ def perform(
         "DOCKER": facts.docker,
         "PROJECT": settings["SERVICE"],
         **{name: settings[name] for name in NAMES},
+        "STOP_HINT": run_options.stop_hint(settings["PROGRAM_COMMAND"]),
         **more,
     }
     text = remote_job.for_docker(job, variables, environment, is_kept=facts.has_script)
@@ -74,7 +76,7 @@ def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> 
         status = each_server.find_out(
             settings, wanted.release, host, outcome, lambda again: recovered(settings, again)
         )
-    if status == 0 and wanted.published:
+    if status == 0 and wanted.published and settings["BIND"] != "none":
         report(host, f"http://{address}:{settings['PORT']}")
     return status
 
@@ -96,6 +98,8 @@ def send(connection: Connection, plan: Plan, settings: dict[str, str], alone: bo
         DIGEST=wanted.digest,
         REVISION=wanted.revision,
         CANDIDATE="yes" if wanted.candidate else "no",
+        CANDIDATE_OPTIONS=remote_job.one_word_a_line(wanted.candidate_options),
+        HIDDEN="|".join(wanted.hidden),
         OPTIONS=remote_job.one_word_a_line(wanted.options),
         EARLY=plan.early,
         OPTIONS_SUM=wanted.options_sum,
@@ -243,6 +247,9 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
     def prepared(together: int) -> Work:
         wanted = plans.wanted(settings)
+        if not settings["DRY_RUN"]:
+            for line in advice.before_a_start(settings):
+                warn(line)
         return lambda host: deploy(settings, wanted, host, alone=together == 1)
 
     others: dict[str, Work] = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from slipway.laptop import console
 from slipway.laptop.building import pipeline
 from slipway.laptop.docker import engine, local_container, log_advice, run_options
-from slipway.laptop.settings import run_env
+from slipway.laptop.settings import advice, run_env
 from slipway.laptop.settings.load import load
 
 
@@ -25,7 +27,8 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def stop(settings: dict[str, str]) -> None:
     """Stop and remove the container."""
     if settings["DRY_RUN"]:
-        console.show_command(local_container.removal(settings))
+        for words in local_container.removal(settings):
+            console.show_command(words)
         return
     local_container.remove(settings)
     console.say(f"{local_container.name(settings)} is stopped")
@@ -37,6 +40,8 @@ def start(settings: dict[str, str]) -> None:
     container = local_container.name(settings)
     image = f"{settings['PROJECT']}-run"
     words = docker_run(settings, container, image)
+    for line in advice.before_a_start(settings):
+        console.warn(line)
     functions = local_container.ServerFunctions(settings)
     if settings["DRY_RUN"]:
         show(settings, functions, container, image, words)
@@ -50,17 +55,20 @@ def start(settings: dict[str, str]) -> None:
             raise console.Failed(f"{container} ended with status {status}")
         console.say(f"{container} has finished")
         return
-    if subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode:
+    started = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    problem = started.stderr.decode(errors="replace")
+    sys.stderr.write(problem)
+    if started.returncode:
         local_container.remove(settings)
         raise console.Failed(
-            "the container does not start; see above"
-            f" (is port {settings['PORT']} in use? Then run: make run PORT=…)"
+            f"the container does not start; see above{why_not(problem, settings['PORT'])}"
         )
     if not functions.call("wait_healthy", container):
         advise(settings, container)
         raise console.Failed(
             f"{container} is not healthy; it was left for inspection: docker logs {container}"
         )
+    functions.call("point_out", container)
     if settings["PROGRAM"]:
         console.say(
             f"{container} is running. Show its log: docker logs {container}."
@@ -68,6 +76,18 @@ def start(settings: dict[str, str]) -> None:
         )
     else:
         console.say(f"http://127.0.0.1:{settings['PORT']} answers; stop it with: make stop")
+
+
+def why_not(problem: str, port: str) -> str:
+    """Return what to do about docker's message that a container cannot be started."""
+    if "docker-init" in problem:
+        return (
+            ". Install docker-init beside the engine (in Debian and Ubuntu: sudo apt install tini),"
+            " or set UNHARDEN := init"
+        )
+    if re.search("port is already allocated|address already in use", problem):
+        return f". Port {port} is in use: run make run PORT=…"
+    return ""
 
 
 def advise(settings: dict[str, str], container: str) -> None:
@@ -109,7 +129,10 @@ def show(
     words: Sequence[str],
 ) -> None:
     """Print the command lines that start the container."""
-    console.show_command(local_container.removal(settings), "remove the present container")
+    note = "stop and remove the present container"
+    for each in local_container.removal(settings):
+        console.show_command(each, note)
+        note = ""
     if run_options.volumes(settings):
         functions.show("make_volumes", image, "create the volumes that are missing")
     if settings["ENDS"]:

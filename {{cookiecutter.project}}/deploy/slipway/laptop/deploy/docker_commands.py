@@ -34,12 +34,13 @@ class Known:
     running: bool
     policy: str
     ends: bool
+    overlaps: bool
     age: int  # its place in Docker's list, which begins with the newest
 
 
 def _known(each: Container, age: int) -> Known:
-    ends = bool(each.label("ends"))
-    return Known(each.label("release"), each.running, each.policy, ends, age)
+    ends, overlaps = bool(each.label("ends")), bool(each.label("overlaps"))
+    return Known(each.label("release"), each.running, each.policy, ends, overlaps, age)
 
 
 class Script:
@@ -59,7 +60,7 @@ class Script:
         """Add a docker command."""
         self.steps.append(Step(words, note=note))
 
-    def create(self, name: str, plan: Plan, by: str, at: str, published: bool) -> None:
+    def create(self, name: str, plan: Plan, by: str, at: str) -> None:
         """Create a container of the new release."""
         wanted = plan.wanted
         labels = {
@@ -74,21 +75,27 @@ class Script:
         words = ["create", "--name", name, "--restart=no", *shlex.split(plan.early)]
         for key, value in labels.items():
             words += ["--label", f"slipway.{key}={value}"]
-        words += ["--env-file", f".slipway/{self.project}/env-{wanted.options_sum}"]
-        words += shlex.split(wanted.options)
-        words += shlex.split(wanted.published) if published else []
+        environment = f".slipway/{self.project}/env-{wanted.options_sum}"
+        is_candidate = name == f"{self.project}-try"
+        if is_candidate and wanted.hidden:
+            hidden = f"sed -E '/^({'|'.join(wanted.hidden)})=/d' {environment} >{environment}-try"
+            self.steps.append(Step(other=hidden, note="without what others find it by"))
+            environment += "-try"
+        words += ["--env-file", environment]
+        words += shlex.split(wanted.candidate_options if is_candidate else wanted.options)
+        words += [] if is_candidate else shlex.split(wanted.published)
         ends = "slipway.ends=yes" in shlex.split(wanted.options)
         self.docker(*words, f"{self.project}-run:{wanted.release}")
-        self.there[name] = Known(wanted.release, False, "no", ends, age=-1)
+        self.there[name] = Known(wanted.release, False, "no", ends, wanted.overlaps, age=-1)
 
     def start(self, name: str) -> None:
         """Start a container."""
         self.docker("start", name)
         self.there[name] = replace(self.there[name], running=True)
 
-    def stop(self, name: str, *options: str) -> None:
+    def stop(self, name: str) -> None:
         """Stop a container."""
-        self.docker("stop", *options, name)
+        self.docker("stop", name)
         self.there[name] = replace(self.there[name], running=False)
 
     def policy(self, policy: str, name: str) -> None:
@@ -105,6 +112,12 @@ class Script:
         """Remove a container, if it exists."""
         if self.there.pop(name, None):
             self.docker("rm", "--force", "--volumes", name)
+
+    def dismiss(self, name: str) -> None:
+        """End and remove a candidate, if it exists."""
+        if self.there.pop(name, None):
+            self.docker("stop", name)
+            self.docker("rm", "--volumes", name)
 
     def wait_healthy(self, name: str, options: Sequence[str], steady: int) -> None:
         """Wait until a container is healthy."""
@@ -128,6 +141,8 @@ class Script:
         self.policy(self._final_policy(name), name)
         if project in self.there:
             self.policy("no", project)
+            if self.there[project].running:
+                self.stop(project)
             if f"{project}-previous" in self.there:
                 kept = self._kept_name(f"{project}-previous")
                 self.remove(kept)
@@ -142,7 +157,7 @@ class Script:
         """Put a container aside that is not to run."""
         project = self.project
         self.policy("no", name)
-        self.stop(name, "--time", "3")
+        self.stop(name)
         if name != f"{project}-back":
             self.remove(f"{project}-failed")
             self.rename(name, f"{project}-failed")
@@ -166,13 +181,13 @@ class Script:
             if not self.there[new].running:
                 self.start(new)
             self.finish(new)
-        self.remove(f"{project}-try")
         if project not in self.there and f"{project}-previous" in self.there:
             self.rename(f"{project}-previous", project)
         if project in self.there:
             self.policy(self._final_policy(project), project)
             if not self.there[project].ends:
                 self.start(project)
+        self.dismiss(f"{project}-try")
 
     @property
     def is_in_order(self) -> bool:
@@ -184,7 +199,7 @@ class Script:
 
     def switch(self, name: str, options: Sequence[str], steady: int) -> None:
         """Run a container in place of the running release."""
-        if self.project in self.there:
+        if self.project in self.there and not self.there[name].overlaps:
             self.stop(self.project)
         self.start(name)
         self.wait_healthy(name, options, steady)
@@ -192,7 +207,7 @@ class Script:
 
     def tidy(self, keep: int) -> None:
         """Remove the releases beyond the number to keep."""
-        own = [f"{self.project}{word}" for word in ("", "-previous", "-failed")]
+        own = [f"{self.project}{word}" for word in ("", "-previous", "-failed", "-try")]
         kept = sorted(set(self.there) - set(own), key=lambda name: self.there[name].age)
         old = kept[max(keep - 2, 0) :]
         if old:
@@ -210,23 +225,27 @@ def deploy(plan: Plan, reference: str, *, by: str, at: str, steady: int, keep: i
         script.recover()
     script.docker("tag", reference, image)
     if wanted.volumes:
-        mounts = [f"--volume={name}:/volumes/{name}" for name in wanted.volumes.split()]
+        mounts = [f"--volume={volume}" for volume in wanted.volumes.split()]
+        places = " ".join(volume.partition(":")[2] for volume in wanted.volumes.split())
         helper = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "/bin/sh"]
         user = f"$({plan.facts.docker} image inspect --format '{{{{.Config.User}}}}' {image})"
         words = shlex.join([*shlex.split(plan.facts.docker), *helper, *mounts, image, "-c"])
         note = "only for volumes that do not exist yet: they get the image's user as their owner"
-        script.steps.append(Step(other=f'{words} "chown {user} /volumes/*"', note=note))
+        script.steps.append(Step(other=f'{words} "chown -hR {user} {places}"', note=note))
     beside = wanted.candidate and project in script.there
     if beside:
-        script.create(f"{project}-try", plan, by, at, published=False)
+        script.create(f"{project}-try", plan, by, at)
         script.start(f"{project}-try")
-    script.create(f"{project}-next", plan, by, at, published=True)
+    script.create(f"{project}-next", plan, by, at)
     if beside:
         script.wait_healthy(f"{project}-try", options, steady)
     script.switch(f"{project}-next", options, 0 if beside else steady)
-    script.remove(f"{project}-try")
+    if beside:
+        script.stop(f"{project}-try")
     script.remove(f"{project}-failed")
     script.tidy(keep)
+    if beside:
+        script.docker("rm", "--volumes", f"{project}-try")
     return script.steps
 
 

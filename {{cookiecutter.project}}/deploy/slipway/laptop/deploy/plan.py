@@ -36,12 +36,23 @@ class Wanted:
     volumes: str
     environment: bytes
     candidate: bool
+    hidden: tuple[str, ...] = ()  # variables that a candidate does not get
 
     @property
     def options_sum(self) -> str:
         """Return a checksum of the options of docker run and of the environment."""
         parts = (self.options.encode(), self.published.encode(), self.environment)
         return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
+
+    @property
+    def candidate_options(self) -> str:
+        """The options of a candidate, by which nobody finds it."""
+        return shlex.join(run_options.of_candidate(shlex.split(self.options)))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether it is started before the release that it replaces is stopped."""
+        return "slipway.overlaps=yes" in shlex.split(self.options)
 
     @property
     def release(self) -> str:
@@ -67,6 +78,10 @@ def wanted(settings: dict[str, str]) -> Wanted:
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
     options = run_options.options(settings)
     published = run_options.published(settings, settings["BIND"])
+    candidate = run_options.may_have_a_candidate(settings)
+    if candidate and not published:
+        options += run_options.overlapping(settings, options)
+    environment = run_env.load()
     ports = [words.split(":")[-2] for words in published[1::2] if not words.endswith("/udp")]
     return Wanted(
         project=settings["SERVICE"],
@@ -82,10 +97,9 @@ def wanted(settings: dict[str, str]) -> Wanted:
         published=shlex.join(published),
         ports=tuple(int(port) for port in ports),
         volumes=" ".join(run_options.volumes(settings)),
-        environment=run_env.text(run_env.load()),
-        candidate=settings["CANDIDATE"] == "yes"
-        and not settings["ENDS"]
-        and not run_options.is_on_the_host(options),
+        environment=run_env.text(environment),
+        candidate=candidate,
+        hidden=tuple(run_options.hidden(environment)),
     )
 
 
@@ -246,6 +260,8 @@ class Plan:
             beside = "a candidate is tried beside the running release, without ports"
             without = "it replaces the running release, and is rolled back if it is not healthy"
             lines.append(f"how       {beside if self.wanted.candidate else without}")
+            if self.wanted.overlaps:
+                lines.append("          the running release is stopped when the new one is healthy")
         if self.is_unfinished:
             lines.append("first     recovers from a deploy that was cut off")
         if facts.lock_is_alive:

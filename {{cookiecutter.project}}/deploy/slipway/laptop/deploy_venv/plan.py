@@ -80,6 +80,8 @@ class Wanted:
 def wanted(settings: dict[str, str]) -> Wanted:
     """Return the release to run; raise NotReady if it was not built, or cannot run this way."""
     house = ROOT / settings["WHEELHOUSE"]
+    if settings["BIND"] == "none":
+        raise NotReady("BIND is none, which only a container can have. Set BIND := 127.0.0.1.")
     values = run_env.load()
     problem = systemd_unit.environment_problem(values)
     if problem:

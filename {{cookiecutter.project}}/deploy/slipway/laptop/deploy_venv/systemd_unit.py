@@ -47,7 +47,7 @@ EnvironmentFile={place}/current/environment
 Restart=always
 RestartSec=1
 KillMode=mixed
-TimeoutStopSec=10
+TimeoutStopSec={stop_timeout}
 SyslogIdentifier={project}
 {more}
 
@@ -74,6 +74,7 @@ def text(settings: Mapping[str, str], place: str, is_root: bool) -> str:
     return TEXT.format(
         mark=MARK,
         project=settings["PROJECT"],
+        stop_timeout=settings["STOP_TIMEOUT"],
         place=place if is_root else "%h/.slipway/" + settings["PROJECT"],
         more="\n".join(more),
         target="multi-user.target" if is_root else "default.target",

@@ -20,14 +20,16 @@ def name(settings: dict[str, str]) -> str:
     return f"{settings['SERVICE']}-local"
 
 
-def removal(settings: dict[str, str]) -> list[str]:
-    """Return the command line that stops and removes the container."""
-    return engine.command(settings["DOCKER"], "rm", "--force", "--volumes", name(settings))
+def removal(settings: dict[str, str]) -> list[list[str]]:
+    """Return the command lines that stop and remove the container."""
+    words = (("stop",), ("rm", "--force", "--volumes"))
+    return [engine.command(settings["DOCKER"], *each, name(settings)) for each in words]
 
 
 def remove(settings: dict[str, str]) -> None:
     """Stop and remove the container, if there is one."""
-    quietly(removal(settings))
+    for words in removal(settings):
+        quietly(words)
 
 
 def quietly(words: Sequence[str]) -> None:

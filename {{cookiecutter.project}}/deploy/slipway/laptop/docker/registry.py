@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -200,10 +201,21 @@ def _run(settings: dict[str, str], *words: str) -> None:
         return
     if subprocess.call(command, stdin=subprocess.DEVNULL):
         _check_compose(settings)
-        raise engine.EngineError(
-            f"docker compose {words[0]} failed; see above. If port {settings['REGISTRY_PORT']} is"
-            " taken, set REGISTRY_PORT."
+        raise engine.EngineError(f"docker compose {words[0]} failed; see above. {_why(settings)}")
+
+
+def _why(settings: dict[str, str]) -> str:
+    port = int(settings["REGISTRY_PORT"])
+    with contextlib.suppress(OSError), socket.create_connection((ADDRESS, port), 5):
+        return f"Something listens on {ADDRESS}:{port} already: set REGISTRY_PORT."
+    found = re.search(r"image: (\S+)", (DEPLOY / "compose.yaml").read_text("utf-8"))
+    image = found[1] if found else "registry"
+    if engine.inspect_images(settings["DOCKER"], [image]) == [None]:
+        return (
+            f"The engine could not pull {image}: run docker pull {image} to see why, and check the"
+            " engine's own proxy and network."
         )
+    return f"If port {port} is taken, set REGISTRY_PORT."
 
 
 def _check_compose(settings: dict[str, str]) -> None:

@@ -121,6 +121,12 @@ def take_programs(
                 f"HEALTH_{program} in deploy/settings.mk is {health!r}: write `none`, or `ends`"
             )
     values["ENDS"] = "yes" if health == "ends" else ""
+    values["PROGRAM_COMMAND"] = commands.get(program, values["COMMAND"])
+    own = f"STOP_TIMEOUT_{program}"
+    if own in in_file and "STOP_TIMEOUT" not in overrides:
+        value, line = in_file[own]
+        values["STOP_TIMEOUT"] = value.strip()
+        check("STOP_TIMEOUT", value.strip(), f"{own} in deploy/settings.mk, line {line},")
 
 
 def load() -> dict[str, str]:

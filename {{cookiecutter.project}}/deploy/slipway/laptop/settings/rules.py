@@ -139,10 +139,10 @@ SETTINGS = (
     Setting(
         "BIND",
         "container",
-        "address that a server publishes the ports on",
+        "address that a server publishes the ports on, or none behind a proxy in its network",
         default="0.0.0.0",
-        accepts=r"[0-9.]+",
-        hint="the address that the server publishes on: `0.0.0.0` or `127.0.0.1`",
+        accepts=r"[0-9.]+|none",
+        hint="the address that the server publishes on: `0.0.0.0`, `127.0.0.1` or `none`",
     ),
     Setting(
         "VOLUMES",
@@ -166,6 +166,15 @@ SETTINGS = (
         "limit of processes and threads",
         default="512",
         accepts=COUNT,
+    ),
+    Setting(
+        "STOP_TIMEOUT",
+        "container",
+        "seconds that the application has to end after SIGTERM before it is killed;"
+        " STOP_TIMEOUT_NAME is that of another program",
+        default="10",
+        accepts=SECONDS,
+        from_environment=False,
     ),
     Setting(
         "UNHARDEN",
@@ -200,7 +209,8 @@ SETTINGS = (
     Setting(
         "CANDIDATE",
         "deploy",
-        "start the new release beside the old one first: yes, or no if it must not run twice",
+        "try a new release that answers on a port beside the old one first: yes, or no if it must"
+        " not run twice",
         default="yes",
         accepts="yes|no",
         hint="`yes`, or `no` for an application that must not run twice",

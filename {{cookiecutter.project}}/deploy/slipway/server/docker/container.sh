@@ -6,7 +6,9 @@
 #   wait_healthy CONTAINER [SECONDS]    wait until the container has been healthy for SECONDS; it must
 #                                       become healthy within HEALTH_TIMEOUT seconds; if it does
 #                                       not, print its log and fail
-#   make_volumes IMAGE                  create the missing volumes of VOLUMES for the image's user
+#   point_out CONTAINER                 print which error it answers to its check, if it does
+#   make_volumes IMAGE                  create the missing volumes of VOLUMES, which are NAME:PLACE,
+#                                       for the image's user
 #
 # A part of the script that is sent to servers; make run starts a shell that sources this file.
 
@@ -140,22 +142,32 @@ wait_healthy() {
     done
 }
 
-# make_volumes IMAGE: a new volume belongs to root, and the image's user could not write to it.
-# The helper container exists until its work is done: one that is left over was cut off, and is run
-# again.
+# point_out CONTAINER: print which error a healthy container answers to its check: 404 is no proof
+point_out() {
+    field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
+        sed -n 's|^\(GET .* answers \)[^ ]* \(4[0-9][0-9].*\)|\1\2, which counts as healthy: set HEALTH to a path that answers without an error, or to tcp|p' |
+        tail -n 1
+}
+
+# make_volumes IMAGE: a new volume belongs to root, and so does what docker copies into it from the
+# image's folder at its place; the image's user could not write to it. The helper container exists until its work
+# is done: one that is left over was cut off, and is run again.
 make_volumes() {
     helper=$PROJECT-volumes image=$1
     if exists "$helper"; then
         docker start --attach "$helper" && docker rm "$helper" >/dev/null
     fi
     set --
+    places=
     for volume in ${VOLUMES:-}; do
-        quietly docker volume inspect "$volume" || set -- "$@" --volume "$volume:/volumes/$volume"
+        quietly docker volume inspect "${volume%%:*}" && continue
+        set -- "$@" --volume "$volume"
+        places="$places ${volume#*:}"
     done
     [ $# -gt 0 ] || return 0
     user=$(docker image inspect --format '{{.Config.User}}' "$image")
     docker create --name "$helper" --network none --user 0:0 --entrypoint /bin/sh "$@" \
-        "$image" -c "chown ${user:-0:0} /volumes/*" >/dev/null
+        "$image" -c "chown -hR ${user:-0:0}$places" >/dev/null
     docker start --attach "$helper"
     docker rm "$helper" >/dev/null
 }

@@ -14,7 +14,8 @@
 #   PROJECT             runs; its policy is `always`, or `on-failure` for a one-off job
 #   PROJECT-next        is to run; its policy is `no` until it has proven healthy
 #   PROJECT-back        the same, for a release that ran before
-#   PROJECT-try         the candidate: the next release beside the running one, without ports
+#   PROJECT-try         the candidate: the next release beside the running one, without ports and
+#                       without anything by which others would find it
 #   PROJECT-previous    ran before; PROJECT-<release> ran before that
 #   PROJECT-failed      is kept stopped for inspection
 #
@@ -60,8 +61,14 @@ of() {
     echo "${line%%|*}"
 }
 
-# create NAME OPTION…: create a container of the new release
+# create NAME OPTION…: create a container of the new release. The variables in HIDDEN, by which others
+# would find it, are left out of the candidate's environment.
 create() {
+    environment=$FOLDER/env-$OPTIONS_SUM
+    if [ "$1" = "$PROJECT-try" ] && [ -n "$HIDDEN" ]; then
+        sed -E "/^($HIDDEN)=/d" "$environment" >"$environment-try"
+        environment=$environment-try
+    fi
     name=$1
     shift
     # shellcheck disable=SC2086 # EARLY is an option and its value, or nothing
@@ -69,7 +76,7 @@ create() {
         --label "slipway.project=$PROJECT" --label "slipway.digest=$DIGEST" \
         --label "slipway.release=$RELEASE" --label "slipway.options=$OPTIONS_SUM" \
         --label "slipway.revision=$REVISION" --label "slipway.by=$BY" --label "slipway.at=$(now)" \
-        --env-file "$FOLDER/env-$OPTIONS_SUM" "$@" "$PROJECT-run:$RELEASE" >/dev/null
+        --env-file "$environment" "$@" "$PROJECT-run:$RELEASE" >/dev/null
 }
 
 # create_with_options NAME LINES…: create a container with options that stand one word a line
@@ -89,11 +96,37 @@ remove() {
     quietly docker rm --force --volumes "$1" || true
 }
 
-# stop CONTAINER [OPTION…]
+# stop CONTAINER: docker sends SIGTERM, and kills the container after its STOP_TIMEOUT
 stop() {
-    name=$1
-    shift
-    docker stop "$@" "$name" >/dev/null
+    docker stop "$1" >/dev/null
+}
+
+# dismiss CONTAINER: end and remove a candidate. It may have begun work, so it is not killed.
+dismiss() {
+    quietly docker stop "$1" || true
+    quietly docker rm --volumes "$1" || true
+}
+
+# seconds HUNDREDTHS: print them with one decimal place
+seconds() {
+    echo "$(($1 / 100)).$(($1 / 10 % 10)) s"
+}
+
+# stop_release: stop the running release. Exit status 137 stands for SIGKILL.
+stop_release() {
+    stopped=$(clock)
+    stop "$PROJECT"
+    took=$(($(clock) - stopped))
+    [ "$took" -ge 100 ] && [ "$(field '{{.State.ExitCode}}' "$PROJECT")" = 137 ] || return 0
+    say "$(label "$PROJECT" release) was killed, and so was the work that it had begun: it had not ended $(seconds "$took") after SIGTERM. Raise STOP_TIMEOUT${STOP_HINT:+, or $STOP_HINT}."
+}
+
+# tell_gap CONTAINER: print how long no release answered, if that was long; `stopped` is when the last
+# one was told to end
+tell_gap() {
+    case $(health "$1") in healthy*) ;; *) return 0 ;; esac
+    gap=$((healthy_since - stopped))
+    [ "$gap" -lt 500 ] || say "no release answered for $(seconds "$gap"): the last one took $(seconds "$took") to end"
 }
 
 # asked_by_bash HOST PORT HEALTH: the same check as the image's own. Code of the image never runs on the
@@ -142,12 +175,14 @@ final_policy() {
     if ends "$1"; then echo on-failure:3; else echo always; fi
 }
 
-# finish CONTAINER: make a healthy container the running release, which a reboot starts again
+# finish CONTAINER: make a healthy container the running release, which a reboot starts again. The last
+# release still runs if both may run at the same time.
 finish() {
     policy "$(final_policy "$1")" "$1"
     look
     if here "$PROJECT"; then
         policy no "$PROJECT"
+        [ "$(of "$PROJECT" running)" != true ] || stop_release
         if here "$PROJECT-previous"; then
             kept=$(kept_name "$PROJECT-previous")
             ! here "$kept" || remove "$kept"
@@ -161,7 +196,7 @@ finish() {
 # park CONTAINER: put a container aside that is not to run
 park() {
     policy no "$1"
-    stop "$1" --time 3
+    stop "$1"
     case $1 in
     "$PROJECT-back")
         if exists "$PROJECT-previous"; then
@@ -240,21 +275,35 @@ recover() {
         fi
         park "$new"
     done
-    remove "$PROJECT-try"
     exists "$PROJECT" || ! exists "$PROJECT-previous" || docker rename "$PROJECT-previous" "$PROJECT"
-    exists "$PROJECT" || return 0
-    policy "$(final_policy "$PROJECT")" "$PROJECT"
-    ends "$PROJECT" || start_again "$PROJECT"
+    if exists "$PROJECT"; then
+        policy "$(final_policy "$PROJECT")" "$PROJECT"
+        ends "$PROJECT" || start_again "$PROJECT"
+    fi
+    dismiss "$PROJECT-try"
 }
 
-# switch CONTAINER SECONDS: run it in place of the running release; it must stay healthy for SECONDS
+# begin CONTAINER: start a container of the new release
+begin() {
+    problem=$(docker start "$1" 2>&1 >/dev/null) && return
+    printf '%s\n' "$problem" >&2 || true
+    case $problem in
+    *docker-init*) give_up "it does not start: install docker-init on the server (in Debian and Ubuntu: sudo apt install tini), or set UNHARDEN := init" ;;
+    *) give_up "it does not start; see above" ;;
+    esac
+}
+
+# switch CONTAINER SECONDS: run it in place of the running release; it must stay healthy for SECONDS.
+# A release that publishes no port may be started first, so that at each moment one answers.
 switch() {
-    if here "$PROJECT"; then
-        stop "$PROJECT"
+    stopped=
+    if here "$PROJECT" && [ "$(label "$1" overlaps)" != yes ]; then
+        stop_release
     fi
-    docker start "$1" >/dev/null || give_up "it does not start; see above"
+    begin "$1"
     wait_healthy "$1" "$2" || give_up "it is not healthy"
     asked_from_outside "$1" || give_up "it does not answer on its published port"
+    [ -z "$stopped" ] || tell_gap "$1"
     finish "$1"
     recovered=yes
 }
@@ -277,8 +326,8 @@ deploy() {
     beside=
     if here "$PROJECT" && [ "$CANDIDATE" = yes ]; then
         beside=yes
-        create_with_options "$PROJECT-try" "$OPTIONS" || give_up "the container cannot be created; see above"
-        docker start "$PROJECT-try" >/dev/null || give_up "it does not start; see above"
+        create_with_options "$PROJECT-try" "$CANDIDATE_OPTIONS" || give_up "the container cannot be created; see above"
+        begin "$PROJECT-try"
     fi
     create_with_options "$PROJECT-next" "$OPTIONS" "$PUBLISHED" || give_up "the container cannot be created; see above"
     if [ -n "$beside" ]; then
@@ -289,8 +338,9 @@ deploy() {
             give_up "it is not healthy beside the running release (set CANDIDATE=no if it must not run twice)"
         fi
         switch "$PROJECT-next" 0
-        # Not earlier, because that would slow down the start of the new release.
-        remove "$PROJECT-try"
+        # Not earlier, because that would slow down the start of the new release. In the background,
+        # because it may take as long as a release may take to end.
+        quietly stop "$PROJECT-try" &
     else
         switch "$PROJECT-next" "$STEADY"
     fi
@@ -299,6 +349,7 @@ deploy() {
         say "$RELEASE has finished. To run it again: docker start --attach $PROJECT"
     else
         say "$RELEASE runs and is healthy"
+        point_out "$PROJECT" 2>/dev/null || true
     fi
 }
 
@@ -348,7 +399,7 @@ tidy() {
     while read -r name image options; do
         case ${name#/} in
         "$PROJECT") running=$image ;;
-        "$PROJECT-previous" | "$PROJECT-failed") ;;
+        "$PROJECT-previous" | "$PROJECT-failed" | "$PROJECT-try") ;;
         *)
             number=$((number + 1))
             if [ "$number" -gt "$KEEP" ]; then
@@ -456,6 +507,8 @@ work() {
     "$JOB"
     tidy
     record "$JOB $RELEASE by $BY: runs"
+    wait # for the candidate's end
+    [ -z "${beside:-}" ] || quietly docker rm --volumes "$PROJECT-try" || true
     trap - EXIT
     release
     again watch >/dev/null 2>&1 &
