@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.conftest import Baker
-from tests.containers.laptop import SESSION, Laptop, write
+from tests.containers.laptop import SESSION, Laptop, free_port, write
 from tests.containers.workshop import Workshop
 
 # Each of these packages looks for certificates when it is imported.
@@ -99,6 +99,14 @@ def test_application_trusts_own_authorities_if_its_owner_says_so(
     """With RUN_CA, beside the usual ones; also a library that has certificates of its own."""
     authority, port = house
     ca = Path(looking.project.path, "deploy", "ca", "house.crt")
+    port_here = f"PORT={free_port()}"
+    command = (
+        f"COMMAND=python -c 'import urllib.request as r; r.urlopen(\"https://{gateway}:{port}\")'"
+    )
+    said = looking.make_fails("run", command, port_here)
+    looking.make("stop")
+    assert "CERTIFICATE_VERIFY_FAILED" in said
+    assert "into deploy/ca as a .crt file, and set RUN_CA := yes in deploy/settings.mk" in said
     authority.cert_pem.write_to_path(str(ca))
     looking.make("image", "RUN_CA=yes")
     try:

@@ -247,12 +247,13 @@ def serve(settings: dict[str, str]) -> None:
         raise console.Failed(
             f"no wheel provides the program {words[0]}: set COMMAND in deploy/settings.mk"
         )
-    run_env.load()  # a mistake in it is reported first
+    variables = run_env.load()  # a mistake in it is reported first
     console.say(f"http://127.0.0.1:{settings['PORT']} (Ctrl-C stops it)")
     if has_files:
         os.chdir(folder)
     path = os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath)))
-    run_env.become([str(program), *words[1:]], {**os.environ, **environment, "PATH": path})
+    inherited = {**os.environ, **environment, "PATH": path}
+    run_env.become([str(program), *words[1:]], inherited, variables)
 
 
 def is_program(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.laptop.building.record import Record
 from slipway.laptop.deploy.survey import Container, Facts
-from slipway.laptop.docker import engine, registry, run_options
+from slipway.laptop.docker import engine, registry, run_options, time_zone
 from slipway.laptop.servers.ssh import ConnectionFailed
 from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
 from slipway.laptop.settings import run_env
@@ -65,6 +65,10 @@ def wanted(settings: dict[str, str]) -> Wanted:
     if problem:
         raise NotReady(problem)
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
+    environment = run_env.load()
+    problem = time_zone.problem(settings["DOCKER"], image["Id"], environment)
+    if problem:
+        raise NotReady(problem)
     options = run_options.options(settings)
     published = run_options.published(settings, settings["BIND"])
     ports = [words.split(":")[-2] for words in published[1::2] if not words.endswith("/udp")]
@@ -82,7 +86,7 @@ def wanted(settings: dict[str, str]) -> Wanted:
         published=shlex.join(published),
         ports=tuple(int(port) for port in ports),
         volumes=" ".join(run_options.volumes(settings)),
-        environment=run_env.text(run_env.load()),
+        environment=run_env.text(environment),
         candidate=settings["CANDIDATE"] == "yes"
         and not settings["ENDS"]
         and not run_options.is_on_the_host(options),
