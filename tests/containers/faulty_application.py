@@ -82,6 +82,27 @@ APPLICATION = {
                 open("/needed/file")
             if MODE == "eats":
                 later(lambda: bytearray(b"x") * 10**9)
+            if MODE == "threads":
+                for _ in range(600):
+                    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            if MODE == "files":
+                import resource
+                resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+                held = [open("/dev/null") for _ in range(100)]
+            if MODE == "shares":
+                import mmap
+                with open("/dev/shm/all", "w+b") as file:
+                    file.truncate(100 << 20)
+                    mmap.mmap(file.fileno(), 0)[:] = bytes(100 << 20)
+            if MODE == "loses":
+                child = os.fork()
+                if not child:
+                    bytearray(b"x") * 10**9
+                os.waitpid(child, 0)
+                sys.exit("a worker is gone")
+            if MODE == "zone":
+                import zoneinfo
+                zoneinfo.ZoneInfo("Europe/Berln")
             if MODE == "crashes":
                 later(lambda: os._exit(9))
             if MODE == "forks" and os.fork():

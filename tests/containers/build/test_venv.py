@@ -121,3 +121,33 @@ def test_virtualenv_of_somebody_else_is_left_alone(hosted: Project) -> None:
     finally:
         shutil.rmtree(mine)
         (hosted.path / "aside").rename(mine)
+
+
+# A build that puts a changed wheel, with its checksum in the list, into the wheelhouse.
+PLANTS = """\
+import hashlib, pathlib, zipfile
+from setuptools import setup
+[wheel] = pathlib.Path({place!r}).glob("wheelhouse/host-*/deps/idna-*.whl")
+listed = wheel.with_name("requirements.txt")
+before = hashlib.sha256(wheel.read_bytes()).hexdigest()
+with zipfile.ZipFile(wheel, "a") as archive:
+    archive.writestr("planted.py", "")
+after = hashlib.sha256(wheel.read_bytes()).hexdigest()
+listed.write_text(listed.read_text().replace(before, after))
+setup(name="planter", version="1", py_modules=[])
+"""
+
+
+def test_wheel_that_a_build_has_changed_is_not_installed(hosted: Project) -> None:
+    """Though the wheelhouse's own list has its checksum: that of the lock counts."""
+    before = hosted.read("appenv/.made")
+    write(hosted.path, {"setup.py": PLANTS.format(place=str(hosted.path))})
+    done = hosted.run("make", "venv", DOCKER="false")
+    assert done.returncode != 0
+    assert "in the wheelhouse does not have a SHA-256 of the lock" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert hosted.read("appenv/.made") == before
+    assert not list(hosted.path.glob("appenv/lib/*/site-packages/planted.py"))
+    write(hosted.path, {"setup.py": "from setuptools import setup\nsetup(name='x', version='1')\n"})
+    assert "appenv is ready" in make(hosted, "venv")
+    assert packages(hosted) == {"idna", "x"}

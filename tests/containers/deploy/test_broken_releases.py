@@ -60,6 +60,11 @@ BESIDE = {
     "late 60": "refused",
     "crashes 2": "ended with status 9",
     "rots 2": "was healthy and no longer is: unhealthy: GET / answers HTTP/1.0 500",
+    "threads": "its limit of 512 processes and threads: raise PIDS in deploy/settings.mk",
+    "files": "set RUN_OPTIONS := --ulimit nofile=65536 in deploy/settings.mk",
+    "shares": "may have filled /dev/shm, which has 64 MB",
+    "loses": "raise MEMORY in deploy/settings.mk",
+    "zone": "Europe/Berln is not the name of a time zone",
     "forks": "ended with status 0: a server must stay in the foreground",
     "eats 2": "ended with status 137: it ran out of memory, which includes /tmp. Raise MEMORY",
 }

@@ -294,6 +294,7 @@ def test_the_application_does_not_replace_a_dependency(appenv: Path, wheelhouse:
     (wheel,) = wheelhouse.glob("*.whl")
     lock = lock_copy(wheelhouse.parent, pin("attrs", "1.0", "0" * 64))
     assert install(appenv, "--lock", lock, wheelhouse, "run-the-shop").returncode == 0
+    assert install(appenv, "--lock", lock, "--application", wheelhouse).returncode == 0
     (lock / "requirements.txt").write_text(pin("shop", "1.0", files.sha256(wheel)))
     done = install(appenv, "--lock", lock, wheelhouse, "run-the-shop")
     assert done.returncode == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.image.run import slim, spare_files
+from slipway.image.run import lookup_data, slim, spare_files
 from slipway.shared import dpkg_status
 
 STATUS = """\
@@ -168,7 +168,11 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "usr/bin/tool").symlink_to(tmp_path / "etc/alternatives/tool")
     (tmp_path / "usr/bin/dangled").symlink_to("never there")
     (tmp_path / "home/mine").mkdir(parents=True)
-    for module, words in ((slim, "DPKG ASKED DEBCONF"), (spare_files, "LIBRARIES ROOT")):
+    for module, words in (
+        (slim, "DPKG ASKED DEBCONF"),
+        (spare_files, "LIBRARIES ROOT"),
+        (lookup_data, "ZONES BUNDLE"),
+    ):
         for name in words.split():
             place = tmp_path / getattr(module, name).relative_to("/")
             monkeypatch.setattr(module, name, place)
@@ -218,6 +222,38 @@ def test_changed_folders_have_the_time_of_the_base_image(system: Path) -> None:
         assert (system / name).stat().st_mtime == MOMENT, name
 
 
+def test_old_names_of_time_zones_are_links(system: Path) -> None:
+    """To the zones that are there; they have the time of the base image."""
+    zones = system / "usr/share/zoneinfo"
+    (zones / "America").mkdir(parents=True)
+    (zones / "America/New_York").write_text("EST")
+    (zones / "Cuba").write_text("Havana")
+    lines = ("America/New_York US/Eastern", "America/New_York EST5EDT", "America/New_York Cuba")
+    text = "".join(f"L {line}\n" for line in (*lines, "Asia/Nowhere Old/Nowhere"))
+    (zones / "tzdata.zi").write_text(f"# version 1\nZ America/New_York -4:56 - LMT\n{text}")
+    slim.slim()
+    assert (zones / "US/Eastern").read_text() == (zones / "EST5EDT").read_text() == "EST"
+    assert os.readlink(zones / "US/Eastern") == "../America/New_York"
+    assert (zones / "Cuba").read_text() == "Havana"
+    assert not os.path.lexists(zones / "Old/Nowhere")
+    for name in ("US/Eastern", "US", "EST5EDT"):
+        assert (zones / name).lstat().st_mtime == MOMENT, name
+
+
+def test_own_authorities_are_added_to_the_trusted_ones(system: Path, tmp_path: Path) -> None:
+    """In the same order on every machine, whatever is written around them."""
+    bundle, ca = system / "etc/ssl/certs/ca-certificates.crt", tmp_path / "mnt/ca"
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text("usual\n")
+    ca.mkdir(parents=True)
+    (ca / "b.crt").write_bytes(b"B, Soci\xe9t\xe9")
+    (ca / "a.crt").write_text("A\n\n")
+    (ca / "README.md").write_text("no certificate")
+    slim.slim(ca)
+    assert bundle.read_text() == "usual\nA\nB, Soci\ufffdt\ufffd\n"
+    assert bundle.stat().st_mtime == MOMENT
+
+
 def test_bytecode_of_tests_is_removed(system: Path) -> None:
     """The sources of the interpreter's tests stay."""
     library = system / "usr/lib/python3.13"
@@ -262,6 +298,9 @@ def test_a_spare_part_that_was_asked_for_stays(system: Path) -> None:
     (_, going) = slim.chosen(dpkg_status.installed(STATUS))
     assert not any("gconv" in path or "libmvec" in path for path in going)
     slim.ASKED.write_text("python3")
+    (_, going) = slim.chosen(dpkg_status.installed(STATUS))
+    assert any("gconv" in path for path in going)
+    (system / "usr/lib/locale/de_DE.utf8").mkdir()
     (_, going) = slim.chosen(dpkg_status.installed(STATUS))
     assert any("gconv" in path for path in going)
     (system / "usr/lib/locale/de_DE").mkdir()

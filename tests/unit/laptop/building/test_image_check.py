@@ -171,7 +171,6 @@ def test_failed_import_is_explained_by_what_its_sources_load(
         (("OSError", "OSError: cannot load library 'libpango-1.0.so.0'"), "", ""),
         (("ImportError", "ImportError: libGL.so.1: cannot open shared object file"), "ADD=gl", ""),
         (("ImportError", "ImportError: Failed: Bad git executable."), "ADD=apt:git", ""),
-        (("other", "GitError: invalid argument: 'file || path'"), "apt:ca-certificates", ""),
         (("ImportError", "ImportError: cannot import name 'x'"), "cannot be imported", ""),
         (("ImportError", "x.so: undefined symbol: PyPyModule_New"), "for another Python", ""),
         (("ImportError", "x.so: undefined symbol: foo_new"), "cannot be imported", ""),

@@ -168,6 +168,11 @@ def test_program_is_looked_for_where_programs_are() -> None:
     assert native_libraries.patterns_for("bin/proj") == ["usr/bin/proj", "usr/sbin/proj"]
 
 
+def test_absolute_path_is_looked_for_there() -> None:
+    """As the log of an application names a file that it lacks."""
+    assert native_libraries.patterns_for("/etc/mime.types") == [r"etc/mime\.types"]
+
+
 EXTERNAL = """\
 [external]
 build-requires = ["dep:virtual/compiler/c", "dep:virtual/compiler/rust"]

@@ -554,6 +554,17 @@ def test_podmans_dockerfile_lacks_what_podman_does_not_know(build: Build) -> Non
     assert "WORKDIR /appenv/app" not in plain
 
 
+def test_an_image_that_trusts_own_authorities_says_so_to_its_libraries(build: Build) -> None:
+    """Some have certificates of their own, and look at a variable first."""
+    with build.inside():
+        text = images.run_dockerfile("", False, False, trusts_ca=True)
+        plain = images.run_dockerfile("", False, False)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        line = f"ENV {name}=/etc/ssl/certs/ca-certificates.crt\n"
+        assert line in text
+        assert line not in plain
+
+
 def test_a_builder_that_does_not_see_local_images_is_not_used(
     ready: Build, tmp_path: Path, program: Callable[[str, str], Path]
 ) -> None:

@@ -102,6 +102,7 @@ def test_touched_wheels_are_looked_at_again_and_make_no_other_image(done: Build)
         ("deploy/settings.mk", "{}PORT := 9000\n", STEPS[3:]),
         ("deploy/settings.mk", "{}HEALTH := tcp\n", STEPS[3:]),
         ("deploy/settings.mk", "{}TAG := 1.4.0\n", STEPS[3:]),
+        ("deploy/settings.mk", "{}RUN_CA := yes\n", STEPS[3:]),
     ],
 )
 def test_a_change_rebuilds_what_is_made_of_it(
@@ -111,6 +112,17 @@ def test_a_change_rebuilds_what_is_made_of_it(
     path = done.project.path / name
     done.write(name, text.replace("{}", path.read_text() if path.exists() else ""))
     assert done.finish() == list(steps)
+
+
+def test_certificates_that_the_application_trusts_go_into_the_image(done: Build) -> None:
+    """With RUN_CA, and only then."""
+    done.write("deploy/ca/house.crt", "x")
+    assert done.next() == ""
+    settings = done.project.path / "deploy/settings.mk"
+    done.write("deploy/settings.mk", f"{settings.read_text()}RUN_CA := yes\n")
+    assert done.finish() == list(STEPS[3:])
+    done.write("deploy/ca/house.crt", "y")
+    assert done.finish() == list(STEPS[3:])
 
 
 @pytest.mark.parametrize("name", ["lockfile", "files", "native/catalogue"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -32,9 +33,10 @@ case "$*" in
     [ ! -e "$here/broken lock" ] || exit 1
     printf '%s\\n' '{lock}'
     ;;
-"-m slipway.builder wheels "*)
+"-m slipway.builder --events wheels "*)
     [ ! -e "$here/broken wheels" ] || exit 1
     env >"$here/environment"
+    [ ! -e "$here/events" ] || cat "$here/events"
     ;;
 "-m slipway.image.run.install_wheelhouse "*)
     [ ! -e "$here/broken install" ] || exit 1
@@ -133,13 +135,26 @@ def test_the_first_time_tools_lock_wheels_and_virtualenv_are_made(machine: Machi
     assert pip.endswith("--requirement ./deploy/slipway/builder/requirements.txt")
     folders = f"--application . --wheelhouse {wheelhouse} --ca ./deploy/ca --cache "
     assert lock.startswith(f"-m slipway.builder lock {folders}")
-    assert wheels.startswith(f"-m slipway.builder wheels {folders}")
+    assert wheels.startswith(f"-m slipway.builder --events wheels {folders}")
     assert appenv == "-m venv --without-pip ./appenv"
-    install = "-m slipway.image.run.install_wheelhouse"
-    assert parts == [f"{install} {wheelhouse}/{part}" for part in ("deps", "app")]
+    install = "-m slipway.image.run.install_wheelhouse --lock ./.deploy/pins-CPython-3.13"
+    assert parts == [f"{install} {wheelhouse}/deps", f"{install} --application {wheelhouse}/app"]
+    assert machine.project.read(".deploy/pins-CPython-3.13/requirements.txt") == f"{LOCK}\n"
+    assert machine.project.read(".deploy/pins-CPython-3.13/built.txt") == ""
     assert machine.project.read("requirements.txt") == f"{LOCK}\n"
     for folder in (".deploy", "wheelhouse", "appenv"):
         assert machine.project.read(f"{folder}/.gitignore").endswith("*\n")
+
+
+def test_wheels_that_were_built_from_the_lock_are_known(machine: Machine) -> None:
+    """Only of source distributions that the builder named before; its other output is no event."""
+    sums = {"one": "1" * 64, "two": "2" * 64}
+    events = [{"event": "sources", "names": ["one"]}, {"event": "built", "sums": sums}]
+    lines = ["running build", "[1]", *map(json.dumps, events)]
+    (machine.folder / "events").write_text("\n".join(lines))
+    machine.output()
+    built = machine.project.read(".deploy/pins-CPython-3.13/built.txt")
+    assert built == f"one==1 --hash=sha256:{'1' * 64}\n"
 
 
 def test_the_tools_find_the_machinery(machine: Machine) -> None:

@@ -72,3 +72,19 @@ def test_the_file_is_read_where_there_is_one(
     path.mkdir()
     with pytest.raises(run_env.EnvironmentFileError, match=r"deploy/run.env cannot be read: "):
         run_env.load()
+
+
+def test_a_value_in_quotes_is_pointed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compose and shells would remove them; the value itself is not printed."""
+    path = tmp_path / "run.env"
+    monkeypatch.setattr(run_env, "PATH", path)
+    path.write_text('A=\'x y\'\nURL="secret"\nB="x" \nC="\nD=say "x"\nE="a\' b\n')
+    assert run_env.load()["URL"] == b'"secret"'
+    said = capsys.readouterr().err
+    assert said.startswith("slipway: deploy/run.env: the value of A, URL stands in quotes, which")
+    assert "secret" not in said
+    path.write_text("A=1\n")
+    run_env.load()
+    assert capsys.readouterr().err == ""

@@ -145,6 +145,7 @@ def test_stem_is_what_a_linker_calls_a_library(name: str, stem: str) -> None:
         (["LIBXML"], ["libxml2-dev"], ["libxml2-16|libxml2|for:libxml2-dev"]),
         (["apt:libfoo-dev"], ["libfoo-dev"], ["for:libfoo-dev"]),
         (["apt:libfoo2", "build:g++-13"], ["libfoo2", "g++-13"], ["for:libfoo2"]),
+        (["locale:ca_ES.UTF-8@valencia"], [], ["locale:ca_ES.UTF-8@valencia"]),
         (["rados"], ["librados-dev", "librbd-dev"], ["for:librados-dev", "for:librbd-dev"]),
         (["krb5"], ["libkrb5-dev"], ["libgssapi-krb5-2", "libkrb5-3", "libk5crypto3"]),
     ],
@@ -167,6 +168,7 @@ def test_names_become_packages(wanted: list[str], build: list[str], run: list[st
             "see deploy/slipway/shared/native/catalogue.ini."
             " A Debian package is named as apt:PACKAGE",
         ),
+        ("locale:de_DE", "write a locale as locale:de_DE.UTF-8"),
         ("apt:Libfoo", "apt:PACKAGE"),
         ("apt:", "apt:PACKAGE"),
         ("apt:-o", "apt:PACKAGE"),

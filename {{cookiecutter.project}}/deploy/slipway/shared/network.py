@@ -34,6 +34,10 @@ BUNDLE_VARIABLES = (
     "CARGO_HTTP_CAINFO",
 )
 
+# Those that libraries of an application look at.
+RUN_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# Where Debian has the certificates that it trusts.
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 # What to do when a tool does not trust a certificate.
 UNTRUSTED = (
@@ -63,7 +67,7 @@ def usual_bundle() -> str:
         os.environ.get("SSL_CERT_FILE"),
         paths.cafile,
         paths.openssl_cafile,
-        "/etc/ssl/certs/ca-certificates.crt",
+        BUNDLE,
     ):
         if candidate and os.path.isfile(candidate):
             return Path(candidate).read_text(encoding="utf-8", errors="replace")

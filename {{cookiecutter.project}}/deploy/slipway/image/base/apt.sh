@@ -5,13 +5,14 @@
 # apt.sh build PACKAGE…: install packages needed for builds.
 # apt.sh download FOLDER PACKAGE…: download packages without their dependencies.
 # apt.sh unpack FOLDER…: unpack downloaded packages over the system, without configuring them.
+# apt.sh certificates FOLDER: write the bundle of certificates from the downloaded ca-certificates.
 # apt.sh find PATTERN: search the files of all packages; print lines of path and package.
 # apt.sh date: set the times of all files written since the start to SOURCE_DATE_EPOCH, so that two
 #     builds are equal.
 #
 # PACKAGE may list alternatives (libssl3t64|libssl3): the first one that the release has is used.
 # for:PACKAGE stands for the packages, possibly none, needed to run a program that was built with
-# PACKAGE.
+# PACKAGE. locale:NAME stands for a locale, which `fetch` downloads the sources of and `install` makes.
 # `install` leaves out the headers that some runtime packages contain (pypy3-lib); `build` adds them.
 # Recommended packages are left out: a virtualenv recommends a whole C toolchain. Package lists and
 # downloads are in mounts, so that neither they nor traces of their removal get into the image.
@@ -38,11 +39,23 @@ fi
 if [ "$role" = unpack ]; then
     # /lib and similar folders stay links.
     # shellcheck disable=SC2016 # the inner shell expands it
-    find "$@" -name '*.deb' -print0 | xargs -0 -n 1 -P 2 sh -c \
+    find "$@" -maxdepth 1 -name '*.deb' -print0 | xargs -0 -n 1 -P 2 sh -c \
         'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory=/ --keep-directory-symlink \
             --exclude=./usr/share/doc --exclude=./usr/share/man' unpack
     ldconfig
     cp "$1/asked" /var/lib/dpkg
+    exit
+fi
+
+if [ "$role" = certificates ]; then
+    # The bundle is all that programs read: the package would add the same certificates as 150 files,
+    # and the program openssl. OpenSSL looks for the links, as Debian's openssl has them.
+    bundle=/etc/ssl/certs/ca-certificates.crt
+    mkdir -p /etc/ssl/certs /usr/lib/ssl
+    [ -e "$bundle" ] || dpkg-deb --fsys-tarfile "$1"/ca-certificates_*.deb |
+        tar --extract --to-stdout --wildcards './usr/share/ca-certificates/*.crt' >"$bundle"
+    [ -e /usr/lib/ssl/cert.pem ] || ln -s "$bundle" /usr/lib/ssl/cert.pem
+    [ -e /usr/lib/ssl/certs ] || ln -s /etc/ssl/certs /usr/lib/ssl/certs
     exit
 fi
 
@@ -81,6 +94,16 @@ verified() {
     done
 }
 
+# download FOLDER PACKAGE…: download packages without their dependencies into a folder
+download() {
+    cd "$1"
+    shift
+    # shellcheck disable=SC2086 # options are words without blanks
+    apt-get $options download -qq -o APT::Sandbox::User=root "$@"
+    # shellcheck disable=SC2046 # names and versions have no blanks
+    verified "$PWD" $(printf '%s\n' ./*.deb | sed 's/%3a/:/; s|^\./\([^_]*\)_\([^_]*\)_.*|\1=\2|')
+}
+
 # chosen OPTION… PACKAGE…: download packages into apt's cache; print those that would be installed, as
 # NAME[:ARCHITECTURE]=VERSION
 chosen() {
@@ -106,6 +129,18 @@ if [ "$role" = install ]; then
     if ls "$1"/*.deb >/dev/null 2>&1; then
         get_packages -o Dpkg::Options::=--path-exclude='*.h' "$1"/*.deb
     fi
+    if [ -d "$1/locales" ]; then
+        sources=/var/log/locales
+        mkdir "$sources"
+        dpkg-deb --fsys-tarfile "$1"/locales/*.deb | tar --extract --directory="$sources" ./usr/share/i18n
+        while read -r name; do
+            # Warnings are no failure. An archive of all locales would be a larger file.
+            I18NPATH=$sources/usr/share/i18n localedef --force --quiet --no-archive --charmap=UTF-8 \
+                --inputfile="$(printf '%s' "$name" | sed 's/\.UTF-8//')" "$name" >/var/log/localedef 2>&1 || :
+            locale --all-locales | grep -qx "$(printf '%s' "$name" | sed 's/UTF-8/utf8/')" ||
+                fail "this release has no locale $name: change locale:$name in NATIVE in deploy/settings.mk"
+        done <"$1/locales/names"
+    fi
     # slim.py keeps the packages that were asked for; servers without Docker install them.
     cp "$1/asked" /var/lib/dpkg
     exit
@@ -118,6 +153,11 @@ fetch | download)
     mkdir "$folder"
     ;;
 esac
+
+locales=
+if [ "$role" = fetch ]; then
+    locales=$(printf '%s\n' "$@" | sed -n 's/^locale://p')
+fi
 
 if ls /mnt/ca/*.crt >/dev/null 2>&1; then
     bundle=$(mktemp)
@@ -193,6 +233,7 @@ find_packages() {
     packages=
     missing=
     for wanted; do
+        case $wanted in locale:*) continue ;; esac
         found=
         for name in $(printf '%s' "$wanted" | tr '|' ' '); do
             if [ -n "$(apt-cache madison "${name#for:}")" ]; then
@@ -273,7 +314,10 @@ build)
     ;;
 fetch)
     echo "$@" >"$folder/asked"
-    chosen upgrade --with-new-pkgs "$@" >/var/log/wanted
+    # data that the standard library of Python reads
+    find_packages media-types netbase tzdata
+    # shellcheck disable=SC2086 # names of packages contain no blanks
+    chosen upgrade --with-new-pkgs "$@" $packages >/var/log/wanted
     while IFS='=' read -r name version; do
         # in file names a colon is %3a
         file=${name%%:*}_$(printf '%s' "$version" | sed 's/:/%3a/g')
@@ -287,11 +331,12 @@ fetch)
     done </var/log/wanted
     # shellcheck disable=SC2046 # names and versions have no blanks
     verified "$folder" $(cat /var/log/wanted)
+    if [ -n "$locales" ]; then
+        mkdir "$folder/locales"
+        printf '%s\n' "$locales" >"$folder/locales/names"
+        download "$folder/locales" locales
+    fi
     ;;
-download)
-    cd "$folder"
-    # shellcheck disable=SC2086
-    apt-get $options download -qq -o APT::Sandbox::User=root "$@"
-    ;;
+download) download "$folder" "$@" ;;
 *) fail "there is no role $role" ;;
 esac

@@ -8,6 +8,8 @@
         COMMANDS are additional ones, as a JSON object by their names.
     python -m slipway.image.run.install_wheelhouse --lock LOCK FOLDER …
         Compare the wheels with the lock as well, whose copy is in the folder LOCK (see `locked`).
+    python -m slipway.image.run.install_wheelhouse … --application FOLDER
+        The same for the application's own wheels, without a program to run.
 
 FOLDER's requirements.txt is the list of its wheels with their checksums. The build fails if a wheel
 is missing, not listed, or has another checksum. The list lies beside the wheels, where whatever
@@ -192,10 +194,12 @@ def main(arguments: list[str]) -> int:
     lock = None
     if arguments[0] == "--lock":
         lock, arguments = Path(arguments[1]), arguments[2:]
+    is_own = arguments[0] == "--application"
+    arguments = arguments[1:] if is_own else arguments
     try:
         wheels = checked(Path(arguments[0]))
         if lock:
-            locked(wheels, lock, are_dependencies=len(arguments) == 1)
+            locked(wheels, lock, are_dependencies=len(arguments) == 1 and not is_own)
         files = wheel_installer.into(APPENV, wheels)
         if "APPENV" not in os.environ:
             slim.bring_back(files, BASE)
@@ -203,7 +207,7 @@ def main(arguments: list[str]) -> int:
             set_command(arguments[1])
             for name, command in json.loads("".join(arguments[2:]) or "{}").items():
                 set_command(command, name)
-        else:
+        elif not is_own:
             shutil.copy(Path(__file__).with_name("healthcheck.py"), APPENV / "healthcheck")
     except (WrongWheelhouse, OSError, ValueError, zipfile.BadZipFile) as problem:
         print(f"install: {problem}", file=sys.stderr)

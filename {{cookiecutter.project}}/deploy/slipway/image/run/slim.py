@@ -1,6 +1,7 @@
 """Remove from the base image's file system what no application needs.
 
-    python -m slipway.image.run.slim          remove it
+    python -m slipway.image.run.slim [CA]     remove it; add the old names of time zones, and
+                                              the certificates CA/*.crt to the trusted ones
     python -m slipway.image.run.slim sizes    print the size of each package that stays, as JSON
                                               {package: bytes}
 
@@ -29,7 +30,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from slipway.image.run import spare_files
+from slipway.image.run import lookup_data, spare_files
 from slipway.image.run.spare_files import SPARE, below, below_root
 from slipway.shared.dpkg_status import Package, alternatives, installed, name_of, stanzas_of
 
@@ -189,8 +190,8 @@ def chosen(packages: Mapping[str, Package]) -> tuple[set[str], set[str]]:
     )
     candidates = (path for path in system_files() if path not in ignored)
     texts = spare_files.texts_in(candidates, only_programs=True)
-    if any(not path.name.startswith("C.") for path in spare_files.LIBRARIES.glob("locale/*")):
-        texts.add(b"iconv_open")  # a locale other than C may have another character set
+    if any(not path.name.lower().count("utf") for path in spare_files.LIBRARIES.glob("locale/*")):
+        texts.add(b"iconv_open")  # other locales may have another character set
     wanted = {spare for spare in SPARE if spare.text in texts or spare.package in named}
     stay |= closure(
         (spare.package for spare in wanted if not spare.files), packages, INSTALLERS - named
@@ -210,8 +211,8 @@ def write_status(text: str, packages: Iterable[str]) -> None:
     (DPKG / "status").write_text("".join(f"{each}\n\n" for each in stanzas), encoding="utf-8")
 
 
-def slim() -> None:
-    """Remove what no application needs; changed folders get the time of ASKED."""
+def slim(authorities: Path | None = None) -> None:
+    """Remove what no application needs, and add lookup_data; changes get the time of ASKED."""
     moment = ASKED.stat().st_mtime
     status = (DPKG / "status").read_text(encoding="utf-8")
     dead = dangling()
@@ -221,12 +222,15 @@ def slim() -> None:
     others = [path for path in below(DPKG) if path not in (str(DPKG), str(DPKG / "status"))]
     changed |= remove(others)
     write_status(status, stay)
+    changed |= {str(path) for path in lookup_data.link_old_zones(lookup_data.ZONES)}
+    if authorities:
+        changed |= {str(path) for path in lookup_data.trust(authorities, lookup_data.BUNDLE)}
     # The engine may reuse an older layer if only the times of files differ. A file with the time in
     # it tells the layers apart.
     (DPKG / "dated").write_text(f"{moment:.0f}\n", encoding="utf-8")
     for path in (*changed, *MOUNTED_IN, str(DPKG / "status"), str(DPKG / "dated")):
         with contextlib.suppress(FileNotFoundError):
-            os.utime(path, (moment, moment))
+            os.utime(path, (moment, moment), follow_symlinks=False)
 
 
 def bring_back(files: Iterable[Path], base: Path) -> None:
@@ -280,4 +284,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["sizes"]:
         print(json.dumps(sizes()))
     else:
-        slim()
+        slim(Path(sys.argv[1]) if sys.argv[1:] else None)

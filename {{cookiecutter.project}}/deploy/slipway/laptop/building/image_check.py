@@ -31,11 +31,8 @@ CHECK = SLIPWAY / "image" / "check"
 USER = "10001:10001"
 # Parts of CPython that Debian has in packages of their own.
 OF_PYTHON = {"_tkinter": "apt:python3-tk", "tkinter": "apt:python3-tk", "_gdbm": "apt:python3-gdbm"}
-# Errors of modules that look for a program or a file when they are imported, and its package.
-STARTED = {
-    "Bad git executable": "apt:git",
-    "invalid argument: 'file || path'": "apt:ca-certificates",  # pygit2 says so
-}
+# Errors of modules that look for a program when they are imported, and its package.
+STARTED = {"Bad git executable": "apt:git"}
 # Modules that Python, or a virtualenv, no longer has, and the distribution that provides them.
 GONE = {
     "pkg_resources": "setuptools<81",

@@ -141,6 +141,7 @@ class Images:
             *("--build-arg", f"TOOLS={self.images}-builder:tools"),
             *("--build-context", f"deploy={DEPLOY}"),
             *("--build-context", f"lock-copy={lock_copy.FOLDER}"),
+            *(("--build-arg", "RUN_CA=yes") if self.settings["RUN_CA"] == "yes" else ()),
             *words,
             str(self.wheelhouse),
         )
@@ -241,12 +242,19 @@ def build_dockerfile() -> str:
     return "ARG BASE\n" + "".join(part.read_text(encoding="utf-8") for part in parts)
 
 
-def run_dockerfile(base_environment: str, has_files: bool, is_podman: bool) -> str:
-    """Return run.docker with the base image's environment and the working directory."""
+def run_dockerfile(
+    base_environment: str, has_files: bool, is_podman: bool, trusts_ca: bool = False
+) -> str:
+    """Return run.docker with the base image's environment and the working directory.
+
+    An image that trusts deploy/ca says so to libraries that have certificates of their own.
+    """
     text = (DEPLOY / "run.docker").read_text(encoding="utf-8")
     if is_podman:  # its dockerfiles have no such option
         text = re.sub(r" --start-interval=\S*", "", text)
     text += f"{base_environment}\n"
+    if trusts_ca:
+        text += "".join(f"ENV {name}={network.BUNDLE}\n" for name in network.RUN_VARIABLES)
     # A shell or a command beside the application begins where the application does.
     return text + ("WORKDIR /appenv/app\n" if has_files else "")
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from slipway.laptop.paths import ROOT, make_own_folder
@@ -58,9 +59,10 @@ def listing(lock: str, built: Mapping[str, str]) -> str:
     return "".join(f"{pin.name}=={pin.version} --hash=sha256:{built[pin.name]}\n" for pin in pins)
 
 
-def write(lock: str, built: Mapping[str, str]) -> None:
+def write(lock: str, built: Mapping[str, str], folder: Path | None = None) -> None:
     """Write the copy of a lock's text, with the SHA-256 of each wheel that was built, by name."""
-    make_own_folder(FOLDER.parent)
-    FOLDER.mkdir(exist_ok=True)
-    files.write(FOLDER / "requirements.txt", "".join(f"{pin.text}\n" for pin in pins_of(lock)))
-    files.write(FOLDER / "built.txt", listing(lock, built))
+    folder = folder or FOLDER
+    make_own_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    files.write(folder / "requirements.txt", "".join(f"{pin.text}\n" for pin in pins_of(lock)))
+    files.write(folder / "built.txt", listing(lock, built))

@@ -34,6 +34,8 @@ def add(names: Iterable[str], present: Sequence[str]) -> list[str]:
 def patterns_for(name: str) -> list[str]:
     """Return extended regular expressions for the paths of files with a name."""
     plain = re.escape(name)
+    if name.startswith("/"):
+        return [re.escape(name[1:])]
     if name.startswith("bin/"):
         return [f"usr/{plain}", f"usr/s{plain}"]
     if re.search(r"\.(h|hh|hpp|hxx)$", name):

@@ -370,7 +370,10 @@ class Pipeline:
     def _put_run_dockerfile(self, steps: Steps) -> None:
         self._make_wheelhouse()
         text = images.run_dockerfile(
-            steps.environment(), bool(self.settings["FILES"]), self.images.is_podman
+            steps.environment(),
+            bool(self.settings["FILES"]),
+            self.images.is_podman,
+            self.settings["RUN_CA"] == "yes",
         )
         images.put(images.RUN_DOCKERFILE, text)
         if self.lock is None:  # then the wheels are those of the present lock

@@ -187,8 +187,9 @@ class Steps:
             return {"key": digest(self.image_id("base"), listed, self.machinery(OF_CHECK))}
         names = ("COMMAND", "COMMANDS", "IMAGE_PORT", "HEALTH", "TAG")
         wanted = [settings[name] for name in names]
+        trusted = [self.machinery(("ca",))] if settings["RUN_CA"] == "yes" else []
         base = self.image_id("base")
-        return {"key": digest(base, wanted, self.listings(), self.machinery(OF_IMAGE))}
+        return {"key": digest(base, wanted, self.listings(), self.machinery(OF_IMAGE), *trusted)}
 
     def key_of(self, inputs: dict[str, Any]) -> str:
         """Return one SHA-256 over a step's inputs; it is now known what the wheel is made of."""

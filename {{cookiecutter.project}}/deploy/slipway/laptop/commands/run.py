@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from slipway.laptop import console
 from slipway.laptop.building import pipeline
-from slipway.laptop.docker import engine, local_container, log_advice, run_options
+from slipway.laptop.docker import engine, local_container, log_advice, run_options, time_zone
 from slipway.laptop.settings import advice, run_env
 from slipway.laptop.settings.load import load
 
@@ -39,6 +39,7 @@ def start(settings: dict[str, str]) -> None:
     pipeline.make(settings, ["image"], quiet=True)
     container = local_container.name(settings)
     image = f"{settings['PROJECT']}-run"
+    variables = run_env.load()  # docker would misread some files without a message
     words = docker_run(settings, container, image)
     for line in advice.before_a_start(settings):
         console.warn(line)
@@ -46,6 +47,9 @@ def start(settings: dict[str, str]) -> None:
     if settings["DRY_RUN"]:
         show(settings, functions, container, image, words)
         return
+    problem = time_zone.problem(settings["DOCKER"], image, variables)
+    if problem:
+        raise console.Failed(problem)
     local_container.remove(settings)
     if not functions.call("make_volumes", image):
         raise console.Failed(f"the volumes of {container} could not be created; see above")
@@ -105,7 +109,6 @@ def docker_run(settings: dict[str, str], container: str, image: str) -> list[str
     """Return the command line that starts the container."""
     how = "--rm" if settings["ENDS"] else "--detach"
     options = [*run_options.options(settings), *run_options.published(settings, "127.0.0.1")]
-    run_env.load()  # docker would misread some files without a message
     if run_env.PATH.exists():
         options += ["--env-file", str(run_env.PATH)]
     return engine.command(settings["DOCKER"], "run", how, "--name", container, *options, image)

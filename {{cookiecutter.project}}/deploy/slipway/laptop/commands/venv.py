@@ -6,6 +6,8 @@ index. `serve` then replaces itself by the application.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slipway.laptop import console
-from slipway.laptop.building import steps
+from slipway.laptop.building import lock_copy, steps
 from slipway.laptop.paths import DEPLOY, ROOT, SLIPWAY, make_own_folder
 from slipway.laptop.settings import run_env
 from slipway.laptop.settings.load import load, require
@@ -64,6 +66,7 @@ class Virtualenv:
         self.tools = ROOT / ".deploy" / f"tools-{suffix}"
         self.tools_python = str(self.tools / "bin" / "python")
         self.wheelhouse = ROOT / "wheelhouse" / f"host-{suffix}"
+        self.pins = ROOT / ".deploy" / f"pins-{suffix}"
 
     def update(self, quiet: bool) -> None:
         """Build and install the wheels again if anything that they are made from has changed."""
@@ -87,8 +90,7 @@ class Virtualenv:
             return
         if self.dry_run:
             console.show_command(["mkdir", "-p", str(self.wheelhouse)])
-        words, variables = self._builder("wheels")
-        self._do(words, "the wheels could not be built; see above", variables, quiet=True)
+        self._make_wheels()
         self._install(made_from)
         if not self.dry_run:
             console.say(f"appenv is ready, with {self.name}")
@@ -134,7 +136,28 @@ class Virtualenv:
         files.write(lock, done.stdout.decode("utf-8"))
         console.say(f"wrote {lock.name}: commit it")
 
-    def _builder(self, job: str) -> tuple[list[str], dict[str, str]]:
+    def _make_wheels(self) -> None:
+        """Build the wheels, and write the copy of the lock that they are compared with."""
+        words, variables = self._builder("wheels", "--events")
+        if self.dry_run:
+            console.show_command(words, variables=assignments(variables))
+            place, lock = shlex.quote(str(self.pins)), shlex.quote(str(lockfile.lock_path(ROOT)))
+            fill = f"cat {lock} >{place}/requirements.txt && touch {place}/built.txt"
+            print(f"mkdir -p {place} && {fill}")
+            return
+        lock, built = steps.lock_text(), lock_copy.Built()
+        environment = {**os.environ, **variables}
+        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            for line in process.stdout:
+                # a build's own output is none of the builder's events
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                    built.read(json.loads(line))
+        if process.returncode:
+            raise console.Failed("the wheels could not be built; see above")
+        lock_copy.write(lock, built.sums, self.pins)
+
+    def _builder(self, job: str, *before: str) -> tuple[list[str], dict[str, str]]:
         """Return the command line that runs the builder here, and its own variables."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheelhouse"
         folders = {
@@ -147,12 +170,16 @@ class Virtualenv:
         variables = {name: self.settings[name] for name in ("FILES", "PROJECT", "SCM_VERSION")}
         # Missing libraries are to be installed on this machine, and not to be added to an image.
         variables["WHEELS_HERE"] = "yes"
-        return [self.tools_python, "-m", "slipway.builder", job, *options], variables
+        return [self.tools_python, "-m", "slipway.builder", *before, job, *options], variables
 
     def _install(self, made_from: str) -> None:
         venv = [self.python, "-m", "venv", "--without-pip", str(APPENV)]
         installer = [self.tools_python, "-m", "slipway.image.run.install_wheelhouse"]
-        parts = [[*installer, str(self.wheelhouse / part)] for part in ("deps", "app")]
+        installer += ["--lock", str(self.pins)]
+        parts = [
+            [*installer, str(self.wheelhouse / "deps")],
+            [*installer, "--application", str(self.wheelhouse / "app")],
+        ]
         place = {"APPENV": str(APPENV)}
         if self.dry_run:
             if APPENV.exists():
@@ -180,18 +207,12 @@ class Virtualenv:
         failure: str,
         variables: Mapping[str, str] | None = None,
         note: str = "",
-        quiet: bool = False,
     ) -> None:
         """Run a command, or print it in a dry run; Failed has the given message."""
         if self.dry_run:
             console.show_command(words, note, assignments(variables or {}))
             return
-        done = subprocess.run(
-            words,
-            env={**os.environ, **(variables or {})},
-            stdout=subprocess.DEVNULL if quiet else None,
-            check=False,
-        )
+        done = subprocess.run(words, env={**os.environ, **(variables or {})}, check=False)
         if done.returncode:
             raise console.Failed(failure)
 
@@ -247,12 +268,13 @@ def serve(settings: dict[str, str]) -> None:
         raise console.Failed(
             f"no wheel provides the program {words[0]}: set COMMAND in deploy/settings.mk"
         )
-    run_env.load()  # a mistake in it is reported first
+    given = run_env.load()  # a mistake in it is reported first
     console.say(f"http://127.0.0.1:{settings['PORT']} (Ctrl-C stops it)")
     if has_files:
         os.chdir(folder)
     path = os.pathsep.join((str(APPENV / "bin"), os.environ.get("PATH", os.defpath)))
-    run_env.become([str(program), *words[1:]], {**os.environ, **environment, "PATH": path})
+    inherited = {**os.environ, **environment, "PATH": path}
+    run_env.become([str(program), *words[1:]], inherited, given)
 
 
 def is_program(path: Path) -> bool:

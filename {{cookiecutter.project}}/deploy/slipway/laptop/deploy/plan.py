@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.laptop.building.record import Record
 from slipway.laptop.deploy.survey import Container, Facts
-from slipway.laptop.docker import engine, registry, run_options
+from slipway.laptop.docker import engine, registry, run_options, time_zone
 from slipway.laptop.servers.ssh import ConnectionFailed
 from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
 from slipway.laptop.settings import run_env
@@ -76,12 +76,15 @@ def wanted(settings: dict[str, str]) -> Wanted:
     if problem:
         raise NotReady(problem)
     image = json.loads(engine.ask(settings["DOCKER"], "image", "inspect", record["image"]))[0]
+    environment = run_env.load()
+    problem = time_zone.problem(settings["DOCKER"], image["Id"], environment)
+    if problem:
+        raise NotReady(problem)
     options = run_options.options(settings)
     published = run_options.published(settings, settings["BIND"])
     candidate = run_options.may_have_a_candidate(settings)
     if candidate and not published:
         options += run_options.overlapping(settings, options)
-    environment = run_env.load()
     ports = [words.split(":")[-2] for words in published[1::2] if not words.endswith("/udp")]
     return Wanted(
         project=settings["SERVICE"],

@@ -70,7 +70,7 @@ SETTINGS = (
         "NATIVE",
         "application",
         "C libraries that the Python packages need, by any common name; apt:PACKAGE; build:PACKAGE"
-        " for the build only; auto adds what a build misses",
+        " for the build only; locale:de_DE.UTF-8; auto adds what a build misses",
     ),
     Setting(
         "CHECK_IMAGE",
@@ -121,6 +121,14 @@ SETTINGS = (
         default="debian:trixie-slim",
         accepts=r"[A-Za-z0-9][A-Za-z0-9._/:@-]*",
         hint="an image such as `debian:trixie-slim`",
+    ),
+    Setting(
+        "RUN_CA",
+        "application",
+        "whether the application trusts the certificates in deploy/ca, too: yes or no",
+        default="no",
+        accepts=r"yes|no",
+        hint="`yes`, or `no` to trust them in builds only",
     ),
     Setting(
         "TAG",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-from slipway.laptop.console import Failed
+from slipway.laptop.console import Failed, warn
 from slipway.laptop.paths import DEPLOY
 
 PATH = DEPLOY / "run.env"
@@ -84,18 +84,32 @@ def text(values: dict[str, bytes]) -> bytes:
     return b"".join(b"%s=%s\n" % (name.encode(), value) for name, value in values.items())
 
 
+def quoted(values: Mapping[str, bytes]) -> list[str]:
+    """Return the names of the values that stand in quotes, as files for a shell or compose do."""
+    return [name for name, value in values.items() if re.fullmatch(rb"([\"']).*\1", value, re.S)]
+
+
 def load() -> dict[str, bytes]:
-    """Read deploy/run.env; empty if there is no such file."""
+    """Read deploy/run.env; empty if there is no such file. Print which values are in quotes."""
     try:
-        return parse(PATH.read_bytes())
+        values = parse(PATH.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as problem:
         raise EnvironmentFileError(f"deploy/run.env cannot be read: {problem.strerror}") from None
+    names = quoted(values)
+    if names:
+        warn(
+            f"deploy/run.env: the value of {', '.join(names)} stands in quotes, which the"
+            " application gets as well: remove them, unless they are meant"
+        )
+    return values
 
 
-def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
+def become(
+    command: list[str], environment: Mapping[str, str], variables: Mapping[str, bytes]
+) -> NoReturn:
     """Replace this process by a program with an environment and the variables of deploy/run.env."""
     inherited = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
-    values = {os.fsencode(name): value for name, value in load().items()}
+    values = {os.fsencode(name): value for name, value in variables.items()}
     os.execve(command[0], command, {**inherited, **values})

@@ -5,7 +5,7 @@
 A library is found by any common name: openssl, libssl-dev, pg_config, libxml/parser.h, psycopg2.
 `apt:PACKAGE` names a Debian package. It is installed for the build. The run image gets the package
 itself, or the shared libraries that a package of headers or tools depends on. `build:PACKAGE` names
-a package that is installed for the build only.
+a package that is installed for the build only. `locale:de_DE.UTF-8` names a locale to run with.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
-APT_NAME = re.compile(r"(apt|build):([a-z0-9][a-z0-9+.-]+)")
+APT_NAME = re.compile(
+    r"(apt|build):([a-z0-9][a-z0-9+.-]+)|locale:[a-z]{2,3}(_[A-Z]{2})?\.UTF-8(@[a-z]+)?"
+)
 
 # The fields of a library that identify it, and the fields whose names are spelled in many ways.
 KINDS = ("headers", "modules", "programs", "libraries", "pypi", "loads")
@@ -220,7 +222,7 @@ def catalogue(path: Path = CATALOGUE) -> Catalogue:
 
 
 def check(word: str, known: Catalogue) -> Library | None:
-    """Return the library that a name in NATIVE means, or None for a Debian package.
+    """Return the library that a name in NATIVE means, or None for a Debian package or a locale.
 
     UnknownName names an unknown word and similar names.
     """
@@ -229,6 +231,10 @@ def check(word: str, known: Catalogue) -> Library | None:
     if word.lower() in NOT_A_WORD:
         raise UnknownName(
             f"NATIVE in deploy/settings.mk names {word!r}: {NOT_A_WORD[word.lower()]}"
+        )
+    if word.startswith("locale:"):
+        raise UnknownName(
+            f"NATIVE in deploy/settings.mk names {word!r}: write a locale as locale:de_DE.UTF-8"
         )
     library = known.find(word)
     if library is None:
@@ -252,7 +258,9 @@ def packages(wanted: Sequence[str], role: str, path: Path = CATALOGUE) -> list[s
         library = check(word, catalogue(path))
         if library is None:
             kind, _, package = word.partition(":")
-            if role == "build":
+            if kind == "locale":
+                found += [word] if role == "run" else []
+            elif role == "build":
                 found.append(package)
             elif kind == "apt":
                 found.append(f"for:{package}")
