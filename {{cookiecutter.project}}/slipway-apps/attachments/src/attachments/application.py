@@ -67,10 +67,12 @@ SHOWN = {"image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "ima
 PAGE_SIZE = 100
 # The most bytes that surround the files of a form.
 FORM_OVERHEAD = FILES_IN_A_FORM * 16384
+# With less room than this, in bytes, deleted files are not kept for those who still read them.
+LITTLE_ROOM = 16 << 20
 # Exceptions that have an answer, by `answer_to`.
 REFUSALS = (
     *(HTTPException, ClientDisconnect, Malformed, Unavailable),
-    *(blobfiles.TooLarge, blobfiles.NotFound, blobfiles.Corrupt, files.Full),
+    *(blobfiles.TooLarge, blobfiles.NotFound, blobfiles.Corrupt, blobfiles.NoRoom, files.Full),
 )
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
@@ -83,9 +85,11 @@ class Application(Starlette):
         """Keep the settings; connections are opened when the server starts."""
         self._settings = settings
         self._hosts = settings.hosts
+        self._keep = timedelta(seconds=settings.keep_seconds)
         self._token = hashlib.sha256(settings.write_token.encode()).digest()
         self._lanes: Lanes
         self._space: Space
+        self._collector: Lane
         super().__init__(
             routes=[
                 *page.ROUTES,
@@ -120,9 +124,11 @@ class Application(Starlette):
         self._lanes = Lanes(self._settings.database_url, self._settings.database_connections)
         limits = Totals(self._settings.max_files, self._settings.max_total_size)
         self._space = Space(limits)
+        self._collector = Lane(self._settings.database_url)
         collecting = asyncio.ensure_future(self._collect())
         yield
         collecting.cancel()
+        self._collector.close()
         self._lanes.close()
 
     async def _collect(self) -> None:
@@ -130,20 +136,27 @@ class Application(Starlette):
 
         The space of an upload that was given up is freed at once.
         """
-        lane = Lane(self._settings.database_url)
-        keep = timedelta(seconds=self._settings.keep_seconds)
-        try:
-            while True:
-                self._space.given_up.clear()
-                with contextlib.suppress(Unavailable):
-                    removed = await lane.run(blobfiles.collect, keep)
-                    if removed:
-                        log.info("collected %d files", removed)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    pause = self._settings.collect_seconds
-                    await asyncio.wait_for(self._space.given_up.wait(), pause)
-        finally:
-            lane.close()
+        while True:
+            self._space.given_up.clear()
+            with contextlib.suppress(Unavailable, blobfiles.BlobError):
+                removed = await self._collector.run(blobfiles.collect, self._keep)
+                if removed:
+                    log.info("collected %d files", removed)
+                await self._collector.run(blobfiles.reserve)
+            with contextlib.suppress(asyncio.TimeoutError):
+                pause = self._settings.collect_seconds
+                await asyncio.wait_for(self._space.given_up.wait(), pause)
+
+    async def _require_room(self, new: bool, length: int) -> None:
+        """Raise Full or NoRoom if there is no room for a body; free the space of deleted files."""
+        self._space.published, room = await self._lanes.run(files.survey)
+        if self._space.is_exceeded(new, length):
+            raise files.Full
+        if room is not None and room < max(length, LITTLE_ROOM):
+            await self._collector.run(blobfiles.collect, self._keep, timedelta(0))
+            _, room = await self._lanes.run(files.survey)
+            if room is not None and room < length:
+                raise blobfiles.NoRoom(f"{length} bytes are needed, and {room} are left")
 
     async def _no_address(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse an address that does not exist; `*` stands for the server as a whole."""
@@ -166,9 +179,14 @@ class Application(Starlette):
     async def _refuse(self, _: Request, problem: Exception) -> Reply:
         return refusal(answer_to(problem))
 
-    async def _health(self, _: Request) -> Reply:
-        await self._lanes.run(files.totals)
-        return Reply(b"healthy\n", 200, {"content-type": "text/plain", "cache-control": "no-store"})
+    async def _health(self, request: Request) -> Reply:
+        _, room = await self._lanes.run(files.survey)
+        said = "healthy"
+        if room is not None and room < LITTLE_ROOM:
+            said += f", but short of space: there is room for {room >> 20} MiB of new files"
+        return Reply(
+            f"{said}\n".encode(), 200, {"content-type": "text/plain", "cache-control": "no-store"}
+        )
 
     async def _list(self, request: Request) -> Reply:
         after = None
@@ -283,9 +301,7 @@ class Application(Starlette):
         length = body_length(fields) or 0
         if length > limit + (FORM_OVERHEAD if is_form else 0):
             raise HTTPException(413, f"a file may have {limit} bytes")
-        self._space.published = await self._lanes.run(files.totals)
-        if self._space.is_exceeded(new, length):
-            raise files.Full
+        await self._require_room(new, length)
         async with Receiving(self._lanes.choose(), limit, self._space) as receiving:
             yield receiving
 
@@ -330,6 +346,9 @@ def answer_to(problem: Exception) -> HTTPException:
         return HTTPException(503, "the file was removed meanwhile: try again", {"retry-after": "1"})
     if isinstance(problem, blobfiles.Corrupt):
         return HTTPException(500, "the file is damaged in the database")
+    if isinstance(problem, blobfiles.NoRoom):
+        log.error("database: %s", problem)
+        return HTTPException(507, "the database's disk is full: delete some files")
     if isinstance(problem, files.Full):
         return HTTPException(507, "there is no room for more files: delete some")
     return HTTPException(400, str(problem))  # malformed, or cut off, so that nobody reads this

@@ -120,6 +120,11 @@ def totals(connection: Any) -> Totals:
     return Totals(files, size)
 
 
+def survey(connection: Any) -> tuple[Totals, int | None]:
+    """Return the totals, and for how many bytes the database has room, if that is known."""
+    return totals(connection), blobfiles.room(connection)
+
+
 def open_file(connection: Any, path: str) -> tuple[File, blobfiles.Reader] | None:
     """Return the file with a path, and a reader of its bytes; None if there is none."""
     while True:
