@@ -24,6 +24,15 @@ CHECKPOINT_BYTES = 24 << 20
 CACHE_KIB = 1024
 
 
+FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+# The file, the size of its pages in bytes, their number, and how many of them are unused.
+SPACE = (
+    "SELECT file, page_size, page_count, freelist_count"
+    " FROM pragma_database_list, pragma_page_size, pragma_page_count, pragma_freelist_count"
+    " WHERE name = 'main'"
+)
+
+
 class SQLite(Database):
     """One writer at a time, and readers that never wait for it."""
 
@@ -48,14 +57,8 @@ class SQLite(Database):
 
     def room(self, connection: Any) -> int | None:
         """Return the room on the disk; None for a database in memory."""
-        path = path_of(connection)
-        if not path:
-            return None
-        pragmas = ("page_size", "page_count", "freelist_count")
-        ((size,),), ((pages,),), ((unused,),) = (
-            self.rows(connection, f"PRAGMA {name}") for name in pragmas
-        )
-        return disk.room(path, size, pages, unused)
+        ((path, *pages),) = self.rows(connection, SPACE)
+        return disk.room(path, *pages) if path else None
 
     def reserve(self, connection: Any) -> None:
         """Reserve space on the disk."""
@@ -156,10 +159,7 @@ class SQLite(Database):
 
 def path_of(connection: Any) -> str:
     """Return the path of a connection's database file; empty if the database is in memory."""
-    query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-    cursor = connection.cursor()
-    cursor.row_factory = None
-    ((path,),) = cursor.execute(query).fetchall()
+    ((path,),) = DATABASE.rows(connection, FILE)
     return str(path or "")
 
 
