@@ -70,7 +70,7 @@ class Server:
         self.process = subprocess.Popen(
             [python, program],
             cwd=folder,
-            env={**self.environment, "PORT": "0"},
+            env={**self.environment, "PORT": "0", "WRITE_TOKEN": ""},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

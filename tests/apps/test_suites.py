@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.apps import ATTACHMENTS, SOURCES
 
 # In a project the command has been installed; its name is rendered into test_application.py.
@@ -22,18 +20,6 @@ for path in sorted(Path(tests).glob("test_*.py")):
 sys.modules["test_application"].COMMAND = Path(command)
 unittest.main(None, argv=["unittest", "discover", "--verbose", tests])
 """
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Path:
-    """The application's console script, as pip would write it."""
-    script = tmp_path / "run-the-app"
-    script.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom attachments import main\nsys.exit(main())\n",
-        encoding="utf-8",
-    )
-    script.chmod(0o755)
-    return script
 
 
 def test_attachments_passes_its_own_tests(command: Path) -> None:

@@ -243,7 +243,8 @@ def test_attachments_are_documented_as_they_are(bake: Baker) -> None:
         if name != "port":
             documented = rows.pop(name.upper())
             value = default.replace("_", "").replace(" << 30", "G").replace("1 << 40", "1T")
-            assert name in ("database_url", "write_token") or documented == value
+            words = ("database_url", "write_token", "allowed_hosts")
+            assert name in words or documented == value
     assert not rows
     assert {"backup", "restore", "database"} <= targets_named(text) <= targets_of(project.path)
     modules = [name for name in project.files() if name.startswith("src/attachments/")]

@@ -76,6 +76,7 @@ class Attachments:
         """Start it on a new volume, with an environment of its own; return the port."""
         self.port = free_port()
         self.volumes.append(f"{self.name}-{secrets.token_hex(3)}")
+        environment = {"WRITE_TOKEN": "", **environment}
         lines = "".join(f"{name}={value}\n" for name, value in environment.items())
         (self.project.path / "deploy" / "run.env").write_text(lines, encoding="utf-8")
         volume = f"VOLUMES={self.volumes[-1]}:/files"

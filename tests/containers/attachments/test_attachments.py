@@ -320,7 +320,7 @@ def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
     """`make backup restore DEPLOY_HOST=…` by every account that may deploy; one needs sudo."""
     there = Deployed(cpython.laptop, cpython.project, cpython.name)
     variables = there.project.path / "deploy" / "run.env"
-    variables.write_text("MAX_FILES=7\n")
+    variables.write_text("WRITE_TOKEN=\nMAX_FILES=7\n")
     greeting = "/home/sudoer/.bashrc"
     there.laptop.server.run("sed", "-i", r"1i printf 'Welcome\\nto '", greeting)
     try:
@@ -328,7 +328,7 @@ def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
         for number in range(3):
             there.ask("PUT", f"/files/{number}", f"{number}" * (1 + 50_000 * number))
         before = there.files()
-        variables.write_text("MAX_FILES=8\n")
+        variables.write_text("WRITE_TOKEN=\nMAX_FILES=8\n")
         there.make("deploy")
         assert there.files() == before
         assert len(before) == 3

@@ -8,12 +8,15 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sysconfig
 import tempfile
+import time
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,7 @@ class Server:
         self.process = subprocess.Popen(
             [COMMAND],
             cwd=folder,
-            env={**os.environ, "PORT": "0", **environment},
+            env={**os.environ, "PORT": "0", "WRITE_TOKEN": "", **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -335,6 +338,28 @@ class ApplicationTest(unittest.TestCase):
             self.assertIn("sandbox", got.fields["content-security-policy"])
             self.assertEqual(self.ask("GET", "/files").json()["files"][0]["media_type"], kind)
 
+    def test_parameters_that_nobody_needs(self) -> None:
+        """A query of many parameters is refused; a few unknown ones are ignored."""
+        many = "&".join(f"a{number}=1" for number in range(60))
+        self.refused(400, "GET", f"/files?{many}")
+        self.assertEqual(self.ask("GET", "/files?a=1&b=2").status, 200)
+
+    def test_names_of_others(self) -> None:
+        """The page of a site that lets its name lead here can neither read nor write."""
+        for method in ("GET", "POST"):
+            evil = {"host": "evil.example", "origin": "http://evil.example"}
+            refused = self.refused(421, method, "/files", b"x", **evil)
+            self.assertIn(b"ALLOWED_HOSTS", refused.body)
+        self.assertEqual(self.ask("GET", "/files", host=f"server:{self.server.port}").status, 200)
+
+    def test_a_body_of_two_lengths(self) -> None:
+        """A request that a proxy may have read in another way is refused, and the last one."""
+        both = "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+        answer = self.server.raw("PUT /files/a HTTP/1.1\r\nHost: x\r\n" + both)
+        self.assertEqual(answer.count("HTTP/1.1 "), 1)
+        self.assertTrue(answer.startswith("HTTP/1.1 400 "), answer)
+        self.assertIn("connection: close\r\n", answer)
+
     def test_pages_of_others_may_not_write(self) -> None:
         """A browser reports which site's page sent the request."""
         self.refused(403, "POST", "/files", b"x", origin="http://evil.example")
@@ -404,6 +429,93 @@ class ApplicationTest(unittest.TestCase):
         )
         self.assertIn("400 Bad Request", self.server.raw(chunked))
         self.refused(404, "GET", "/files/a")
+
+
+class UploadsTogetherTest(unittest.TestCase):
+    """Uploads count while they arrive, whether their length is known or not."""
+
+    def setUp(self) -> None:
+        """Start a server with room for 4 MiB."""
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.server = Server(self.folder.name, MAX_TOTAL_SIZE="4M", MAX_FILE_SIZE="100M")
+        self.addCleanup(self.server.stop)
+
+    def begin(self, target: str, size: int) -> socket.socket:
+        """Send the first bytes of an upload in chunks."""
+        connection = self.server.connect()
+        self.addCleanup(connection.close)
+        head = f"PUT {target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"%x\r\n" % size + bytes(size) + b"\r\n")
+        return connection
+
+    def stored(self) -> int:
+        """Return the size of the database in bytes, without its log."""
+        return Path(self.folder.name, "attachments.db").stat().st_size
+
+    def test_one_upload(self) -> None:
+        """It is refused before it has filled the disk, and leaves nothing."""
+        for _ in range(3):
+            connection = self.begin("/files/a", 1000)
+            for _ in range(60):
+                connection.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+            self.assertIn(b" 507 ", connection.recv(1000))
+            self.assertLess(self.stored(), 16 << 20)
+        self.assertEqual(self.server.ask("PUT", "/files/a", bytes(3 << 20)).status, 201)
+
+    def test_many_uploads(self) -> None:
+        """Three halves are too many, until one of them is given up."""
+        uploads = [self.begin(f"/files/{number}", 1900 << 10) for number in range(3)]
+        [refused], _, _ = select.select(uploads, [], [], 30)
+        self.assertIn(b" 507 ", refused.recv(1000))
+        uploads.remove(refused)
+        uploads[0].sendall(b"0\r\n\r\n")
+        self.assertIn(b" 201 ", uploads[0].recv(1000))
+        self.assertEqual(self.server.ask("PUT", "/files/3", bytes(1 << 20)).status, 507)
+        uploads[1].close()
+        until_true(lambda: self.server.ask("PUT", "/files/3", bytes(1 << 20)).status == 201)
+
+    def test_a_form(self) -> None:
+        """All files of a form count together."""
+        part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+        form = (part + bytes(1 << 20) + b"\r\n") * 5 + b"--x--\r\n"
+        kind = "multipart/form-data; boundary=x"
+        pieces = (form[at : at + 65536] for at in range(0, len(form), 65536))
+        self.assertEqual(self.server.ask("POST", "/files", pieces, content_type=kind).status, 507)
+
+
+class CrowdTest(unittest.TestCase):
+    """Clients that hold more connections than there are places."""
+
+    def test_slow_clients_make_way(self) -> None:
+        """Health is answered all the time, and everybody else as soon as the others are slow."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        server = Server(folder.name, MAX_CONNECTIONS="20")
+        self.addCleanup(server.stop)
+        starts = (
+            b"PUT /files/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nx",
+            b"GET / HTTP/1.1\r\nHost: x\r\n",
+            b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"",
+        )
+        for number in range(200):
+            connection = server.connect()
+            self.addCleanup(connection.close)
+            connection.sendall(starts[number % len(starts)])
+            if number % 10 == 0:
+                self.assertEqual(server.ask("GET", "/health").status, 200)
+        until_true(lambda: server.ask("PUT", "/files/b", b"x").status == 201)
+        for _ in range(20):
+            self.assertEqual(server.ask("GET", "/files/b").body, b"x")
+
+
+def until_true(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that becomes true within some seconds."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "the condition stays false"
+        time.sleep(0.1)
 
 
 class TokenTest(unittest.TestCase):
@@ -476,6 +588,13 @@ class StartTest(unittest.TestCase):
             for target, body in bodies.items():
                 self.assertEqual(copy.ask("GET", target).body, body)
             self.assertEqual(copy.ask("GET", "/files").json(), server.ask("GET", "/files").json())
+
+    def test_without_a_word_about_the_token_it_does_not_start(self) -> None:
+        """Nobody opens a server to all writers without knowing."""
+        given = {name: value for name, value in os.environ.items() if name != "WRITE_TOKEN"}
+        done = subprocess.run([COMMAND], env=given, capture_output=True, text=True, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"\AWRITE_TOKEN is not set: .*deploy/run.env.*\n\Z")
 
     def test_a_setting_that_will_not_do_is_named(self) -> None:
         """In one line, with what to write."""

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .settings import Settings
 
+NO_TOKEN = (
+    "WRITE_TOKEN is not set: write WRITE_TOKEN=… to deploy/run.env, with the token that clients"
+    " need to write, or WRITE_TOKEN= to let everybody write"
+)
+
 
 def main() -> None:
     """Run the server until it gets a signal, or run the job `backup` or `restore`."""
@@ -26,6 +31,8 @@ def main() -> None:
         _restore(settings)
     elif len(sys.argv) > 1:
         sys.exit("there is no such job: use backup, restore, or nothing to serve")
+    elif "WRITE_TOKEN" not in os.environ:
+        sys.exit(NO_TOKEN)
     else:
         from .server import serve
 

@@ -43,9 +43,19 @@ from .fields import (
     format_digest,
     media_type,
 )
-from .files import File, Totals
+from .files import File, Space, Totals
 from .lanes import Lane, Lanes, Unavailable
-from .messages import Fields, Reply, body_length, joined, json_reply, refusal, target_of
+from .messages import (
+    Fields,
+    Reply,
+    body_length,
+    check_request,
+    joined,
+    json_reply,
+    parameters_of,
+    refusal,
+    target_of,
+)
 from .semantics import Unsatisfiable, Validators, precondition, same_site, selected_range
 from .settings import Settings
 from .uploads import FILES_IN_A_FORM, Receiving
@@ -57,10 +67,12 @@ SHOWN = {"image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "ima
 PAGE_SIZE = 100
 # The most bytes that surround the files of a form.
 FORM_OVERHEAD = FILES_IN_A_FORM * 16384
+# With less room than this, in bytes, deleted files are not kept for those who still read them.
+LITTLE_ROOM = 16 << 20
 # Exceptions that have an answer, by `answer_to`.
 REFUSALS = (
     *(HTTPException, ClientDisconnect, Malformed, Unavailable),
-    *(blobfiles.TooLarge, blobfiles.NotFound, blobfiles.Corrupt, files.Full),
+    *(blobfiles.TooLarge, blobfiles.NotFound, blobfiles.Corrupt, blobfiles.NoRoom, files.Full),
 )
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
@@ -72,9 +84,12 @@ class Application(Starlette):
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; connections are opened when the server starts."""
         self._settings = settings
-        self._limits = Totals(settings.max_files, settings.max_total_size)
+        self._hosts = settings.hosts
+        self._keep = timedelta(seconds=settings.keep_seconds)
         self._token = hashlib.sha256(settings.write_token.encode()).digest()
         self._lanes: Lanes
+        self._space: Space
+        self._collector: Lane
         super().__init__(
             routes=[
                 *page.ROUTES,
@@ -96,9 +111,9 @@ class Application(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI defines it."""
         if scope["type"] == "http":
-            expected = Headers(scope=scope).get("expect", "")
-            if expected.lower() not in ("", "100-continue"):
-                problem = HTTPException(417, "only 100-continue can be expected")
+            try:
+                check_request(joined(Headers(scope=scope)), self._hosts)
+            except HTTPException as problem:
                 await refusal(problem)(scope, receive, send)
                 return
             scope["path"] = address(target_of(scope))
@@ -107,24 +122,41 @@ class Application(Starlette):
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._lanes = Lanes(self._settings.database_url, self._settings.database_connections)
+        limits = Totals(self._settings.max_files, self._settings.max_total_size)
+        self._space = Space(limits)
+        self._collector = Lane(self._settings.database_url)
         collecting = asyncio.ensure_future(self._collect())
         yield
         collecting.cancel()
+        self._collector.close()
         self._lanes.close()
 
     async def _collect(self) -> None:
-        """Free the space of deleted and abandoned files at regular intervals."""
-        lane = Lane(self._settings.database_url)
-        keep = timedelta(seconds=self._settings.keep_seconds)
-        try:
-            while True:
-                with contextlib.suppress(Unavailable):
-                    removed = await lane.run(blobfiles.collect, keep)
-                    if removed:
-                        log.info("collected %d files", removed)
-                await asyncio.sleep(self._settings.collect_seconds)
-        finally:
-            lane.close()
+        """Free the space of deleted and abandoned files at regular intervals.
+
+        The space of an upload that was given up is freed at once.
+        """
+        while True:
+            self._space.given_up.clear()
+            with contextlib.suppress(Unavailable, blobfiles.BlobError):
+                removed = await self._collector.run(blobfiles.collect, self._keep)
+                if removed:
+                    log.info("collected %d files", removed)
+                await self._collector.run(blobfiles.reserve)
+            with contextlib.suppress(asyncio.TimeoutError):
+                pause = self._settings.collect_seconds
+                await asyncio.wait_for(self._space.given_up.wait(), pause)
+
+    async def _require_room(self, new: bool, length: int) -> None:
+        """Raise Full or NoRoom if there is no room for a body; free the space of deleted files."""
+        self._space.published, room = await self._lanes.run(files.survey)
+        if self._space.is_exceeded(new, length):
+            raise files.Full
+        if room is not None and room < max(length, LITTLE_ROOM):
+            await self._collector.run(blobfiles.collect, self._keep, timedelta(0))
+            _, room = await self._lanes.run(files.survey)
+            if room is not None and room < length:
+                raise blobfiles.NoRoom(f"{length} bytes are needed, and {room} are left")
 
     async def _no_address(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse an address that does not exist; `*` stands for the server as a whole."""
@@ -147,14 +179,20 @@ class Application(Starlette):
     async def _refuse(self, _: Request, problem: Exception) -> Reply:
         return refusal(answer_to(problem))
 
-    async def _health(self, _: Request) -> Reply:
-        await self._lanes.run(files.totals)
-        return Reply(b"healthy\n", 200, {"content-type": "text/plain", "cache-control": "no-store"})
+    async def _health(self, request: Request) -> Reply:
+        _, room = await self._lanes.run(files.survey)
+        said = "healthy"
+        if room is not None and room < LITTLE_ROOM:
+            said += f", but short of space: there is room for {room >> 20} MiB of new files"
+        return Reply(
+            f"{said}\n".encode(), 200, {"content-type": "text/plain", "cache-control": "no-store"}
+        )
 
     async def _list(self, request: Request) -> Reply:
         after = None
-        with contextlib.suppress(ValueError, KeyError):
-            modified, _, path = request.query_params["after"].partition(" ")
+        given = parameters_of(request.scope["query_string"]).get("after", "")
+        modified, _, path = given.partition(" ")
+        with contextlib.suppress(ValueError):
             after = (min(int(modified[:18]), 10**17), path)
         found = await self._lanes.run(files.newest, PAGE_SIZE, after)
         total = await self._lanes.run(files.totals)
@@ -212,7 +250,7 @@ class Application(Starlette):
         async with self._receiving(fields, new=old is None) as receiving:
             upload = await receiving.begin(name, fields.get("content-type", ""), path)
             await receiving.receive(upload, self._body(request, fields).pieces())
-            [(file, new)] = await receiving.publish(check, self._limits)
+            [(file, new)] = await receiving.publish(check)
         return (
             json_reply(described(file), 201, saved(file)) if new else Reply(b"", 204, saved(file))
         )
@@ -236,7 +274,7 @@ class Application(Starlette):
                 name = clean_name(file_name(fields.get("content-disposition", "")) or "")
                 upload = await receiving.begin(name, content_type)
                 await receiving.receive(upload, body.pieces())
-            published = await receiving.publish(check_of(request.method, fields), self._limits)
+            published = await receiving.publish(check_of(request.method, fields))
         made = [file for file, _ in published]
         if is_form and "text/html" in fields.get("accept", ""):
             return Reply(b"", 303, {"location": "/"})
@@ -263,10 +301,8 @@ class Application(Starlette):
         length = body_length(fields) or 0
         if length > limit + (FORM_OVERHEAD if is_form else 0):
             raise HTTPException(413, f"a file may have {limit} bytes")
-        total = await self._lanes.run(files.totals)
-        if total.files + new > self._limits.files or total.bytes + length > self._limits.bytes:
-            raise files.Full
-        async with Receiving(self._lanes.choose(), limit) as receiving:
+        await self._require_room(new, length)
+        async with Receiving(self._lanes.choose(), limit, self._space) as receiving:
             yield receiving
 
     def _body(self, request: Request, fields: Fields) -> Body:
@@ -310,6 +346,9 @@ def answer_to(problem: Exception) -> HTTPException:
         return HTTPException(503, "the file was removed meanwhile: try again", {"retry-after": "1"})
     if isinstance(problem, blobfiles.Corrupt):
         return HTTPException(500, "the file is damaged in the database")
+    if isinstance(problem, blobfiles.NoRoom):
+        log.error("database: %s", problem)
+        return HTTPException(507, "the database's disk is full: delete some files")
     if isinstance(problem, files.Full):
         return HTTPException(507, "there is no room for more files: delete some")
     return HTTPException(400, str(problem))  # malformed, or cut off, so that nobody reads this

@@ -6,6 +6,7 @@ the row of totals first. So writes happen one after another, and checked rows do
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,27 @@ class Full(Exception):
     """One more file would be too many, or too large."""
 
 
+class Space:
+    """The room for files: the limits, less the published files and the uploads of all clients.
+
+    The uploads are those of this process. What other processes receive counts when it is published.
+    """
+
+    def __init__(self, limits: Totals) -> None:
+        """Begin without any file; this needs a running event loop."""
+        self.limits = limits
+        self.published = Totals(0, 0)  # as they were read last
+        self.staged = 0  # bytes of uploads that are not published
+        self.given_up = asyncio.Event()  # an upload was given up since this was cleared
+
+    def is_exceeded(self, files: int = 0, size: int = 0) -> bool:
+        """Return whether there is no room for some more files and bytes."""
+        return (
+            self.published.files + files > self.limits.files
+            or self.published.bytes + self.staged + size > self.limits.bytes
+        )
+
+
 Check = Callable[["File | None"], None]
 
 
@@ -96,6 +118,11 @@ def totals(connection: Any) -> Totals:
     query = "SELECT files, bytes FROM attachments_total"
     ((files, size),) = databases.of(connection).rows(connection, query)
     return Totals(files, size)
+
+
+def survey(connection: Any) -> tuple[Totals, int | None]:
+    """Return the totals, and for how many bytes the database has room, if that is known."""
+    return totals(connection), blobfiles.room(connection)
 
 
 def open_file(connection: Any, path: str) -> tuple[File, blobfiles.Reader] | None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import blobfiles
+from blobfiles import databases
 
 Result = TypeVar("Result")
 DRIVERS = ("sqlite3", "psycopg", "pymysql", "MySQLdb")
@@ -37,7 +38,7 @@ class Lane:
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run `work(connection, …)` in the thread, after the work that waits already.
 
-        Raise Unavailable for every error of the driver.
+        Raise NoRoom if the driver reports a full disk, and Unavailable for its other errors.
         """
         loop = asyncio.get_running_loop()
         call = functools.partial(self._call, work, *arguments)
@@ -64,7 +65,10 @@ class Lane:
         except Exception as problem:
             if not is_of_driver(problem):
                 raise
+            full = self._connection is not None and databases.of(self._connection).is_full(problem)
             self._look()
+            if full:
+                raise blobfiles.NoRoom(str(problem)) from problem
             raise Unavailable(f"{type(problem).__name__}: {problem}".strip()) from problem
 
     def _look(self) -> None:

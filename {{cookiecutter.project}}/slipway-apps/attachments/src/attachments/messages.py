@@ -7,16 +7,22 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from .semantics import is_known_host
 
 Fields = Mapping[str, str]
 NONE: Fields = MappingProxyType({})
 
 # Proxies are sent a whole URL as the target: RFC 9112, 3.2.2.
 AUTHORITY = re.compile(rb"https?://[^/?#]*", re.I)
+
+# Pages use one.
+MOST_PARAMETERS = 20
 
 # Every reply has these fields: no script in a reply runs, no other page shows the reply in a frame,
 # and no browser guesses its type.
@@ -66,10 +72,32 @@ def joined(headers: Headers) -> dict[str, str]:
     Starlette's `headers.get()` returns the first one only, so that a second `Content-Encoding`
     would pass unseen. Its `getlist()` reads all fields for each name: quadratic time.
     """
-    fields: dict[str, str] = {}
+    fields: dict[str, list[str]] = {}
     for name, value in headers.items():
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
+        fields.setdefault(name, []).append(value)
+    return {name: ", ".join(values) for name, values in fields.items()}
+
+
+def parameters_of(query: bytes) -> dict[str, str]:
+    """Return the parameters of a query; raise HTTPException if there are too many."""
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), max_num_fields=MOST_PARAMETERS))
+    except ValueError:
+        problem = f"the address has more than {MOST_PARAMETERS} parameters"
+        raise HTTPException(400, problem) from None
+
+
+def check_request(fields: Fields, allowed_hosts: frozenset[str]) -> None:
+    """Raise HTTPException for a request that must be refused, whatever its address is."""
+    if fields.get("expect", "").lower() not in ("", "100-continue"):
+        raise HTTPException(417, "only 100-continue can be expected")
+    if "transfer-encoding" in fields and "content-length" in fields:
+        # A proxy in front may have taken the other one for the end of the body: RFC 9112, 6.3.
+        both = "send Transfer-Encoding or Content-Length, not both"
+        raise HTTPException(400, both, {"connection": "close"})
+    host = fields.get("host", "localhost")  # no browser leaves it out
+    if not is_known_host(host, allowed_hosts):
+        raise HTTPException(421, f"{host!r} is not a name of this server: add it to ALLOWED_HOSTS")
 
 
 def body_length(fields: Fields) -> int | None:

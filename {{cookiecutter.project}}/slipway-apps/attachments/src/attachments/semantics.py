@@ -6,6 +6,8 @@ without quotes matches, `bytes=-0` is ignored, and ranges that join are not join
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from .fields import Malformed, entity_tags, http_date
 
 RANGES = re.compile(r"\s*bytes\s*=(.*)", re.I | re.S)
 RANGE = re.compile(r"\s*(\d*)-(\d*)\s*")
+# An IPv6 address in brackets, or a name; and a port.
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::\d*)?")
 # Larger than every file; longer numbers are not converted.
 ENDLESS = 10**18
 # A part of a Range that begins after the end.
@@ -135,6 +139,24 @@ def _part(text: str, size: int) -> tuple[int, int] | None:
 
 def _number(digits: str) -> int:
     return int(digits or "0") if len(digits) < 19 else ENDLESS
+
+
+def is_known_host(host: str, allowed: frozenset[str]) -> bool:
+    """Return whether a Host field is an IP address, a name without dots, or one that is allowed.
+
+    The page of another site can have its own name lead to this server (DNS rebinding), and would
+    then be taken for a page of this server. No public name is without dots.
+    """
+    match = HOST.fullmatch(host)
+    if not match:
+        return False
+    name = (match[1] or match[2]).lower().rstrip(".")
+    if match[1] is None and "." not in name:
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return name in allowed or "*" in allowed
 
 
 def same_site(fields: Mapping[str, str]) -> bool:

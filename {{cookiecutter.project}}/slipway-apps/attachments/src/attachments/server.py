@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ HEADER_BYTES = 32 << 10
 DATABASE_SECONDS = 60
 # The time for running requests after a signal.
 GRACE_SECONDS = 5
+# Open files besides the connections of clients: the database's, and modules.
+OTHER_FILES = 100
 
 
 @contextmanager
@@ -47,6 +50,7 @@ def serve(settings: Settings) -> None:
     """Run the server until it gets a signal."""
     with prepared(settings):
         pass
+    _allow_open_files(2 * settings.max_connections + OTHER_FILES)
     logging.getLogger("uvicorn.access").addFilter(_is_of_interest)
     limited = type("LimitedProtocol", (LimitedProtocol,), {"settings": settings})
     uvicorn.run(
@@ -60,10 +64,18 @@ def serve(settings: Settings) -> None:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the limit of open files as far as necessary and possible: connections are files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        number = min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:

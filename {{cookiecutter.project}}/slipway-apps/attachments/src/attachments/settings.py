@@ -28,23 +28,32 @@ class Settings:
     database_url: str = f"sqlite:///{VOLUME if VOLUME.is_dir() else '.'}/attachments.db"
     # how many threads, each with a connection of its own, work for all clients
     database_connections: int = 4
-    # what a client must send to write; empty: everybody may write
+    # what a client must send to write; empty: everybody may write; the server needs one of the two
     write_token: str = ""
+    # names of this server, with blanks between them; IP addresses and names without dots always are
+    allowed_hosts: str = ""
     max_file_size: int = 10 << 30
     max_files: int = 100_000
     max_total_size: int = 1 << 40
     max_connections: int = 1000
+    # of one client's address; behind a proxy all clients have the same one
+    max_connections_per_address: int = 250
     # for all headers of a request, from the first byte
     header_seconds: int = 10
     # between the requests of a connection
     idle_seconds: int = 30
     # the total time that a client may be slower than the rate
     stall_seconds: int = 60
-    min_bytes_per_second: int = 100
+    min_bytes_per_second: int = 1000
     # between two collections of deleted or abandoned files, and how long these are kept
     collect_seconds: int = 300
     keep_seconds: int = 3600
     port: int = 0  # any that is free
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names in allowed_hosts."""
+        return frozenset(self.allowed_hosts.lower().replace(",", " ").split())
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 import blobfiles
 
 from .fields import clean_name, media_type, parameters
-from .files import Check, File, Totals, Upload, publish
+from .files import Check, File, Full, Space, Totals, Upload, publish, totals
 from .lanes import Lane, Unavailable
 
 FILES_IN_A_FORM = 100
@@ -25,11 +25,13 @@ class Receiving:
     At its end, `async with` discards the files that were not published.
     """
 
-    def __init__(self, lane: Lane, max_size: int) -> None:
-        """Keep the lane, and the largest size of a file."""
+    def __init__(self, lane: Lane, max_size: int, space: Space) -> None:
+        """Keep the lane, the largest size of all files, and the room in which they count."""
         self.uploads: list[Upload] = []
         self._lane = lane
         self._max_size = max_size
+        self._space = space
+        self._received = 0
         self._published = False
 
     async def __aenter__(self) -> Receiving:
@@ -38,10 +40,14 @@ class Receiving:
 
     async def __aexit__(self, *_: object) -> None:
         """Discard unpublished files; if the database refuses, they are collected later."""
-        if not self._published:
-            for upload in self.uploads:
-                with suppress(Unavailable, blobfiles.BlobError):
-                    await self._lane.run(_discard, upload.writer)
+        try:
+            if not self._published:
+                for upload in self.uploads:
+                    with suppress(Unavailable, blobfiles.BlobError):
+                        await self._lane.run(_discard, upload.writer)
+                self._space.given_up.set()
+        finally:
+            self._forget()
 
     async def begin(self, name: str, content_type: str, path: str = "") -> Upload:
         """Begin a file; without a path, its id is the path."""
@@ -52,8 +58,21 @@ class Receiving:
         return upload
 
     async def write(self, upload: Upload, piece: bytes) -> None:
-        """Write some bytes of a file."""
+        """Write some bytes of a file; raise Full if they are too many for all uploads together."""
+        self._received += len(piece)
+        self._space.staged += len(piece)
+        if self._received > self._max_size:
+            raise blobfiles.TooLarge(f"an upload may have {self._max_size} bytes")
+        if self._space.is_exceeded():
+            self._space.published = await self._lane.run(totals)
+            if self._space.is_exceeded():
+                self._forget()  # the others can continue
+                raise Full
         await self._lane.run(_write, upload.writer, piece)
+
+    def _forget(self) -> None:
+        self._space.staged -= self._received
+        self._received = 0
 
     async def receive(self, upload: Upload, pieces: AsyncIterator[bytes]) -> None:
         """Write all bytes of a file."""
@@ -104,12 +123,14 @@ class Receiving:
         if not self.uploads:
             raise HTTPException(400, "there is no file in this form")
 
-    async def publish(self, check: Check, limits: Totals) -> list[tuple[File, bool]]:
+    async def publish(self, check: Check) -> list[tuple[File, bool]]:
         """Publish all files or none; return what files.publish returns."""
         for upload in self.uploads:
             await self._lane.run(_close, upload.writer)
-        published = await self._lane.run(publish, self.uploads, check, limits)
+        published = await self._lane.run(publish, self.uploads, check, self._space.limits)
         self._published = True
+        files, size = self._space.published.files, self._space.published.bytes
+        self._space.published = Totals(files + len(published), size + self._received)
         return published
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from .archive import dump, restore
 from .blobs import Blob, delete, list, stat
 from .collecting import collect, verify
-from .connections import connect, transaction
+from .connections import connect, reserve, room, transaction
 from .databases import Connection
-from .errors import BlobError, Corrupt, NotFound, TooLarge
+from .errors import BlobError, Corrupt, NoRoom, NotFound, TooLarge
 from .reader import Reader
 from .schema import migrate
 from .writer import Writer
@@ -32,6 +32,7 @@ __all__ = [
     "BlobError",
     "Connection",
     "Corrupt",
+    "NoRoom",
     "NotFound",
     "Reader",
     "TooLarge",
@@ -44,7 +45,9 @@ __all__ = [
     "list",
     "migrate",
     "open",
+    "reserve",
     "restore",
+    "room",
     "stat",
     "transaction",
     "verify",

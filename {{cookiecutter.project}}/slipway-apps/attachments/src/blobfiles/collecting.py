@@ -16,16 +16,25 @@ from .writer import GIVE_UP
 BATCH = 8
 
 
-def collect(connection: Connection, older_than: timedelta = timedelta(hours=1)) -> int:
+def collect(
+    connection: Connection,
+    older_than: timedelta = timedelta(hours=1),
+    deleted: timedelta | None = None,
+) -> int:
     """Remove files that were deleted or abandoned some time ago; return how many.
 
     A staged file is abandoned if nothing was written to it for that time. Writing to it later
-    raises NotFound. The work is done in short transactions of its own, so the connection must not
-    be in a transaction.
+    raises NotFound. `deleted` is another time for deleted files, which somebody may still read.
+
+    The work is done in short transactions of its own, so the connection must not be in one.
     """
     database = databases.of(connection)
-    limit = f"{database.now} - {older_than // timedelta(microseconds=1)}"
-    old = f"state <> 'published' AND touched <= {limit}"
+    times = {"staged": older_than, "deleted": older_than if deleted is None else deleted}
+    old = " OR ".join(
+        f"(state = '{state}' AND touched <= {database.now} - {age // timedelta(microseconds=1)})"
+        for state, age in times.items()
+    )
+    old = f"state <> 'published' AND ({old})"  # the index's own condition
     removed = 0
     for (id,) in database.rows(connection, f"SELECT id FROM blobfiles_blob WHERE {old}"):
         with database.batch(connection):

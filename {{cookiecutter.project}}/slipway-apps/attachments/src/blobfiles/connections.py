@@ -43,6 +43,20 @@ def connect(url: str) -> Any:
     raise ValueError(f"DATABASE_URL must be sqlite:///…, postgresql://… or mysql://…, not {scheme}")
 
 
+def room(connection: Connection) -> int | None:
+    """Return how many bytes of files have room; None if only the database's server knows."""
+    return databases.of(connection).room(connection)
+
+
+def reserve(connection: Connection) -> None:
+    """Reserve space on the disk of an SQLite database, to delete files when others have filled it.
+
+    The space is in a file beside the database, which is given up when it is needed. Call this
+    function now and then to write the file again.
+    """
+    databases.of(connection).reserve(connection)
+
+
 def transaction(connection: Connection) -> AbstractContextManager[None]:
     """Begin a transaction; commit it at the end of the `with` block, or roll it back on an error.
 

@@ -128,6 +128,18 @@ class Database(ABC):
             *(blob, first, last),
         )
 
+    def room(self, connection: Any) -> int | None:
+        """Return how many bytes of files can still be stored; None if only the server knows."""
+        return None
+
+    def reserve(self, connection: Any) -> None:
+        """Reserve space on the database's disk, where this process writes to it."""
+        return None
+
+    @abstractmethod
+    def is_full(self, problem: Exception) -> bool:
+        """Return whether an exception of the driver is about a full disk."""
+
     def refuse_open(self, connection: Any) -> None:
         """Raise BlobError if a transaction is open, because only the caller may end it."""
         if self.in_transaction(connection):

@@ -15,5 +15,9 @@ class TooLarge(BlobError, ValueError):
     """More was written than `max_size` allows; nothing of the file will be seen."""
 
 
+class NoRoom(BlobError):
+    """The database's disk is full, or nearly: delete files, and collect."""
+
+
 class Corrupt(BlobError):
     """What is stored is not what was written: a chunk is missing or has other bytes."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # A bit in the server's status, which comes with each answer.
 IN_TRANSACTION = 1
 MIGRATION_SECONDS = 600
+# ER_DISK_FULL and ER_RECORD_FILE_FULL.
+FULL = ((1021,), (1114,))
 LOCK_NAME = "LEFT(CONCAT('blobfiles.', DATABASE()), 64)"
 
 
@@ -36,6 +38,10 @@ class MySQL(Database):
 
             return connection.cursor(Cursor)
         return connection.cursor()
+
+    def is_full(self, problem: Exception) -> bool:
+        """Return whether the exception is about a full disk or a table that cannot grow."""
+        return problem.args[:1] in FULL or "No space left on device" in str(problem)
 
     def in_transaction(self, connection: Any) -> bool:
         """Return the state in the server's last answer, if the driver exposes it."""

@@ -34,6 +34,10 @@ class PostgreSQL(Database):
 
         return connection.cursor(binary=True, row_factory=tuple_row)
 
+    def is_full(self, problem: Exception) -> bool:
+        """Return whether the exception is PostgreSQL's disk_full."""
+        return getattr(problem, "sqlstate", None) == "53100"
+
     def execute(self, connection: Any, statement: str, *parameters: object) -> int:
         """Run a statement with psycopg's sign for a binary parameter."""
         return super().execute(connection, statement.replace("%s", "%b"), *parameters)

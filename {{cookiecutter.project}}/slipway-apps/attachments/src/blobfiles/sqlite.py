@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import pacing
+from . import disk, pacing
 from .databases import Database
+from .errors import NoRoom
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -21,6 +22,15 @@ PAGE_SIZE = 32768
 CHECKPOINT_BYTES = 24 << 20
 # The cache of each connection, in KiB.
 CACHE_KIB = 1024
+
+
+FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+# The file, the size of its pages in bytes, their number, and how many of them are unused.
+SPACE = (
+    "SELECT file, page_size, page_count, freelist_count"
+    " FROM pragma_database_list, pragma_page_size, pragma_page_count, pragma_freelist_count"
+    " WHERE name = 'main'"
+)
 
 
 class SQLite(Database):
@@ -45,8 +55,24 @@ class SQLite(Database):
         """Run a query with SQLite's own placeholder."""
         return super().rows(connection, statement.replace("%s", "?"), *parameters)
 
+    def room(self, connection: Any) -> int | None:
+        """Return the room on the disk; None for a database in memory."""
+        ((path, *pages),) = self.rows(connection, SPACE)
+        return disk.room(path, *pages) if path else None
+
+    def reserve(self, connection: Any) -> None:
+        """Reserve space on the disk."""
+        if path := path_of(connection):
+            disk.reserve(path)
+
+    def is_full(self, problem: Exception) -> bool:
+        """Return whether the exception is SQLITE_FULL, which older drivers do not name."""
+        return "disk is full" in str(problem)
+
     def begin(self, connection: Any, then: str = "") -> None:
         """Begin with the write lock; wait for the lock as long as the connection's timeout."""
+        if path := path_of(connection):
+            disk.give_up_reserve(path)
         # A transaction that begins with a read cannot write if another one has written meanwhile.
         self.execute(connection, "BEGIN IMMEDIATE")
         if then:
@@ -55,13 +81,20 @@ class SQLite(Database):
     def add_chunk(
         self, connection: Any, blob: str, number: int, crc: int, chunk: ReadableBuffer
     ) -> None:
-        """Insert a row and write the chunk into it: a parameter would be copied three times."""
+        """Insert a row and write the chunk into it: a parameter would be copied three times.
+
+        Raise NoRoom before the disk is full.
+        """
+        size = memoryview(chunk).nbytes
+        room = self.room(connection)
+        if room is not None and room < size:
+            raise NoRoom(f"the database's disk has no room for {size} more bytes")
         insert = "INSERT INTO blobfiles_chunk (blob_id, number, crc32, data) VALUES (?, ?, ?, {})"
         if not hasattr(connection, "blobopen"):  # Python before 3.11
             self.execute(connection, insert.format("?"), blob, number, crc, chunk)
             return
         with closing(connection.cursor()) as cursor:
-            place = (blob, number, crc, memoryview(chunk).nbytes)
+            place = (blob, number, crc, size)
             cursor.execute(insert.format("zeroblob(?)"), place)
             row = cursor.lastrowid
         with connection.blobopen("blobfiles_chunk", "data", row) as data:
@@ -93,8 +126,7 @@ class SQLite(Database):
         # Nothing waits for the disk while the write lock is held. A full commit makes all durable.
         self.refuse_open(connection)
         ((level,),) = self.rows(connection, "PRAGMA synchronous")
-        files = self.rows(connection, "PRAGMA database_list")
-        with pacing.of(files[0][2]).batch(connection):
+        with pacing.of(path_of(connection)).batch(connection):
             self.execute(connection, "PRAGMA synchronous = NORMAL")
             try:
                 with self.transaction(connection):
@@ -125,6 +157,12 @@ class SQLite(Database):
             connection.execute(statement)
 
 
+def path_of(connection: Any) -> str:
+    """Return the path of a connection's database file; empty if the database is in memory."""
+    ((path,),) = DATABASE.rows(connection, FILE)
+    return str(path or "")
+
+
 def read(connection: Any, row: int) -> bytes:
     """Read the bytes of one row."""
     with connection.blobopen("blobfiles_chunk", "data", row, readonly=True) as data:
@@ -137,6 +175,7 @@ def connect(path: str) -> sqlite3.Connection:
 
     Any one thread at a time may use the connection.
     """
+    disk.give_up_reserve(path)
     connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     for setting in (
         f"page_size = {PAGE_SIZE}",

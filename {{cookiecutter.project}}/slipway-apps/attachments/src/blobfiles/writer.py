@@ -225,7 +225,9 @@ class Writer(io.RawIOBase):
         """Delete a joined file in the caller's transaction; leave a staged one to `collect`."""
         if self._staged:
             with self._database.batch(self._connection):
-                self._database.execute(self._connection, GIVE_UP + " WHERE id = %s", b"", self.id)
+                # Nobody has seen the file, so the next `collect` need not wait.
+                given_up = f"{GIVE_UP}, touched = 0 WHERE id = %s"
+                self._database.execute(self._connection, given_up, b"", self.id)
             return
         for table, column in (("chunk", "blob_id"), ("blob", "id")):
             statement = f"DELETE FROM blobfiles_{table} WHERE {column} = %s"
