@@ -254,6 +254,8 @@ class Faulty:
         ).split()
         # an engine that asks a container for its health has one for a moment
         found += [name for name in files if not name.startswith("/tmp/runc-process")]
+        volumes = self.server.docker("volume", "ls", "--quiet").splitlines()
+        found += [name for name in volumes if name.startswith("slipway-lock.")]
         running = self.server.run("ps", "-eo", "args").splitlines()
         found += [line for line in running if "/server-" in line and not line.endswith("watch")]
         rows = self.server.run("cat", "/proc/net/tcp").splitlines()[1:]

@@ -115,9 +115,6 @@ def test_several_servers_stop_at_the_first_that_fails(
         assert "server: done" in lines
         assert "second: failed; see above" in lines
         assert "third: not started" in lines
-        third.run("chmod", "755", "/tmp")
-        assert "sudo chmod 1777 /tmp" in faulty.fails(SSH=ssh, DEPLOY_HOST="third")
-        third.run("chmod", "1777", "/tmp")
         second.start_engine()
         said = faulty.succeeds(SSH=ssh, DEPLOY_HOST="server second third", PARALLEL="3")
         assert "server: nothing to do" in said

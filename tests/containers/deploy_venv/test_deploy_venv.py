@@ -93,7 +93,7 @@ class Service:
     @property
     def is_locked(self) -> bool:
         """Whether a deploy is at work there."""
-        return bool(self.server.run("sh", "-c", "ls /tmp/slipway-*.lock 2>/dev/null || :"))
+        return bool(self.server.run("sh", "-c", f"ls {self.place}/lock/* 2>/dev/null || :"))
 
     @property
     def is_trying(self) -> bool:
@@ -247,7 +247,7 @@ def test_deploy_that_is_killed_leaves_a_healthy_release(service: Service, victim
         assert service.answer == victim
     else:
         service.server.run(
-            "sh", "-c", "kill -KILL $(readlink /tmp/slipway-*.lock | cut -d ' ' -f 1)"
+            "sh", "-c", f"kill -KILL $(readlink {service.place}/lock/* | cut -d ' ' -f 1)"
         )
         said = running.fails()
         assert re.search(

@@ -24,7 +24,7 @@ from tests.unit.laptop.deploy.test_survey import surveyed
             "a deploy was cut off. Run make deploy or make rollback",
         ),
         ([said(), "lock dead 1 2 3"], "a deploy was cut off"),
-        ([said(), "lock alive 1 2 3 ann now x"], "a deploy is running: ann, since now, for x"),
+        ([said(), "lock alive 1 2 3 0 ann now x"], "a deploy is running: ann, since now, for x"),
     ],
 )
 def test_a_problem_is_reported_with_what_to_do(lines: list[str], says: str) -> None:

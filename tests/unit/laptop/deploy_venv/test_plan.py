@@ -130,7 +130,7 @@ def test_the_manifest_has_all_that_a_server_needs(wanted: Any) -> None:
 
 def test_the_plan_is_for_people(wanted: Any) -> None:
     """It has one line for each topic."""
-    lines = planned(wanted, *READY, "trying", "lock alive 1 2 3 ann 5 a").lines()
+    lines = planned(wanted, *READY, "trying", "lock alive 1 2 3 0 ann 5 a").lines()
     assert lines[:3] == [
         f"server    {SYSTEM}, system systemd",
         "unit      shop.service is written",
@@ -172,7 +172,7 @@ def test_another_interpreter_prints_the_system_of_a_wheelhouse() -> None:
     ("lines", "says"),
     [
         ([], "no release of shop runs here. Run make deploy-venv"),
-        (["lock alive 1 2 3 ann"], "a deploy is running: ann"),
+        (["lock alive 1 2 3 0 ann"], "a deploy is running: ann"),
         (["lock dead 1 2 3"], "a deploy was cut off"),
         (["trying"], "a deploy was cut off"),
         (["current a", "state ActiveState=failed;NRestarts=3;"], "is failed, restarted 3 times"),

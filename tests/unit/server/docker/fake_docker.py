@@ -74,8 +74,23 @@ def change(containers: Containers, command: str, words: list[str]) -> bool:
     return True
 
 
+def volume(folder: Path, words: list[str]) -> int:
+    """Do a command on volumes, which are the entries of the lock; return the exit status."""
+    folder.mkdir(exist_ok=True)
+    if words[0] == "create":
+        entry = next(word for word in words if word.startswith("slipway.entry="))
+        (folder / words[-1]).write_text(entry.partition("=")[2])
+    elif words[0] == "ls":
+        print("\n".join(each.read_text() for each in folder.iterdir()))
+    elif words[0] == "rm":
+        (folder / words[-1]).unlink()
+    return 0
+
+
 def main(folder: Path, command: str, words: list[str]) -> int:
     """Do one docker command; return the exit status."""
+    if command == "volume":
+        return volume(folder / "volumes", words)
     path = folder / "containers.json"
     fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # until the process ends
     containers: Containers = json.loads(path.read_text())

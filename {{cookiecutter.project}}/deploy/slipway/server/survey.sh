@@ -14,11 +14,9 @@ fact() {
 survey_machine() {
     kept=$FOLDER
     until [ -e "$kept" ]; do kept=$(dirname "$kept"); done
-    for place in "$kept" /tmp; do
-        [ -w "$place" ] || fact locked "$place"
-    done
+    [ -w "$kept" ] || fact locked "$kept"
     # kilobytes; the header has the word Available in this column
-    df -Pk "$kept" /tmp 2>/dev/null | while read -r _ _ _ free _ disk; do
+    df -Pk "$kept" 2>/dev/null | while read -r _ _ _ free _ disk; do
         case $free in [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) fact full "$disk" ;; esac
     done
     ! command -v gzip >/dev/null || fact gzip
@@ -26,9 +24,9 @@ survey_machine() {
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _; do
         [ "$state" != 0A ] || fact listens "$address"
     done
-    if held=$(holder); then
-        dead=$(alive "$held" || echo dead)
-        fact lock "${dead:-alive}" "$held"
-    fi
+    entries | while read -r entry; do
+        dead=$(alive "$entry" || echo dead)
+        fact lock "${dead:-alive}" "$entry"
+    done
     tail -n 20 "$FOLDER/log" 2>/dev/null | while read -r line; do fact log "$line"; done
 }

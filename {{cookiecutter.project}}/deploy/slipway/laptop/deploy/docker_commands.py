@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from slipway.laptop.deploy.plan import Plan
 from slipway.laptop.deploy.survey import Container, Facts
+from slipway.laptop.servers.survey import lock_entry_name
 
 
 class Step(NamedTuple):
@@ -276,13 +277,13 @@ def rollback(facts: Facts, project: str, release: str, *, keep: int) -> list[Ste
 def unlock(facts: Facts, project: str) -> list[Step]:
     """Return the steps that end a running deploy and recover."""
     script = Script(facts, project)
-    lock = f"/tmp/slipway-{project}.lock"
     if facts.lock_is_alive:
         process = facts.lock.partition(" ")[0]
         note = "the deploy puts its containers in order when it ends"
         script.steps.append(Step(other=f"kill {process}", note=note))
     if facts.lock:
-        script.steps.append(Step(other=f"rm -f {lock}"))
+        volume = f"slipway-lock.{project}.{lock_entry_name(facts.lock)}"
+        script.docker("volume", "rm", volume)
     if not script.is_in_order:
         script.recover()
     return script.steps or [Step(note="nothing to do: no deploy holds the lock")]

@@ -13,6 +13,7 @@ from slipway.laptop.deploy_venv import bundle as bundles
 from slipway.laptop.deploy_venv.plan import Plan
 from slipway.laptop.deploy_venv.survey import Facts
 from slipway.laptop.paths import DEPLOY, ROOT
+from slipway.laptop.servers.survey import lock_entry_name
 
 UNITS = {True: "/etc/systemd/system", False: ".config/systemd/user"}
 
@@ -169,7 +170,7 @@ def unlock(settings: Mapping[str, str], host: str, facts: Facts) -> list[str]:
         lines.note("the deploy goes back to the release before when it ends")
         lines.run("kill", facts.lock.partition(" ")[0])
     if facts.lock:
-        lines.run("rm", "-f", f"/tmp/slipway-{lines.project}.lock")
+        lines.run("rm", "-f", f"{facts.place}/lock/{lock_entry_name(facts.lock)}")
     lines.recover()
     if not lines.lines:
         lines.note("nothing to do: no deploy holds the lock")

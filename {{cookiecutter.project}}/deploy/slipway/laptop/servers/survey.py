@@ -39,8 +39,6 @@ class Machine:
             return f"its disk {self.full} is full. Run: sudo du -xh {self.full} | sort -h | tail"
         if not self.locked:
             return ""
-        if self.locked == "/tmp":
-            return "this account may not write in /tmp there. Run: sudo chmod 1777 /tmp"
         return (
             f"this account may not write in {self.locked} there, and a deploy needs ~/.slipway."
             " Give the account a home directory of its own."
@@ -58,8 +56,11 @@ class Machine:
         elif key == "listens":  # an address as the kernel writes it
             self.listening.add(int(value.rpartition(":")[2], 16))
         elif key == "lock":
-            state, _, self.lock = value.partition(" ")
-            self.lock_is_alive = state == "alive"
+            # The first living entry holds the lock; entries of dead processes may come before it.
+            state, _, entry = value.partition(" ")
+            if not self.lock_is_alive:
+                self.lock_is_alive = state == "alive"
+                self.lock = entry if self.lock_is_alive else self.lock or entry
         elif key == "log":
             self.log.append(value)
         elif key in ("locked", "full"):
@@ -79,7 +80,12 @@ def facts(output: str) -> Iterator[tuple[str, str, str]]:
             yield key, value, "\n".join(lines[number + 1 :])
 
 
+def lock_entry_name(lock: str) -> str:
+    """Return the name of a lock's entry, which ends the name of its volume or is that of its link."""
+    return ".".join(lock.split(" ")[:3])
+
+
 def describe_lock(lock: str) -> str:
     """Return who holds a lock, since when and what for; see server/lock.sh for its text."""
-    process, _start, _boot, by, since, purpose = (lock.split(" ") + 6 * ["?"])[:6]
+    process, _start, _boot, _account, by, since, purpose = (lock.split(" ", 6) + 7 * ["?"])[:7]
     return f"{by}, since {since}, for {purpose} (process {process} on the server)"

@@ -491,8 +491,8 @@ check_names() {
 work() {
     trap '' HUP PIPE
     trap 'give_up "it was ended by make unlock"' TERM
-    claim "${RELEASE:-$JOB}"
     trap release EXIT
+    claim "${RELEASE:-$JOB}"
     look || fail "the Docker engine does not answer"
     check_names
     trap 'ended $?' EXIT

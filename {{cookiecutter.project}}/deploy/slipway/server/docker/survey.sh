@@ -19,6 +19,7 @@ survey() {
         return
     fi
     fact docker "$docker"
+    DOCKER=$docker
     # sudo may print something first
     fact engine "$(printf '%s\n' "$engine" | tail -n 1)"
     info=$($docker info --format '{{.SecurityOptions}} {{.DockerRootDir}}')

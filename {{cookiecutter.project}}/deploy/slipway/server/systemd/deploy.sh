@@ -14,10 +14,10 @@
 # shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come from the other files
 set -eu
 
-# In a bundle the files that define functions are in the folder above. A survey has them in front.
+# In a bundle the functions are in files beside this one. A survey has them in front.
 case $0 in
 */deploy.sh)
-    for part in "${0%/*}"/../*.sh; do
+    for part in "${0%/*}"/../*.sh "${0%/*}/lock_folder.sh"; do
         # shellcheck source=/dev/null
         . "$part"
     done
