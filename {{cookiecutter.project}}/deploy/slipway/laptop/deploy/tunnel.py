@@ -6,14 +6,14 @@ What the server sees is not the registry but a proxy for this one image; see ima
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
+from typing import Callable
 
 from slipway.laptop.deploy import image_proxy
 from slipway.laptop.deploy.plan import Plan
 from slipway.laptop.docker import engine, registry
 from slipway.laptop.servers.each_server import report
-from slipway.laptop.servers.ssh import Connection, ConnectionFailed
+from slipway.laptop.servers.ssh import TRANSFER, Connection, ConnectionFailed
 from slipway.laptop.servers.survey import facts
 
 # Loopback addresses as the kernel writes them in /proc/net/tcp and tcp6: 32-bit words in the
@@ -47,7 +47,8 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
             prove(connection, port, proxy.repository, digest)
             report(plan.host, f"pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
             reference = f"127.0.0.1:{port}/{proxy.repository}@{digest}"
-            pull(connection, plan, reference, terminal=alone and sys.stdout.isatty())
+            terminal = alone and sys.stdout.isatty()
+            pull(connection, plan, reference, lambda: proxy.last_used, terminal=terminal)
         finally:
             # Before the proxy ends, because another program may get its port.
             connection.end_forward(proxy.port)
@@ -82,24 +83,33 @@ def prove(connection: Connection, port: int, name: str, digest: str) -> None:
     if " 200" not in status or f"docker-content-digest: {digest}" not in headers.lower():
         raise ConnectionFailed(
             f"{connection.host}: cannot reach this machine through the tunnel"
-            f" ({status or 'no answer'}). Check that sshd_config there contains"
+            f" ({status[:100] or 'no answer'}). Check that sshd_config there contains"
             ' "AllowTcpForwarding yes".'
         )
 
 
-def pull(connection: Connection, plan: Plan, reference: str, *, terminal: bool) -> None:
-    """Pull a reference on the server; raise ConnectionFailed if that fails."""
+def pull(
+    connection: Connection,
+    plan: Plan,
+    reference: str,
+    last_used: Callable[[], float] = lambda: 0.0,
+    *,
+    terminal: bool,
+) -> None:
+    """Pull a reference on the server; raise ConnectionFailed if that fails.
+
+    last_used returns when the proxy has sent something, which is a sign that the pull goes on.
+    """
     quiet = "" if terminal else "--quiet "
     command = f"{plan.facts.docker} pull {quiet}{shlex.quote(reference)}"
     if terminal:
-        status = subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
-        output = ""
+        status, output = connection.show(command, silence=TRANSFER, sign=last_used), ""
     else:
-        done = connection.ask(command)
+        done = connection.ask(command, silence=TRANSFER, sign=last_used)
         status, output = done.returncode, done.stderr
     if not status:
         return
-    problem = engine.explain("docker", output) if output else "see above"
+    problem = engine.explain("docker", output[-10_000:]) if output else "see above"
     raise ConnectionFailed(
         f"{connection.host}: the image could not be pulled: {problem}. Nothing was changed, and"
         " layers that have arrived are kept. Run make deploy again."

@@ -157,8 +157,8 @@ def rollback(settings: Mapping[str, str], host: str, facts: Facts) -> list[str]:
         lines.note(f"it fails: no {f'release {wanted}' if wanted else 'previous release'} is kept")
         return lines.lines
     known = facts.releases[found[0]]
-    own = {"PORT": str(known.get("port", settings["PORT"]))}
-    own["HEALTH"] = str(known.get("health", settings["HEALTH"]))
+    own = {"PORT": known.get("port") or settings["PORT"]}
+    own["HEALTH"] = known.get("health") or settings["HEALTH"]
     lines.switch(found[0], "", {**settings, **own})
     return lines.lines
 
