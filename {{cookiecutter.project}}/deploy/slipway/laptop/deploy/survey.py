@@ -18,7 +18,7 @@ from slipway.laptop.servers.ssh import Connection, ConnectionFailed
 NAMES = ("project", "release", "options", "digest", "revision", "by", "at", "ends")
 LABELS = tuple(f"slipway.{name}" for name in NAMES)
 LAYER = re.compile(r"[\w:.+-]{1,200}", re.ASCII)
-REFUSAL = 10_000  # characters of docker's error output
+REFUSAL = 2000  # characters of docker's error output
 # The containers of a deploy that is running or was cut off.
 UNFINISHED = ("next", "back", "try", "volumes")
 

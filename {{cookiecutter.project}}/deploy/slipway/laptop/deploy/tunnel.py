@@ -109,7 +109,7 @@ def pull(
         status, output = done.returncode, done.stderr
     if not status:
         return
-    problem = engine.explain("docker", output[-10_000:]) if output else "see above"
+    problem = engine.explain("docker", output[-2000:]) if output else "see above"
     raise ConnectionFailed(
         f"{connection.host}: the image could not be pulled: {problem}. Nothing was changed, and"
         " layers that have arrived are kept. Run make deploy again."

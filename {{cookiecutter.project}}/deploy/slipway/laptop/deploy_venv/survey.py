@@ -28,7 +28,7 @@ ASK = """\
 import json, os, sys
 known = json.load(open(sys.argv[1] + "/release.json"))
 os.environ.update(PORT=known["port"], HEALTH=known["health"])
-os.execv(sys.executable, [sys.executable, "-I", sys.argv[1] + "/healthcheck"])
+os.execv(sys.executable, [sys.executable, "-I", "-S", sys.argv[1] + "/healthcheck"])
 """
 
 

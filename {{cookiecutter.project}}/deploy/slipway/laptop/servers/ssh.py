@@ -30,7 +30,7 @@ CONNECT_TIMEOUT = 15  # seconds
 BEAT = 10  # seconds between two signs of life
 CUT_OFF = 60  # seconds without a sign of life after which a server closes the connection
 # Limits for what a server answers, which may be broken or hostile.
-LARGEST = 4_000_000  # bytes of an answer
+LARGEST = 3_000_000  # bytes of an answer
 LONGEST = 8192  # bytes of a line that is shown; the rest of it is left out
 SILENCE = 120  # seconds without a byte, in either direction
 TYPING = 600  # seconds for a person to type a passphrase
