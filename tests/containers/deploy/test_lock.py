@@ -101,9 +101,8 @@ def test_dead_holder_is_removed_by_the_next_deploy(faulty: Faulty) -> None:
     with faulty.start(HEALTH_TIMEOUT="600") as dead:
         faulty.until(lambda: f"{faulty.name}-try" in faulty.containers())
         dead.kill()
-        faulty.server.run(
-            "sh", "-c", "kill -9 $(ps -eo pid,args | awk '/server-[0-9a-f]/ {print $1}') || :"
-        )
+        deploys = "ps -eo pid,args | awk '/server-[0-9a-f]/ {print $1}'"
+        faulty.server.run("sh", "-c", f"kill -9 $({deploys}) || :")
     assert "a deploy was cut off" in faulty.status["problem"]
     faulty.release(VERSION="alive")
     faulty.succeeds(LOCK_WAIT="0")

@@ -178,6 +178,18 @@ def test_service_is_hardened_as_the_container_is(service: Service) -> None:
     assert service.server.run(*shlex.split(inside), written).split() == ["/tmp/x"]
 
 
+def test_no_other_account_reads_the_application(service: Service) -> None:
+    """Neither its code nor its environment; the service itself sees no other project."""
+    find = f"find {service.place} /var/lib/slipway -name faulty.py -o -name environment"
+    assert "faulty.py" in service.server.run("sh", "-c", find)
+    nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups sh -c"
+    read = f"({find}; ls {service.place}; cat {service.place}/current/start) 2>/dev/null || :"
+    assert service.server.run(*shlex.split(nobody), read).split() == []
+    service.server.run("mkdir", "-p", "/var/lib/slipway/another")
+    inside = f"nsenter --mount --target {service.show('MainPID')} ls {service.place}"
+    assert service.server.run(*shlex.split(inside)).split() == ["current", "releases"]
+
+
 def test_changed_line_sends_the_applications_wheel_alone(service: Service) -> None:
     """The interface counts less than 20 kB beside what the ssh connection itself takes."""
     service.workshop.edit("faulty.py", '"starts as"', '"begins as"')

@@ -52,12 +52,20 @@ def test_volumes_are_folders_that_systemd_keeps() -> None:
     assert "BindReadOnlyPaths=/srv/x:/x" in found
 
 
+def test_the_service_of_root_sees_its_releases_alone() -> None:
+    """They are in a folder that only root can read."""
+    place = "/var/lib/slipway/shop"
+    assert f"TemporaryFileSystem={place}:ro" in lines()
+    assert f"BindReadOnlyPaths={place}/releases {place}/current" in lines()
+
+
 def test_an_account_has_a_service_of_its_own() -> None:
     """In its home directory, and without options that need root."""
     found = lines(is_root=False)
     assert 'ExecStart="%h/.slipway/shop/current/start"' in found
     assert "WantedBy=default.target" in found
-    assert not [line for line in found if line.startswith(("Dynamic", "Protect", "Capability"))]
+    theirs = ("Dynamic", "Protect", "Capability", "Temporary", "Bind")
+    assert not [line for line in found if line.startswith(theirs)]
 
 
 @pytest.mark.parametrize("value", ['a "b"', "it's", "$HOME `id`", "\\n\\", "#", " x ", "ü=é", ""])

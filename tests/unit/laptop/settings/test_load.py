@@ -171,7 +171,8 @@ from slipway.laptop.settings import load
 try:
     print(json.dumps(load.load()))
 except console.Failed as problem:
-    console.die(str(problem))
+    console.warn(str(problem))
+    sys.exit(1)
 """
 
 

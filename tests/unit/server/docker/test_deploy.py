@@ -32,7 +32,8 @@ def test_a_container_that_slipway_does_not_manage_is_left_alone(
 ) -> None:
     """It may have any of a release's names."""
     seen = f"/{name}|project=|release=|options=|policy=no|running=true|"
-    case = f'case "$*" in volume*) ;; "ps "*) echo 1d ;; *.Name*" 1d") echo "{seen}" ;; *) exit 1 ;; esac'
+    found = f'"ps "*) echo 1d ;; *.Name*" 1d") echo "{seen}" ;;'
+    case = f'case "$*" in volume*) ;; {found} *) exit 1 ;; esac'
     docker = program("docker", f'echo "$*" >>"$0.log"; {case}')
     assert performed(here, job) is Outcome.FAILED
     assert f"the container {name} is not managed by slipway" in capfd.readouterr().err

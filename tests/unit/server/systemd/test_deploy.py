@@ -114,13 +114,13 @@ def test_a_first_release_that_ends_leaves_no_service(server: Any) -> None:
     assert not (server.place.parent / "units/shop.service").exists()
 
 
-@pytest.mark.parametrize("step", ["put", "point", "restart", "wait_healthy"])
+@pytest.mark.parametrize("step", ["put", "point", "stop", "start", "wait_healthy"])
 def test_a_server_recovers_from_a_kill_at_any_step(
     server: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The release before runs again."""
     server.switch(keep(server, "one"))
-    owner = {"put": server.unit, "restart": server.unit, "point": server.releases}.get(step, server)
+    owner = {"point": server.releases, "wait_healthy": server}.get(step, server.unit)
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -128,6 +128,31 @@ def test_a_server_recovers_from_a_kill_at_any_step(
     after = service.Server(server.environment)
     assert after.recover() == ""
     assert (after.releases.named("current"), runs(after)) == ("one", "releases/one")
+
+
+def test_only_root_reads_releases_that_the_unit_shows_to_the_service(server: Any) -> None:
+    """A release of a version before has a unit that reads them like any account."""
+    keep(server, "old")
+    folder = server.releases.folder(keep(server, "new"))
+    (folder / "unit").write_text("# managed\nTemporaryFileSystem=/place:ro\n")
+    modes = []
+    for release in ("old", "new", "old"):
+        server.switch(release)
+        modes.append(server.place.stat().st_mode & 0o777)
+    assert modes == [0o755, 0o700, 0o755]
+
+
+def test_a_unit_of_the_user_says_itself_whether_others_must_read(server: Any) -> None:
+    """It is not written, whatever the release's own unit says."""
+    folder = server.releases.folder(keep(server, "new"))
+    (folder / "unit").write_text("# managed\nTemporaryFileSystem=/place:ro\n")
+    own = server.place.parent / "units/own.service"
+    (server.place.parent / "notes/path").write_text(str(own))
+    for text, mode in (("[Service]\n", 0o755), ("[Service]\nTemporaryFileSystem=/x\n", 0o700)):
+        own.write_text(text)
+        server.switch("new")
+        assert server.place.stat().st_mode & 0o777 == mode
+        assert own.read_text() == text
 
 
 @pytest.mark.parametrize("health", ["/", "none"])

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TextIO
+
+# What a terminal may take for a command, or for a change of the direction of writing: control
+# characters but tab and newline, and surrogates, which cannot be printed.
+HIDDEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 
 
 class Failed(Exception):
@@ -19,23 +26,40 @@ class SettingsError(Failed):
     """A setting that cannot be used; the message says where it stands and what to write."""
 
 
+def visible(text: str) -> str:
+    """Return a text with control characters written as \\xNN or \\uNNNN.
+
+    What comes from a server, a container or a package is printed in this form only.
+    """
+
+    def written(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return HIDDEN.sub(written, text.replace("\r\n", "\n"))
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with control characters as escapes, which stand for the same characters."""
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def show(text: str, target: TextIO | None = None) -> None:
+    """Print a text of one or more lines, on standard output by default."""
+    # In one piece: several servers may be reported on at the same time.
+    target = target or sys.stdout
+    target.write(f"{visible(text)}\n")
+    target.flush()
+
+
 def say(message: str) -> None:
     """Print one line about what is being done."""
-    # In one piece: several servers may be reported on at the same time.
-    sys.stdout.write(f"slipway: {message}\n")
-    sys.stdout.flush()
+    show(f"slipway: {message}")
 
 
 def warn(message: str) -> None:
     """Print one line on standard error."""
-    sys.stderr.write(f"slipway: {message}\n")
-    sys.stderr.flush()
-
-
-def die(message: str) -> NoReturn:
-    """Print one line on standard error and end with status 1."""
-    warn(message)
-    raise SystemExit(1)
+    show(f"slipway: {message}", sys.stderr)
 
 
 def show_command(words: Sequence[str], note: str = "", variables: Sequence[str] = ()) -> None:

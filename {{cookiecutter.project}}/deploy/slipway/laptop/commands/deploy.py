@@ -7,14 +7,14 @@ checks, the pull, and the server's part, which finishes by itself whatever happe
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from typing import Callable
 
-from slipway.laptop.console import Failed, warn
+from slipway.laptop import console
+from slipway.laptop.console import Failed
 from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
@@ -28,6 +28,7 @@ from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
 from slipway.laptop.settings import advice
 from slipway.laptop.settings.load import load
 
+LARGEST_LOG = 200_000  # bytes of a log in which advice is looked for
 NAMES = ("RELEASE", "CANDIDATE", "KEEP", "HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
 
 
@@ -44,7 +45,8 @@ def perform(
         **more,
     }
     text = remote_job.for_docker(job, variables, environment, is_kept=facts.has_script)
-    return remote_job.perform(connection, text, has_gzip=facts.has_gzip)
+    silence = each_server.patience(settings)
+    return remote_job.perform(connection, text, has_gzip=facts.has_gzip, silence=silence)
 
 
 def deploy(settings: dict[str, str], wanted: Wanted, host: str, alone: bool) -> int:
@@ -114,14 +116,16 @@ def advise(connection: Connection, plan: Plan) -> None:
     project = plan.wanted.project
 
     def docker(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return connection.ask(f"{plan.facts.docker} {shlex.join(words)}")
+        command = f"{plan.facts.docker} {shlex.join(words)}"
+        return connection.ask(command, largest=LARGEST_LOG)
 
     try:
         lines = log_advice.of_container(docker, f"{project}-failed", project, plan.wanted.release)
-    except (ValueError, KeyError):  # a login script has printed something
+    except (Failed, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        # A login script has printed something, or the server makes no sense. Advice is not needed.
         return
     for line in lines:
-        print(f"{plan.host}: {line}", file=sys.stderr, flush=True)
+        console.show(f"{plan.host}: {line}", sys.stderr)
 
 
 def recovered(settings: dict[str, str], connection: Connection) -> tuple[Outcome, str]:
@@ -186,7 +190,7 @@ def show_report(settings: dict[str, str], host: str, lines: Callable[..., list[s
     found = status_report.state(facts, host, settings["SERVICE"])
     each_server.show(settings, host, found, lines(found))
     if found["problem"]:
-        print(f"{host}: {found['problem']}", file=sys.stderr, flush=True)
+        console.show(f"{host}: {found['problem']}", sys.stderr)
     return 1 if found["problem"] and not facts.lock_is_alive else 0
 
 
@@ -200,7 +204,7 @@ def attach(settings: dict[str, str], host: str, job: str, program: Sequence[str]
         if job == "logs":
             follow = "--follow " if settings["FOLLOW"] else ""
             command = f"{facts.docker} logs {follow}--tail 200 {name}"
-            return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+            return connection.show(command)
         if job == "exec":
             return run_there(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
         terminal = sys.stdin.isatty()
@@ -213,13 +217,7 @@ def run_there(connection: Connection, command: str) -> int:
     """Run a command on the server with this process's input and output, without login scripts."""
     begin = "slipway begins"
     remote = f"exec sh -c {shlex.quote(f'echo; echo {begin}; exec {command}')}"
-    with subprocess.Popen(connection.argv(remote), stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if line.decode(errors="replace").strip() == begin:
-                shutil.copyfileobj(process.stdout, sys.stdout.buffer)
-        sys.stdout.flush()
-    return process.returncode
+    return connection.show(remote, begin=begin.encode(), has_input=True)
 
 
 def on_server(settings: dict[str, str], host: str, job: str) -> int:
@@ -249,7 +247,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
         wanted = plans.wanted(settings)
         if not settings["DRY_RUN"]:
             for line in advice.before_a_start(settings):
-                warn(line)
+                console.warn(line)
         return lambda host: deploy(settings, wanted, host, alone=together == 1)
 
     others: dict[str, Work] = {

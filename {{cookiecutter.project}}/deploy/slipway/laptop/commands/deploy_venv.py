@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 
+from slipway.laptop import console
 from slipway.laptop.console import Failed
 from slipway.laptop.deploy_venv import commands as server_commands
 from slipway.laptop.deploy_venv import plan as plans
@@ -82,7 +82,8 @@ def perform(
             f"{connection.host}: nothing was deployed here. Run make deploy-venv."
         )
     text = remote_job.for_systemd(job, variables, manifest)
-    return remote_job.perform(connection, text, has_gzip=facts.has_gzip)
+    silence = each_server.patience(settings)
+    return remote_job.perform(connection, text, has_gzip=facts.has_gzip, silence=silence)
 
 
 def deploy(settings: dict[str, str], wanted: Wanted, host: str) -> int:
@@ -144,7 +145,7 @@ def show_report(settings: dict[str, str], host: str) -> int:
     found = status_report.state(facts, host, settings["PROJECT"])
     each_server.show(settings, host, found, status_report.status(found))
     if found["problem"]:
-        print(f"{host}: {found['problem']}", file=sys.stderr, flush=True)
+        console.show(f"{host}: {found['problem']}", sys.stderr)
     return 1 if found["problem"] and not facts.lock_is_alive else 0
 
 
@@ -155,7 +156,7 @@ def logs(settings: dict[str, str], host: str) -> int:
         options = "--no-pager --lines 200" + " --follow" * bool(settings["FOLLOW"])
         options += "" if facts.is_root else " --user"
         command = f"{facts.as_root}journalctl {options} --unit {settings['PROJECT']}"
-        return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+        return connection.show(command)
 
 
 def run(command: str, arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ import http.client
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,6 +47,7 @@ class ImageProxy(ThreadingHTTPServer):
         self.authorization = registry_password.basic(secrets.token_urlsafe(32))
         self.manifests: dict[str, tuple[str, bytes]] = {}  # by path: media type and text
         self.blobs: dict[str, str] = {}  # by path: the path in the registry
+        self.last_used = 0.0  # by time.monotonic
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._open: set[Any] = set()
         self._add(repository, digest)
@@ -190,6 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 self.wfile.write(piece)
+                self.server.last_used = time.monotonic()
                 left -= len(piece)
         finally:
             upstream.close()

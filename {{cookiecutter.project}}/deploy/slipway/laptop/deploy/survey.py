@@ -5,7 +5,8 @@ server/docker/survey.sh finds out all of it at once.
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ from slipway.laptop.servers import remote_job
 from slipway.laptop.servers import survey as basic
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed
 
+NAMES = ("project", "release", "options", "digest", "revision", "by", "at", "ends")
+LABELS = tuple(f"slipway.{name}" for name in NAMES)
+LAYER = re.compile(r"[\w:.+-]{1,200}", re.ASCII)
+REFUSAL = 2000  # characters of docker's error output
 # The containers of a deploy that is running or was cut off.
 UNFINISHED = ("next", "back", "try", "volumes")
 
@@ -83,19 +88,21 @@ def survey(connection: Connection, project: str) -> Facts:
     variables = {"PROJECT": project, "BY": "survey"}
     known = f"PROJECT={project} BY=survey"
     done = connection.ask(f"exec sh -c '[ ! -f {kept} ] || {known} sh {kept} survey'")
-    facts = parse(done.stdout)
+    facts = basic.parsed(connection.host, parse, done.stdout)
     facts.has_script = facts.podman or facts.docker != "" or facts.refused is not None
     if not facts.has_script:
         text = f"set -- survey\n{remote_job.assignments(variables)}{script}"
         done = connection.ask_script(text)
-        facts = parse(done.stdout)
+        facts = basic.parsed(connection.host, parse, done.stdout)
     if facts.podman:
         raise ConnectionFailed(
             f"{connection.host}: its docker is podman, which starts no container after a reboot."
             " Install Docker Engine there."
         )
     if facts.refused is not None or not facts.docker:
-        raise ConnectionFailed(f"{connection.host}: {_problem(facts.refused or done.stderr)}")
+        raise ConnectionFailed(
+            f"{connection.host}: {_problem(facts.refused or done.stderr[-REFUSAL:])}"
+        )
     return facts
 
 
@@ -115,7 +122,7 @@ def parse(output: str) -> Facts:
     facts = Facts()
     for key, value, below in basic.facts(output):
         if key == "refused":
-            facts.refused = below
+            facts.refused = output[below : below + REFUSAL]
         else:
             _read(facts, key, value)
     return facts
@@ -123,44 +130,66 @@ def parse(output: str) -> Facts:
 
 def _read(facts: Facts, key: str, value: str) -> None:
     if key == "docker":
-        facts.docker = value
+        facts.docker = basic.checked(value, re.compile("docker|sudo -n docker"))
     elif key == "engine":
-        facts.version, facts.architecture, api = (value.split() + 3 * [""])[:3]
-        facts.api = tuple(int(part) for part in api.split(".") if part.isdigit())
+        words = [basic.checked(word) for word in value.split(None, 3)[:3]]
+        facts.version, facts.architecture, api = (words + 3 * [""])[:3]
+        facts.api = tuple(basic.number(part) for part in api.split(".") if part.isdecimal())
     elif key == "podman":
         facts.podman = True
     elif key == "security":
         facts.rootless = "name=rootless" in value
     elif key == "container":
-        facts.containers.append(_container(json.loads(value)))
+        facts.containers.append(_container(basic.read_json(value, dict)))
     elif key == "layers":
-        facts.images.append(json.loads(value) or [])
+        layers = [] if value == "null" else basic.read_json(value, list)
+        facts.images.append([basic.checked(_text(each), LAYER) for each in layers])
     else:
         facts.read(key, value)
 
 
 def _container(read: dict[str, Any]) -> Container:
-    bindings = [
-        (binding.get("HostIp", ""), int(binding["HostPort"]))
-        for inside, found in (read["ports"] or {}).items()
-        if inside.endswith("/tcp")
-        for binding in found or []
-        if binding.get("HostPort", "").isdigit()
-    ]
-    health = read["health"] or "steady" if read["running"] else read["status"]
-    if read["status"] == "restarting":
-        health = "restarting"
-    labels = read["labels"] or {}
-    if labels.get("slipway.ends") and read["status"] == "exited" and read["exit"] == 0:
-        health = "ended"
+    """Return a container; raise Nonsense if a value is missing or is of another type."""
+    names = ("name", "image", "status", "health", "started", "policy")
+    name, image, status, health, started, policy = (_text(read.get(key)) for key in names)
+    labels = _object(read.get("labels"))
+    found = {key: _text(labels[key]) for key in LABELS if key in labels}
+    running, restarts = read.get("running") is True, read.get("restarts")
+    state = health or "steady" if running else status
+    if status == "restarting":
+        state = "restarting"
+    if found.get("slipway.ends") and status == "exited" and read.get("exit") == 0:
+        state = "ended"
     return Container(
-        name=read["name"].lstrip("/"),
-        labels=labels,
-        image=read["image"],
-        running=read["running"],
-        health=health,
-        since=read["started"][:19] + "Z" if read["running"] else "",
-        restarts=read["restarts"],
-        policy=read["policy"],
-        ports=tuple(bindings),
+        name=name.lstrip("/"),
+        labels=found,
+        image=image,
+        running=running,
+        health=state,
+        since=started[:19] + "Z" if running else "",
+        restarts=restarts if isinstance(restarts, int) else 0,
+        policy=policy,
+        ports=tuple(_ports(_object(read.get("ports")))),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise basic.Nonsense("a value of a container that is no text")
+    return value[: basic.LONGEST_TEXT]
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, (dict, type(None))):
+        raise basic.Nonsense("a value of a container that is no object")
+    return value or {}
+
+
+def _ports(read: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for inside, bindings in read.items():
+        if not isinstance(bindings, (list, type(None))):
+            raise basic.Nonsense("the ports of a container")
+        for binding in map(_object, bindings or []):
+            port = _text(binding.get("HostPort", ""))
+            if inside.endswith("/tcp") and port.isdecimal():  # it may be empty, or a range
+                yield _text(binding.get("HostIp", "")), basic.number(port, 65535)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
+from typing import Callable
 
 from slipway.laptop.deploy import image_proxy
 from slipway.laptop.deploy.plan import Plan
 from slipway.laptop.docker import engine, registry, registry_password
 from slipway.laptop.servers.each_server import report
-from slipway.laptop.servers.ssh import Connection, ConnectionFailed
+from slipway.laptop.servers.ssh import TRANSFER, Connection, ConnectionFailed
 from slipway.laptop.servers.survey import facts
 
 # Loopback addresses as the kernel writes them in /proc/net/tcp and tcp6: 32-bit words in the
@@ -63,7 +63,14 @@ def fetch(connection: Connection, plan: Plan, registry_port: int, *, alone: bool
             report(plan.host, f"pulls {name}@{digest[:19]} through its 127.0.0.1:{port}")
             reference = f"127.0.0.1:{port}/{proxy.repository}@{digest}"
             terminal = alone and sys.stdout.isatty()
-            pull(connection, plan, reference, proxy.authorization, terminal=terminal)
+            pull(
+                connection,
+                plan,
+                reference,
+                proxy.authorization,
+                lambda: proxy.last_used,
+                terminal=terminal,
+            )
         finally:
             # Before the proxy ends, because another program may get its port.
             connection.end_forward(proxy.port)
@@ -99,33 +106,41 @@ def prove(connection: Connection, port: int, name: str, digest: str, authorizati
     if " 200" not in status or f"docker-content-digest: {digest}" not in headers.lower():
         raise ConnectionFailed(
             f"{connection.host}: cannot reach this machine through the tunnel"
-            f" ({status or 'no answer'}). Check that sshd_config there contains"
+            f" ({status[:100] or 'no answer'}). Check that sshd_config there contains"
             ' "AllowTcpForwarding yes".'
         )
 
 
 def pull(
-    connection: Connection, plan: Plan, reference: str, authorization: str, *, terminal: bool
+    connection: Connection,
+    plan: Plan,
+    reference: str,
+    authorization: str,
+    last_used: Callable[[], float] = lambda: 0.0,
+    *,
+    terminal: bool,
 ) -> None:
-    """Pull a reference on the server; raise ConnectionFailed if that fails."""
+    """Pull a reference on the server; raise ConnectionFailed if that fails.
+
+    last_used returns when the proxy has sent something, which is a sign that the pull goes on.
+    """
     address = reference.partition("/")[0]
     script = PULL.format(
         configuration=json.dumps(registry_password.for_docker(address, authorization)),
         docker=plan.facts.docker,
         quiet="" if terminal else "--quiet ",
         reference=shlex.quote(reference),
-    )
+    ).encode()
+    # The script is the input, so that no list of processes has the password.
     if terminal:
-        # The script is the input, so that no list of processes has the password.
-        command = connection.argv("sh -s")
-        status = subprocess.run(command, input=script.encode(), check=False).returncode
+        status = connection.show("sh -s", sent=script, silence=TRANSFER, sign=last_used)
         output = ""
     else:
-        done = connection.ask_script(script)
+        done = connection.ask("sh -s", sent=script, silence=TRANSFER, sign=last_used)
         status, output = done.returncode, done.stderr
     if not status:
         return
-    problem = engine.explain("docker", output) if output else "see above"
+    problem = engine.explain("docker", output[-2000:]) if output else "see above"
     raise ConnectionFailed(
         f"{connection.host}: the image could not be pulled: {problem}. Nothing was changed, and"
         " layers that have arrived are kept. Run make deploy again."

@@ -72,10 +72,14 @@ class Lines:
             self.systemctl("enable", "--quiet", self.project)
         self.run("ln", "-sfn", f"releases/{release}", f"{place}/current")
         self.systemctl("stop", self.project)
+        if not unit:
+            self.note(f"slipway makes {place} readable for others if that unit needs it")
+        elif self.facts.unit in ("none", "slipway"):
+            self.run("chmod", "700", place)
         self.systemctl("reset-failed", self.project)
         self.systemctl("start", self.project)
         self.note(f"it must become healthy within {settings['HEALTH_TIMEOUT']} s")
-        health = [f"{place}/current/bin/python", "-I", f"{place}/current/healthcheck"]
+        health = [settings["PYTHON"], "-I", "-S", f"{place}/current/healthcheck"]
         self.run("env", f"PORT={settings['PORT']}", f"HEALTH={settings['HEALTH']}", *health)
         self.run("rm", f"{place}/trying")
         if current and current != release:
@@ -107,7 +111,7 @@ def deploy(settings: Mapping[str, str], plan: Plan) -> list[str]:
         lines.receive(script, begin=f"{tar} | ")
     if release not in facts.releases:
         python = settings["PYTHON"]
-        lines.run(python, "-m", "venv", "--without-pip", folder)
+        lines.run(python, "-S", "-m", "venv", "--without-pip", folder)
         for part, command in (("deps", ()), ("app", (settings["COMMAND"],))):
             _install(lines, plan, bundle, part, command)
         lines.run("rm", "-r", f"{folder}/.wheels")
@@ -132,7 +136,7 @@ def _install(lines: Lines, plan: Plan, bundle: str, part: str, command: Sequence
     if found:
         lines.run("ln", "-s", *found, wheels)
     lines.write(f"{wheels}/requirements.txt", wanted.lists[part])
-    installer = [wanted.settings["PYTHON"], "-m", "slipway.image.run.install_wheelhouse"]
+    installer = [wanted.settings["PYTHON"], "-S", "-m", "slipway.image.run.install_wheelhouse"]
     environment = [f"PYTHONPATH={bundle}", f"APPENV={folder}"]
     lines.run("env", *environment, *installer, wheels, *command)
 
@@ -157,8 +161,8 @@ def rollback(settings: Mapping[str, str], host: str, facts: Facts) -> list[str]:
         lines.note(f"it fails: no {f'release {wanted}' if wanted else 'previous release'} is kept")
         return lines.lines
     known = facts.releases[found[0]]
-    own = {"PORT": str(known.get("port", settings["PORT"]))}
-    own["HEALTH"] = str(known.get("health", settings["HEALTH"]))
+    own = {"PORT": known.get("port") or settings["PORT"]}
+    own["HEALTH"] = known.get("health") or settings["HEALTH"]
     lines.switch(found[0], "", {**settings, **own})
     return lines.lines
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.servers import remote_job
@@ -29,7 +28,7 @@ ASK = """\
 import json, os, sys
 known = json.load(open(sys.argv[1] + "/release.json"))
 os.environ.update(PORT=known["port"], HEALTH=known["health"])
-os.execv(sys.executable, [sys.executable, "-I", sys.argv[1] + "/healthcheck"])
+os.execv(sys.executable, [sys.executable, "-I", "-S", sys.argv[1] + "/healthcheck"])
 """
 
 
@@ -54,7 +53,7 @@ class Facts(basic.Machine):
     health: str = ""  # the output of the health check, if that was asked for
     bundle: str = ""  # of the last deploy
     files: set[str] = field(default_factory=set)  # by their SHA-256
-    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    releases: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def as_root(self) -> str:
@@ -67,7 +66,15 @@ class Facts(basic.Machine):
         return self.state.get("ActiveState") == "active" and self.state.get("NRestarts") == "0"
 
 
-TEXTS = ("account", "place", "name", "python", "system", "unit", "current", "previous", "health")
+TEXT = re.compile(".{0,500}", re.DOTALL)
+TEXTS = {
+    **dict.fromkeys(("account", "name", "python", "system", "health"), TEXT),
+    **dict.fromkeys(("current", "previous"), basic.NAME),
+    "place": re.compile(r"/[^\x00-\x1f\x7f]{1,400}"),
+    "unit": re.compile("none|slipway|user|other"),
+}
+# What is used of a release's manifest.
+MANIFEST = ("release", "revision", "by", "at", "port", "health")
 FLAGS = {"root": "is_root", "systemd": "has_systemd", "trying": "is_trying"}
 
 
@@ -76,22 +83,26 @@ def parse(output: str) -> Facts:
     facts = Facts()
     for key, value, _ in basic.facts(output):
         if key in TEXTS:
-            setattr(facts, key, value)
+            setattr(facts, key, basic.checked(value, TEXTS[key]))
         elif key in FLAGS:
             setattr(facts, FLAGS[key], True)
         elif key == "no-linger":
             facts.has_linger = False
         elif key == "bundle":
-            facts.bundle = facts.bundle or value
+            facts.bundle = facts.bundle or basic.checked(value)
         elif key == "missing":
-            facts.missing.append(value)
+            facts.missing.append(basic.checked(value))
         elif key == "file":
-            facts.files.add(value)
+            facts.files.add(basic.checked(value))
         elif key == "release":
-            read = json.loads(value)
-            facts.releases[read["release"]] = read
+            read = basic.read_json(value, dict)
+            texts = {name: read[name] for name in MANIFEST if isinstance(read.get(name), str)}
+            known = {name: text[: basic.LONGEST_TEXT] for name, text in texts.items()}
+            facts.releases[basic.checked(known.get("release", ""))] = known
         elif key == "state":
-            facts.state = dict(line.partition("=")[::2] for line in value.split(";") if line)
+            lines = value[: basic.LONGEST_TEXT].split(";")
+            facts.state = dict(line.partition("=")[::2] for line in lines if line)
+            basic.number(facts.state.get("NRestarts") or "0")
         else:
             facts.read(key, value)
     return facts
@@ -117,9 +128,9 @@ def survey(
     )
     text = remote_job.as_root(variables + remote_job.script("systemd"), "survey")
     done = connection.ask_script(text)
-    facts = parse(done.stdout)
+    facts = basic.parsed(connection.host, parse, done.stdout)
     if not facts.place:
-        raise ConnectionFailed(
-            f"{connection.host}: the survey of the server failed: {done.stderr[-200:].strip()}"
-        )
+        problem = done.stderr[-200:].strip().splitlines()
+        reason = problem[-1] if problem else "no answer"
+        raise ConnectionFailed(f"{connection.host}: the survey of the server failed: {reason}")
     return facts

@@ -70,6 +70,13 @@ def text(settings: Mapping[str, str], place: str, is_root: bool) -> str:
             f"CapabilityBoundingSet={bind}",
             *([f"AmbientCapabilities={bind}"] if bind else []),
         ]
+    if is_root:
+        # The folder of the project is readable for root alone. The service sees an empty one in
+        # its place, with what it needs; `current` is the release that is linked when it starts.
+        more += [
+            f"TemporaryFileSystem={place}:ro",
+            f"BindReadOnlyPaths={place}/releases {place}/current",
+        ]
     more += volumes(settings)
     return TEXT.format(
         mark=MARK,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
+from slipway.laptop import console
 from slipway.laptop.console import Failed, warn
 from slipway.laptop.servers.remote_job import Outcome
 from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
@@ -27,21 +28,28 @@ ATTEMPTS = 3
 interrupted = threading.Event()
 
 
+def patience(settings: Mapping[str, str]) -> int:
+    """Return for how many seconds a job on a server may print nothing.
+
+    It may wait for the lock, for a candidate, for a release and for the one before, and twice for
+    an engine that starts again (ten minutes).
+    """
+    waits = 3 * (int(settings["HEALTH_TIMEOUT"]) + int(settings["STEADY"]))
+    return int(settings["LOCK_WAIT"]) + waits + 1200
+
+
 def report(host: str, message: str) -> None:
     """Print one line about a server."""
-    # In one piece, because other servers' output may come at the same time.
-    sys.stdout.write(f"{host}: {message}\n")
-    sys.stdout.flush()
+    console.show(f"{host}: {message}")
 
 
 def show(settings: dict[str, str], host: str, data: dict[str, Any], lines: list[str]) -> None:
     """Print a report about a server in the requested format."""
     if settings["FORMAT"] == "json":
-        text = json.dumps(data, ensure_ascii=False)
+        text = console.visible_json(json.dumps(data, ensure_ascii=False))
     else:
         text = "\n".join([f"{host}:", *(f"    {line}" for line in lines)])
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    console.show(text)
 
 
 def show_plan(
@@ -54,10 +62,10 @@ def show_plan(
     """Print what a job would do: the facts as comments, then the command lines."""
     if settings["FORMAT"] == "json":
         text = json.dumps({**data, "commands": commands}, ensure_ascii=False)
+        text = console.visible_json(text)
     else:
         text = "\n".join([f"# {host}:", *(f"#     {line}" for line in lines), *commands])
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    console.show(text)
 
 
 def find_out(
@@ -77,16 +85,16 @@ def find_out(
     report(host, f"{cause}; the server finishes by itself. Reconnecting to see what runs.")
     deadline = time.monotonic() + RECONNECT
     while True:
+        problem = f"{host}: {cause} again."
         try:
             with connected(settings["SSH"], host) as connection:
                 recovery, runs = ask(connection)
                 if recovery is not Outcome.LOST:
                     break
-        except ConnectionFailed as problem:
-            if time.monotonic() > deadline or interrupted.is_set():
-                raise ConnectionFailed(
-                    f"{problem} When it is back, make status{kind} shows what runs."
-                ) from None
+        except ConnectionFailed as failed:
+            problem = str(failed)
+        if time.monotonic() > deadline or interrupted.is_set():
+            raise ConnectionFailed(f"{problem} When it is back, make status{kind} shows what runs.")
         time.sleep(1)
     if not runs:
         raise ConnectionFailed(
@@ -150,7 +158,7 @@ def everywhere(work: Work, chosen: list[str], together: int, *, summary: bool) -
         for host, (status, problem) in zip(some, at_once(work, some)):
             results[host] = status
             if problem:
-                print(problem, file=sys.stderr, flush=True)
+                console.show(problem, sys.stderr)
         if any(results.values()):
             break
     if summary and len(chosen) > 1:

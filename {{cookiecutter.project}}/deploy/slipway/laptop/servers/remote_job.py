@@ -149,7 +149,7 @@ def as_root(text: str, arguments: str = "") -> str:
 
 def account() -> str:
     """Return who deploys, in one word, for a server's lock and log."""
-    return f"{getpass.getuser()}@{socket.gethostname()}".replace(" ", "_")
+    return "_".join(f"{getpass.getuser()}@{socket.gethostname()}".split())
 
 
 def _begin(job: str, variables: Mapping[str, str], secrets: Mapping[str, str]) -> str:
@@ -176,12 +176,14 @@ def for_systemd(job: str, variables: Mapping[str, str], manifest: str) -> str:
     return as_root(begin + UNPACK_BUNDLE + RUN + REPORT_FOR_OLD_BUNDLE)
 
 
-def perform(connection: Connection, text: str, *, has_gzip: bool) -> Outcome:
+def perform(connection: Connection, text: str, *, has_gzip: bool, silence: float = 0) -> Outcome:
     """Run a script that does a job, show its output, and return the outcome.
 
+    silence is the number of seconds for which it may print nothing, by default that of a question.
     Without a line that states the outcome the script has ended with 0 or 1, or was cut off.
     """
-    finished = connection.script(text, f"{connection.host}: ", has_gzip=has_gzip)
+    prefix = f"{connection.host}: "
+    finished = connection.script(text, prefix, has_gzip=has_gzip, silence=silence)
     if finished.outcome in {each.value for each in Outcome}:
         return Outcome(finished.outcome)
     return {0: Outcome.DONE, 1: Outcome.FAILED}.get(finished.status, Outcome.LOST)

@@ -6,10 +6,12 @@ through which the server reaches a port of this machine, and one in the other di
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import os
 import re
+import selectors
 import shlex
 import shutil
 import subprocess
@@ -17,15 +19,23 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Callable, NamedTuple, TextIO
+from typing import IO, Any, Callable, NamedTuple, NoReturn, TextIO
 
-from slipway.laptop.console import Failed
+from slipway.laptop.console import Failed, visible
 
 CONNECT_TIMEOUT = 15  # seconds
 BEAT = 10  # seconds between two signs of life
-SILENCE = 60  # seconds without a sign of life after which a server closes the connection
+CUT_OFF = 60  # seconds without a sign of life after which a server closes the connection
+# Limits for what a server answers, which may be broken or hostile.
+LARGEST = 3_000_000  # bytes of an answer
+LONGEST = 8192  # bytes of a line that is shown; the rest of it is left out
+SILENCE = 120  # seconds without a byte, in either direction
+TYPING = 600  # seconds for a person to type a passphrase
+ENDLESS = float("inf")
+TRANSFER = 1800  # seconds of silence in which a server unpacks what it has received
 FOLDERS = "/tmp"  # a control socket's path has about 100 bytes at the most
 
 # What OpenSSH prints, and what to do about it; the first match counts.
@@ -69,11 +79,16 @@ SSH_ADVICE = (
 KEEP = (
     "exec sh -c 'read -r first; echo; echo ready $first;"
     " command -v timeout >/dev/null || exec cat >/dev/null;"
-    f' while line=$(timeout {SILENCE} head -n 1); do [ -n "$line" ] || exit 0; done; kill $PPID\''
+    f' while line=$(timeout {CUT_OFF} head -n 1); do [ -n "$line" ] || exit 0; done; kill $PPID\''
 )
 
 # How a script reports its outcome; a login script may have printed something on the same line.
-OUTCOME = re.compile(rb"(.*)slipway outcome=([a-z-]+)\s*", re.S)
+SIGN = b"slipway outcome="
+OUTCOME = re.compile(rb"[a-z-]{1,40}")
+
+# What to do about a server that is silent or prints without an end.
+ASKED = "Check whether docker or a login script of the account hangs there. Nothing was changed."
+AT_WORK = "The server finishes by itself. Run make status or make status-venv to see what runs."
 
 
 class ConnectionFailed(Failed):
@@ -107,6 +122,8 @@ def words(ssh: str) -> list[str]:
 class Connection:
     """One multiplexed ssh connection to a server, closed with all its forwards at the end."""
 
+    silence: float = SILENCE
+
     def __init__(self, ssh: str, host: str) -> None:
         self.host = host
         self.ssh = words(ssh)
@@ -115,6 +132,10 @@ class Connection:
         self.control = f"{self.folder}/ssh"
         self.master: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
+        self._begun = threading.Event()  # the server has answered, or the connection has ended
+        self._answer: bytes | None = None
+        self._problem: ConnectionFailed | None = None
+        self._errors = b""  # the beginning of what ssh itself printed
 
     def open(self) -> None:
         """Connect; raise ConnectionFailed with advice if that does not work.
@@ -122,38 +143,60 @@ class Connection:
         The connection lasts as long as this process holds its input and shows signs of life, so
         that neither the connection nor its tunnel outlives this process.
         """
-        log = Path(self.folder, "log")
         # Without a terminal nobody can be asked for a passphrase.
         batch = () if sys.stdin.isatty() else ("-o", "BatchMode=yes")
         options = ("-M", "-S", self.control, "-o", "ControlPersist=no")
         alive = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6")
         others = ("-o", f"ConnectTimeout={CONNECT_TIMEOUT}", "-o", "ClearAllForwardings=yes")
         try:
-            with log.open("w", encoding="utf-8") as output:
-                self.master = subprocess.Popen(
-                    [*self.ssh, *options, *alive, *others, *batch, "--", self.host, KEEP],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                )
+            self.master = subprocess.Popen(
+                [*self.ssh, *options, *alive, *others, *batch, "--", self.host, KEEP],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         except FileNotFoundError:
             raise ConnectionFailed(
                 f"{self.ssh[0]} is not installed. Install OpenSSH's client, or set SSH."
             ) from None
         threading.Thread(target=self._beat, daemon=True).start()
-        assert self.master.stdout
-        lines = iter(self.master.stdout.readline, b"")
-        answer = next((line.strip() for line in lines if line.startswith(b"ready ")), None)
-        if answer is None:
-            self.master.wait()
+        threading.Thread(target=self._listen, daemon=True).start()
+        limit = self.silence if batch else TYPING
+        if not self._begun.wait(limit):
+            self.master.kill()
             raise ConnectionFailed(
-                advice(self.host, log.read_text(encoding="utf-8", errors="replace"))
+                f"cannot reach {self.host}: it has not answered for {limit} s. {ASKED}"
             )
-        if answer != b"ready first":
+        if self._problem:
+            raise self._problem
+        if self._answer is None:
+            self.master.wait()
+            output = self._errors.decode("utf-8", "replace")
+            raise ConnectionFailed(advice(self.host, output))
+        if self._answer != b"ready first":
             raise ConnectionFailed(
                 f"{self.host}: a login script of this account, such as ~/.bashrc, reads the input"
                 " of commands. Change the script so that it does this only in a terminal."
             )
+
+    def _listen(self) -> None:
+        """Read all that the connection itself prints, and keep the little that is needed."""
+        assert self.master
+
+        def read(line: bytes) -> None:
+            if self._answer is None and line.startswith(b"ready "):
+                self._answer = line.strip()
+                self._begun.set()
+
+        def keep(data: bytes) -> None:
+            self._errors += data[: LONGEST - len(self._errors)]
+
+        lines = _Lines(read)
+        try:
+            self._exchange(self.master, (), lines.add, keep, silence=ENDLESS)
+        except ConnectionFailed as problem:
+            self._problem = problem
+        self._begun.set()
 
     def _beat(self) -> None:
         assert self.master and self.master.stdin
@@ -185,22 +228,29 @@ class Connection:
             capture_output=True,
             text=True,
             check=False,
+            timeout=self.silence,
         )
 
     def forward(self, port: int) -> int:
         """Open a tunnel to this machine's loopback port; return the port that the server chose."""
-        done = self._control("forward", "-R", _tunnel(port))
-        if done.returncode or not done.stdout.strip().isdigit():
+        try:
+            chosen = self._control("forward", "-R", _tunnel(port)).stdout.strip()
+        except subprocess.TimeoutExpired:
+            raise ConnectionFailed(
+                f"{self.host}: sshd has not answered for {self.silence:g} s. Nothing was changed."
+            ) from None
+        if not re.fullmatch("[0-9]{1,5}", chosen) or not 0 < int(chosen) < 65536:
             self._check_alive()
             raise ConnectionFailed(
                 f"{self.host}: sshd refuses the tunnel. Set AllowTcpForwarding yes in"
                 " /etc/ssh/sshd_config there."
             )
-        return int(done.stdout)
+        return int(chosen)
 
     def end_forward(self, port: int) -> None:
         """Close the tunnel to this machine's loopback port; never fails."""
-        self._control("cancel", "-R", _tunnel(port))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._control("cancel", "-R", _tunnel(port))
 
     def _check_alive(self) -> None:
         # A connection that was just lost ends in a moment.
@@ -212,10 +262,12 @@ class Connection:
 
     def address(self) -> str:
         """Return the server's name for a URL, according to OpenSSH's configuration."""
-        done = subprocess.run(
-            [*self.ssh, "-G", "--", self.host], capture_output=True, text=True, check=False
-        )
-        found = [line[9:] for line in done.stdout.splitlines() if line.startswith("hostname ")]
+        command = [*self.ssh, "-G", "--", self.host]
+        output = ""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=self.silence)
+            output = done.stdout
+        found = [line[9:] for line in output.splitlines() if line.startswith("hostname ")]
         address = found[0] if found else self.host.rpartition("@")[2]
         return f"[{address}]" if ":" in address else address
 
@@ -226,54 +278,127 @@ class Connection:
         mine = ("-o", "ClearAllForwardings=yes", "-S", self.control)
         return [*program, *options, *rest, *mine, "--", self.host, remote]
 
-    def ask(self, remote: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the server and return its output."""
-        return self._ask(remote, b"")
+    def _exchange(
+        self,
+        process: subprocess.Popen[bytes],
+        sent: Iterable[bytes],
+        out: Callable[[bytes], object],
+        err: Callable[[bytes], object],
+        *,
+        silence: float = 0,
+        largest: float = LARGEST,
+        advice: str = ASKED,
+        sign: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Send to a process, and pass on what it prints, until it prints no more.
+
+        Raise ConnectionFailed and end the process if it is silent for too long (SILENCE seconds by
+        default) or prints too much. sign returns the moment of another sign of life.
+        """
+        assert process.stdout and process.stderr
+        silence = silence or self.silence
+        pieces, last, count = filter(None, sent), time.monotonic(), 0
+        rest: bytes | None = b""
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(process.stdout, selectors.EVENT_READ, out)
+            waiting.register(process.stderr, selectors.EVENT_READ, err)
+            open_ones = 2
+            if process.stdin and sent != ():
+                os.set_blocking(process.stdin.fileno(), False)
+                waiting.register(process.stdin, selectors.EVENT_WRITE)
+            while open_ones:
+                left = max(last + silence - time.monotonic(), 0)
+                ready = waiting.select(None if left == ENDLESS else left)
+                if not ready:
+                    last = max(last, sign())
+                    if time.monotonic() >= last + silence:
+                        self._end(process, f"it has not answered for {silence:g} s. {advice}")
+                    continue
+                last = time.monotonic()
+                for key, _ in ready:
+                    if key.fileobj is process.stdin:
+                        piece = rest or next(pieces, b"")
+                        rest = _written(key.fd, piece) if piece else None
+                        if rest is None:
+                            waiting.unregister(process.stdin)
+                            process.stdin.close()
+                        continue
+                    data = os.read(key.fd, 65536)
+                    if not data:
+                        waiting.unregister(key.fileobj)
+                        open_ones -= 1
+                        continue
+                    count += len(data)
+                    if count > largest:
+                        size = f"{largest / 1e6:g} MB"
+                        self._end(process, f"it has printed more than {size}. {advice}")
+                    key.data(data)
+
+    def _end(self, process: subprocess.Popen[bytes], problem: str) -> NoReturn:
+        process.kill()
+        raise ConnectionFailed(f"{self.host}: {problem}")
+
+    def ask(
+        self,
+        remote: str,
+        *,
+        sent: bytes = b"",
+        silence: float = 0,
+        largest: int = LARGEST,
+        sign: Callable[[], float] = lambda: 0.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the server and return its output; see _exchange for the limits.
+
+        sent is the command's input.
+        """
+        return self._ask(self.argv(remote), sent, silence=silence, largest=largest, sign=sign)
 
     def ask_script(self, text: str) -> subprocess.CompletedProcess[str]:
         """Run a shell script on the server and return its output."""
         script = without_comments(text).encode()
-        done = self._ask("gzip -dc | sh -s", gzip.compress(script, 9, mtime=0))
+        done = self._ask(self.argv("gzip -dc | sh -s"), gzip.compress(script, 9, mtime=0))
         # The server may not have gzip.
-        return self._ask("sh -s", script) if "gzip" in done.stderr else done
+        return self._ask(self.argv("sh -s"), script) if "gzip" in done.stderr else done
 
-    def _ask(self, remote: str, sent: bytes) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.argv(remote), capture_output=True, check=False, input=sent)
-        out, err = (output.decode("utf-8", "replace") for output in (done.stdout, done.stderr))
-        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+    def _ask(
+        self, command: list[str], sent: bytes, **limits: Any
+    ) -> subprocess.CompletedProcess[str]:
+        out, err = bytearray(), bytearray()
+        with _started(command) as process:
+            self._exchange(process, (sent,), out.extend, err.extend, **limits)
+            status = process.wait()
+        text, errors = (each.decode("utf-8", "replace") for each in (out, err))
+        return subprocess.CompletedProcess(command, status, text, errors)
 
     def through(self, port: int, request: bytes) -> bytes:
         """Send bytes to a loopback port of the server and return the answer."""
         command = [*self.ssh, "-S", self.control, "-W", f"127.0.0.1:{port}", "--", self.host]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            assert process.stdin and process.stdout
-            try:
+        answer = bytearray()
+        with _started(command) as process:
+            # Its input stays open, because its end would end the connection before the answer.
+            assert process.stdin
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(request)
                 process.stdin.flush()
-                return process.stdout.read()
-            except BrokenPipeError:
-                return b""
+            self._exchange(process, (), answer.extend, bytes)
+        return bytes(answer)
 
     def archive(self, remote: str, files: Iterable[tuple[str, int, IO[bytes]]]) -> tuple[int, str]:
         """Send files, each with its size, as a tar archive to a command on the server.
 
         Return the command's status, and the last line of its error output.
         """
-        with subprocess.Popen(
-            self.argv(remote), stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            assert process.stdin and process.stderr
+        errors = bytearray()
+        with _started(self.argv(remote)) as process:
             # A command that ends early says why on its error output.
-            with contextlib.suppress(OSError), process.stdin as pipe:
-                for name, size, content in files:
-                    _add_to_archive(pipe, name, size, content)
-                pipe.write(bytes(2 * tarfile.BLOCKSIZE))
-            output = process.stderr.read().decode("utf-8", "replace").strip()
-            return process.wait(), output.splitlines()[-1] if output else "the connection was lost"
+            sent = _tar_archive(files)
+            self._exchange(process, sent, bytes, errors.extend, silence=TRANSFER)
+            lines = errors.decode("utf-8", "replace").strip().splitlines()
+            return process.wait(), lines[-1][:500] if lines else "the connection was lost"
 
-    def script(self, text: str, prefix: str = "", *, has_gzip: bool = True) -> Finished:
+    def script(
+        self, text: str, prefix: str = "", *, has_gzip: bool = True, silence: float = 0
+    ) -> Finished:
         """Run a shell script on the server, and show its output as it comes.
 
         The script travels over the connection's standard input, so that no process list shows it.
@@ -281,56 +406,133 @@ class Connection:
         lost connection.
         """
         sent = without_comments(text).encode()
-        outcomes: list[str] = []
+        outcome = ""
 
-        def shown(line: bytes) -> bytes:
-            found = OUTCOME.fullmatch(line)
+        def show(line: bytes, target: TextIO) -> None:
+            nonlocal outcome
+            before, sign, word = line.rpartition(SIGN)
+            if target is sys.stdout and sign and OUTCOME.fullmatch(word.strip()):
+                outcome = outcome or word.strip().decode()
+                line = before and before + b"\n"
+            if line:
+                # In one piece, because other servers' output may come at the same time.
+                target.write(visible(prefix + line.decode("utf-8", "replace")))
+                target.flush()
+
+        out = _Lines(lambda line: show(line, sys.stdout))
+        err = _Lines(lambda line: show(line, sys.stderr))
+        with _started(self.argv("gzip -dc | sh -s" if has_gzip else "sh -s")) as process:
+            packed = gzip.compress(sent, 9, mtime=0) if has_gzip else sent
+            self._exchange(process, (packed,), out.add, err.add, silence=silence, advice=AT_WORK)
+            out.end()
+            err.end()
+            return Finished(process.wait(), outcome)
+
+    def show(
+        self,
+        remote: str,
+        *,
+        silence: float = ENDLESS,
+        sign: Callable[[], float] = lambda: 0.0,
+        begin: bytes = b"",
+        sent: bytes = b"",
+        has_input: bool = False,
+    ) -> int:
+        """Run a command on the server and show its output; return its exit status.
+
+        A terminal gets no control character of it; a file or pipe gets every byte as it comes.
+        Nothing is shown before the line `begin`. The command's input is `sent`, or that of this
+        process with has_input.
+        """
+        stdin = None if has_input else subprocess.PIPE
+        out, err = _Copy(sys.stdout, begin), _Copy(sys.stderr)
+        with _started(self.argv(remote), stdin) as process:
+            self._exchange(
+                process, () if has_input else (sent,), out.add, err.add, silence=silence, largest=ENDLESS, sign=sign
+            )
+            return process.wait()
+
+
+def _started(command: list[str], stdin: int | None = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+class _Lines:
+    """Joins pieces of output to lines, and passes on the beginning of each."""
+
+    def __init__(self, use: Callable[[bytes], object]) -> None:
+        self._use = use
+        self._line = b""
+
+    def add(self, data: bytes) -> None:
+        """Read the next piece."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._keep(line)
+            self._use(self._line + b"\n")
+            self._line = b""
+        self._keep(rest)
+
+    def _keep(self, piece: bytes) -> None:
+        self._line += piece[: LONGEST - len(self._line)]
+
+    def end(self) -> None:
+        """Pass on a last line that has no end."""
+        if self._line:
+            self._use(self._line)
+
+
+class _Copy:
+    """Writes output to a stream of this process as it comes."""
+
+    def __init__(self, target: TextIO, begin: bytes = b"") -> None:
+        self._target = target
+        self._begin = begin
+        self._before = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, data: bytes) -> None:
+        """Write the next piece."""
+        if self._begin:
+            data = self._before + data
+            before, found, data = data.partition(b"\n" + self._begin + b"\n")
             if not found:
-                return line
-            outcomes.append(found[2].decode())
-            return found[1] and found[1] + b"\n"
-
-        with subprocess.Popen(
-            self.argv("gzip -dc | sh -s" if has_gzip else "sh -s"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            assert process.stdin and process.stdout and process.stderr
-            threads = [
-                threading.Thread(target=_show, args=(process.stdout, sys.stdout, prefix, shown)),
-                threading.Thread(target=_show, args=(process.stderr, sys.stderr, prefix, bytes)),
-            ]
-            for thread in threads:
-                thread.start()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(gzip.compress(sent, 9, mtime=0) if has_gzip else sent)
-                process.stdin.close()
-            for thread in threads:
-                thread.join()
-            return Finished(process.wait(), outcomes[0] if outcomes else "")
+                self._before = before[-LONGEST:]
+                return
+            self._begin = b""
+        if self._target.isatty():
+            self._target.write(visible(self._decoder.decode(data)))
+        else:
+            self._target.buffer.write(data)
+        self._target.flush()
 
 
-def _add_to_archive(target: IO[bytes], name: str, size: int, content: IO[bytes]) -> None:
+def _written(descriptor: int, data: bytes) -> bytes | None:
+    """Write as much as there is room for; return the rest, or None if nobody reads it."""
+    try:
+        return data[os.write(descriptor, data) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:  # the process has ended, and its output says why
+        return None
+
+
+def _tar_archive(files: Iterable[tuple[str, int, IO[bytes]]]) -> Iterator[bytes]:
     # A TarFile fills an archive up to 10 kB, which is more than a changed line needs.
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    target.write(entry.tobuf())
-    shutil.copyfileobj(content, target)
-    target.write(bytes(-size % tarfile.BLOCKSIZE))
+    with contextlib.suppress(OSError):  # a file that cannot be read: the archive ends too early
+        for name, size, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            yield entry.tobuf()
+            while piece := content.read(65536):
+                yield piece
+            yield bytes(-size % tarfile.BLOCKSIZE)
+        yield bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _tunnel(port: int) -> str:
     # The server chooses the port at its end.
     return f"127.0.0.1:0:127.0.0.1:{port}"
-
-
-def _show(source: IO[bytes], target: TextIO, prefix: str, shown: Callable[[bytes], bytes]) -> None:
-    for line in map(shown, source):
-        if line:
-            # In one piece, because other servers' output may come at the same time.
-            target.write(prefix + line.decode("utf-8", "replace"))
-            target.flush()
 
 
 def without_comments(script: str) -> str:

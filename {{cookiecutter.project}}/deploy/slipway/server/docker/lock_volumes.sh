@@ -14,7 +14,9 @@ lock_add() {
     tries=0
     until problem=$(docker volume create --label "slipway.lock=$PROJECT" --label "slipway.entry=$1" "$(lock_volume "$1")" 2>&1); do
         tries=$((tries + 1))
-        [ "$tries" -lt 20 ] && engine_is_back || fail "cannot create the lock: $problem"
+        if [ "$tries" = 20 ] || ! engine_is_back; then
+            fail "cannot create the lock: $problem"
+        fi
         sleep 0.1
     done
 }

@@ -19,6 +19,7 @@ survey() {
         return
     fi
     fact docker "$docker"
+    # shellcheck disable=SC2034 # of the function docker
     DOCKER=$docker
     # sudo may print something first
     fact engine "$(printf '%s\n' "$engine" | tail -n 1)"

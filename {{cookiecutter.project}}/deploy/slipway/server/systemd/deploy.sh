@@ -8,8 +8,8 @@
 #   unlock          end a running deploy, and recover
 #   ended TEXT      write TEXT to the log, and give up the lock
 #
-# The releases of root are where every account may read them, because the service has an account of
-# its own. The releases of another account are in its home directory.
+# The releases of root are in a folder that only root can read: the unit shows them to the service,
+# which has an account of its own. The releases of another account are in its home directory.
 #
 # shellcheck disable=SC2153,SC2154,SC2317,SC2329 # variables and functions come from the other files
 set -eu
@@ -63,7 +63,7 @@ survey_venv() {
     # shellcheck source=/dev/null
     fact name "$(. /etc/os-release && echo "$PRETTY_NAME")"
     ! python=$(command -v "$PYTHON") || fact python "$python"
-    system=$("$PYTHON" -I -c "$SYSTEM" 2>/dev/null) && fact system "$system"
+    system=$("$PYTHON" -I -S -c "$SYSTEM" 2>/dev/null) && fact system "$system"
     for package in $PACKAGES; do
         # shellcheck disable=SC2016 # a variable of dpkg's template
         [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
@@ -76,7 +76,7 @@ survey_venv() {
     done
     ! [ -e "$PLACE/trying" ] || fact trying
     if [ -n "$ASK" ] && [ -e "$PLACE/current/release.json" ]; then
-        fact health "$("$PLACE/current/bin/python" -I -c "$ASK" "$PLACE/current" 2>&1 | tail -n 1)"
+        fact health "$("$PYTHON" -I -S -c "$ASK" "$PLACE/current" 2>&1 | tail -n 1)"
     fi
     for file in "$PLACE"/wheels/*/*; do
         sum=${file%/*}
@@ -101,7 +101,7 @@ work() {
     export LOCK_TEXT="$mine"
     bundle=${0%/slipway/*}
     export PYTHONPATH="$bundle" PYTHONDONTWRITEBYTECODE=1
-    exec "$PYTHON" -m slipway.server.systemd.deploy "$JOB"
+    exec "$PYTHON" -S -m slipway.server.systemd.deploy "$JOB"
 }
 
 ended() {

@@ -76,9 +76,18 @@ class Systemd:
             self("daemon-reload")
         self("enable", "--quiet", self.name)
 
-    def restart(self) -> None:
-        """Stop the service, and start the current release."""
-        self.stop()
+    def is_private(self, text: str) -> bool:
+        """Check whether no other account has to read the releases.
+
+        A service of an account runs as that account. A service of root has an account of its own,
+        and a unit with this line shows it the releases wherever they are.
+        """
+        if not self.is_managed:
+            text = read(Path(self.state()["FragmentPath"]))
+        return "--user" in self.manager or "\nTemporaryFileSystem=" in text
+
+    def start(self) -> None:
+        """Start the current release."""
         self.started = time.time()
         # The service's state shows whether it started.
         self("start", self.name, check=False)
