@@ -9,6 +9,7 @@ IMAGE = f"COMMAND HEALTH FILES TAG CHECK_IMAGE {BUILDING}"
 CONTAINER = "PORT PORTS BIND VOLUMES MEMORY PIDS STOP_TIMEOUT UNHARDEN RUN_OPTIONS PROGRAM DRY_RUN"
 SERVERS = "DEPLOY_HOST SSH PARALLEL"
 DEPLOYING = f"{SERVERS} HEALTH_TIMEOUT STEADY WATCH CANDIDATE KEEP LOCK_WAIT DRY_RUN"
+LOGS = "FOLLOW LINES SINCE GREP"
 REGISTRY = "REGISTRY_PORT DRY_RUN"
 
 
@@ -46,7 +47,7 @@ GROUPS = {
         Command("rollback", "deploy", "run the previous release again", f"RELEASE {DEPLOYING}"),
         Command("status", "deploy", "what runs there, and problems", f"{SERVERS} FORMAT"),
         Command("releases", "deploy", "releases to roll back to", f"{SERVERS} FORMAT"),
-        Command("logs", "deploy", "log of the release", f"{SERVERS} PROGRAM FOLLOW"),
+        Command("logs", "deploy", "log of the release", f"{SERVERS} PROGRAM {LOGS}"),
         Command("shell", "deploy", "shell beside the application", f"{SERVERS} PROGRAM"),
         Command("exec", "deploy", "run a program beside the application", "DEPLOY_HOST SSH"),
         Command("unlock", "deploy", "end a deploy that hangs, and recover", DEPLOYING),

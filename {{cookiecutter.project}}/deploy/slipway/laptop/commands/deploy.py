@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from slipway.laptop.console import Failed, warn
-from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
+from slipway.laptop.deploy import docker_commands, docker_load, logs, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
@@ -198,9 +198,7 @@ def attach(settings: dict[str, str], host: str, job: str, program: Sequence[str]
         if facts.container(name) is None:
             raise ConnectionFailed(f"{host}: {status_report.problem(facts, name)}")
         if job == "logs":
-            follow = "--follow " if settings["FOLLOW"] else ""
-            command = f"{facts.docker} logs {follow}--tail 200 {name}"
-            return subprocess.call(connection.argv(command), stdin=subprocess.DEVNULL)
+            return logs.show(connection, facts, settings, sys.stdout.buffer)
         if job == "exec":
             return run_there(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
         terminal = sys.stdin.isatty()

@@ -318,6 +318,28 @@ SETTINGS = (
         from_environment=False,
     ),
     Setting("FOLLOW", "command", "1 makes logs continue until Ctrl-C"),
+    Setting(
+        "LINES",
+        "command",
+        "number of lines that logs shows",
+        default="200",
+        accepts=COUNT,
+        from_environment=False,
+    ),
+    Setting(
+        "SINCE",
+        "command",
+        "logs shows lines since then: 10m, 2h or 2026-01-31T12:00:00",
+        accepts=r"(?:(?:\d+[smh])+|\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?)?",
+        hint="a time such as `10m`, `2h` or `2026-01-31T12:00:00`",
+        from_environment=False,
+    ),
+    Setting(
+        "GREP",
+        "command",
+        "regular expression of the lines that logs shows; without it all but health checks",
+        from_environment=False,
+    ),
 )
 # Titles of the groups, in the order in which they are listed.
 TITLES = {
