@@ -19,6 +19,10 @@ from tests.unit.laptop.deploy.test_survey import surveyed
         ([said()], ""),
         ([], "no release of shop runs here. Run make deploy"),
         ([said(health="unhealthy")], "the release is unhealthy. Run make logs to see why"),
+        (
+            [said(policy="no", running=False, status="exited")],
+            "the release was stopped. Run make start ON=server, or make deploy",
+        ),
         ([said(policy="no")], "the release would not start after a reboot. Run make deploy"),
         ([said(labels={})], "the container shop here is not managed by slipway"),
         (

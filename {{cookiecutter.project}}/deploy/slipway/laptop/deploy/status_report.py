@@ -69,6 +69,8 @@ def problem(facts: Facts, project: str) -> str:
         return f"no release of {project} runs here. Run make deploy."
     if runs.label("project") != project:
         return f"the container {project} here is not managed by slipway. Rename it."
+    if runs.policy == "no" and not runs.running:
+        return "the release was stopped. Run make start ON=server, or make deploy."
     if not runs.is_healthy:
         return f"the release is {runs.health}. Run make logs to see why, or make rollback."
     if runs.policy == "no":

@@ -296,6 +296,15 @@ SETTINGS = (
         from_environment=False,
     ),
     Setting(
+        "ON",
+        "command",
+        "where start, stop, restart and remove work: here or server",
+        default="here",
+        accepts="here|server",
+        hint="`server`, or `here`",
+        from_environment=False,
+    ),
+    Setting(
         "RELEASE",
         "command",
         "release to roll back to, as make releases lists it",
@@ -356,7 +365,7 @@ DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 VARIABLES = {
     "ADD": "library names to add to NATIVE",
     "FIND": "a missing header, library or program whose Debian package is looked up",
-    "YES": "1 writes what make adopt found",
+    "YES": "1 writes what make adopt found, or removes what make remove lists, without a question",
     "VERBOSE": "1 shows everything that docker and the builder print",
 }
 

@@ -3,7 +3,7 @@
 #
 #   COMMAND of the script:
 #   supervise   run `work`, and recover if its process is killed; see supervise.sh
-#   work        do JOB: deploy, rollback or recover
+#   work        do JOB: deploy, rollback, recover, restart, stop_all or remove_all
 #   survey      print what the server has; see survey.sh
 #   unlock      end a running deploy, and recover
 #   watch       watch the release for WATCH seconds, and roll back if it does not stay healthy
@@ -346,6 +346,7 @@ deploy() {
     fi
     ! here "$PROJECT-failed" || remove "$PROJECT-failed"
     if ends "$PROJECT"; then
+        log_of "$PROJECT" 50 2>/dev/null || true
         say "$RELEASE has finished. To run it again: docker start --attach $PROJECT"
     else
         say "$RELEASE runs and is healthy"
@@ -419,19 +420,7 @@ END
     fi
     # shellcheck disable=SC2086 # each name is a word
     [ -z "$old" ] || quietly docker rm --force --volumes $old
-    unused=$(docker image ls --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' |
-        while read -r repository tag digest id; do
-            case $repository in
-            "$PROJECT-run")
-                case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
-                ;;
-            127.0.0.1:*"/$PROJECT-run")
-                # The running image keeps the name by which it was pulled: it records the digest.
-                name=$repository@$digest
-                [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
-                ;;
-            esac
-        done)
+    unused=$(unused_images)
     # shellcheck disable=SC2086
     [ -z "$unused" ] || quietly docker image rm $unused
     for file in "$FOLDER"/server-*; do
@@ -445,6 +434,54 @@ END
         case $used in *" ${file##*/env-} "*) ;; *) rm -f "$file" ;; esac
     done
     set -e
+}
+
+# unused_images: print the names of this project's images that are not in `used`, and the names by which
+# images were pulled, except that of the image `running`
+unused_images() {
+    docker image ls --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' |
+        while read -r repository tag digest id; do
+            case $repository in
+            "$PROJECT-run")
+                case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
+                ;;
+            127.0.0.1:*"/$PROJECT-run")
+                # The running image keeps the name by which it was pulled: it records the digest.
+                name=$repository@$digest
+                [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
+                ;;
+            esac
+        done
+}
+
+# restart: stop the running release and start it again
+restart() {
+    here "$PROJECT" || give_up "there is no release of $PROJECT here"
+    stop "$PROJECT"
+    ensure_running "$PROJECT" || give_up "the release does not become healthy"
+    say "$(of "$PROJECT" release) runs and is healthy"
+}
+
+# stop_all: stop the release; a reboot does not start it
+stop_all() {
+    for name in "$PROJECT" "$PROJECT-next" "$PROJECT-back" "$PROJECT-try"; do
+        here "$name" || continue
+        policy no "$name"
+        stop "$name"
+    done
+}
+
+# remove_all: remove everything of the project but its volumes
+remove_all() {
+    stop_all
+    # shellcheck disable=SC2046 # each ID is a word
+    set -- $(docker ps --all --quiet --filter "label=slipway.project=$PROJECT")
+    [ $# = 0 ] || docker rm --volumes "$@" >/dev/null
+    used=' ' running=-
+    # shellcheck disable=SC2046
+    set -- $(unused_images)
+    [ $# = 0 ] || quietly docker image rm "$@" || true
+    rm -rf "$FOLDER"
 }
 
 # ended STATUS: however a job ends, afterwards one release runs, the log has a line, and the lock is free
@@ -495,6 +532,12 @@ work() {
     trap release EXIT
     look || fail "the Docker engine does not answer"
     check_names
+    case $JOB in
+    stop_all | remove_all)
+        "$JOB"
+        exit_with 0
+        ;;
+    esac
     trap 'ended $?' EXIT
     if ! is_in_order; then
         recover || true
@@ -505,6 +548,7 @@ work() {
         exit_with 0
     fi
     "$JOB"
+    [ "$JOB" != restart ] || exit_with 0
     tidy
     record "$JOB $RELEASE by $BY: runs"
     wait # for the candidate's end
