@@ -132,13 +132,25 @@ tell_gap() {
 # asked_by_bash HOST PORT HEALTH: the same check as the image's own. Code of the image never runs on the
 # server's network, where it would reach what listens on loopback.
 asked_by_bash() {
-    [ "$3" != none ] || return 0
     # shellcheck disable=SC2016 # bash's own
     timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit 1
         [ "$3" != tcp ] || exit 0
         printf "GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$3" >&3
         read -r _ status _ <&3
         [ "$status" -lt 500 ]' bash "$@"
+}
+
+# asked_by_wget HOST PORT HEALTH: the same, by that of GNU or of busybox, for a server without bash
+asked_by_wget() {
+    path=$3
+    [ "$3" != tcp ] || path=/
+    answer=$(http_proxy='' LC_ALL=C timeout 5 wget -S -O /dev/null "http://$1:$2$path" 2>&1) || true
+    if [ "$3" = tcp ]; then
+        case $answer in *refused* | *'timed out'* | *unreachable* | *'t connect'* | *'o route'*) return 1 ;; esac
+        return 0
+    fi
+    status=$(printf '%s\n' "$answer" | sed -n 's|^ *HTTP/[0-9.]* \([0-9][0-9][0-9]\).*|\1|p' | head -n 1)
+    [ -n "$status" ] && [ "$status" -lt 500 ]
 }
 
 # asked_from_outside CONTAINER: check the published port
@@ -153,10 +165,16 @@ asked_from_outside() {
     [ -n "$address" ] || return 0
     host=${address%:*}
     [ "$host" != 0.0.0.0 ] || host=127.0.0.1
-    # Without these programs the container's own check, on its network, has to be enough.
-    quietly command -v bash && quietly command -v timeout || return 0
+    [ "$health" != none ] || return 0
+    for program in bash wget ''; do
+        ! quietly command -v "$program" || break
+    done
+    if [ -z "$program" ] || ! quietly command -v timeout; then
+        say "the published port was not checked: the server has neither bash nor wget"
+        return 0
+    fi
     tries=0
-    until quietly asked_by_bash "$host" "${address##*:}" "$health"; do
+    until quietly "asked_by_$program" "$host" "${address##*:}" "$health"; do
         tries=$((tries + 1))
         [ "$tries" -lt 3 ] || return 1
         sleep 0.5
