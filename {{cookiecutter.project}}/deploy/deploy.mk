@@ -12,6 +12,7 @@ DEPLOY_FILE := $(lastword $(MAKEFILE_LIST))
 DEPLOY_FOLDER := $(patsubst %/,%,$(dir $(DEPLOY_FILE)))
 
 DEPLOY_TARGETS := help adopt lock upgrade base builder native wheels image check-image verify size run stop push \
+	start restart remove \
 	deploy rollback status releases logs shell unlock deploy-venv rollback-venv status-venv \
 	logs-venv unlock-venv venv serve registry-up registry-down registry-gc clean
 
@@ -47,6 +48,7 @@ DEPLOY_SEEN := $(DEPLOY_SEEN) $(DEPLOY_RULES)
 DEPLOY_KNOWN := PROJECT PYTHON NATIVE RUN_CA CHECK_IMAGE COMMAND FILES PORT HEALTH HEALTH_TIMEOUT BASE_IMAGE DEPLOY_HOST \
 	BIND PORTS VOLUMES MEMORY PIDS STOP_TIMEOUT UNHARDEN RUN_OPTIONS REGISTRY_PORT DOCKER SSH PLATFORM TAG \
 	CANDIDATE KEEP STEADY WATCH LOCK_WAIT PARALLEL PROGRAM RELEASE DRY_RUN FORMAT FOLLOW \
+	LINES SINCE GREP ON \
 	ADD FIND YES VERBOSE
 DEPLOY_SET = $(foreach name,$(DEPLOY_KNOWN),$(if $(filter file override,$(origin $(name))),$(name)))
 DEPLOY_UNSET = $(if $(strip $(DEPLOY_SET)),unset $(strip $(DEPLOY_SET)); )

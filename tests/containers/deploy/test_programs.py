@@ -58,6 +58,7 @@ def test_a_job_that_succeeds_is_a_release(programs: Shipped) -> None:
     """It runs once and not again; one that fails is put aside, and the one before stays."""
     job = f"{NAME}-stock"
     said = programs.make("deploy", "PROGRAM=stock")
+    assert "3 apples" in said
     assert f"has finished. To run it again: docker start --attach {job}" in said
     started = programs.on_server(".State.StartedAt", job)
     assert "3 apples" in programs.make("logs", "PROGRAM=stock")

@@ -39,7 +39,8 @@ def docker(program: Program) -> Path:
 def asked(docker: Path) -> list[str]:
     """Return the command lines that docker was given."""
     log = docker.with_name("docker.log")
-    return log.read_text().splitlines() if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if not line.startswith("image ls ")]
 
 
 def clean(project: Project, docker: Path | str, **variables: str) -> str:
@@ -71,6 +72,47 @@ def test_the_name_that_was_pushed_is_removed(project: Project, docker: Path) -> 
     (project.path / ".deploy/state.json").write_text(json.dumps(record))
     clean(project, docker)
     assert asked(docker)[-1] == f"image rm {name}"
+
+
+# Keeps images in a file; one that a container uses cannot be removed.
+IMAGES = """\
+case "$1 $2" in
+"image ls") cat "$0.images" ;;
+"image rm") case "$3" in
+    *used*) exit 1 ;;
+    *) grep -v "^${3%:*} ${3##*:}$" "$0.images" | grep -v "^$3 latest$" >"$0.new"
+        mv "$0.new" "$0.images" ;;
+    esac ;;
+*) echo "$*" >>"$0.log" ;;
+esac
+"""
+OTHER = "postgres 17\nshop-run-of-others latest\nshop-run <none>\n"
+
+
+def test_no_image_is_left_behind(project: Project, program: Program) -> None:
+    """Under any tag, here and for the registry; also of a program that runs here."""
+    docker = program("docker", IMAGES)
+    listed = docker.with_name("docker.images")
+    own = "shop-run latest\nshop-run 1.4.0\nshop-builder tools\n127.0.0.1:5051/shop-run 1.3.0\n"
+    listed.write_text(OTHER + own)
+    with (project.path / "deploy/settings.mk").open("a") as file:
+        file.write("COMMAND_worker := work\n")
+    clean(project, docker)
+    assert listed.read_text() == OTHER
+    assert asked(docker)[2:4] == [
+        "stop shop-worker-local",
+        "rm --force --volumes shop-worker-local",
+    ]
+
+
+def test_an_image_that_is_still_used_is_reported(project: Project, program: Program) -> None:
+    """With the command that lists its container."""
+    docker = program("docker", IMAGES)
+    docker.with_name("docker.images").write_text("shop-run used\n")
+    words = (sys.executable, "deploy/slipway", "clean")
+    done = project.run(*words, DOCKER=str(docker))
+    assert done.returncode == 1
+    assert "these images are used by a container and stay: shop-run:used" in done.stdout
 
 
 def test_an_appenv_of_the_users_own_stays(project: Project, docker: Path) -> None:

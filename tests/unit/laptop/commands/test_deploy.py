@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from slipway.laptop import console
+from slipway.laptop.commands import deploy
 from tests.conftest import Project
 from tests.unit.conftest import Program, closed_port
 from tests.unit.laptop.docker.test_registry import EVIL, IMAGE, Registry, squatter
@@ -79,6 +81,29 @@ def test_a_command_for_a_server_that_does_not_answer_fails_in_one_line(project: 
         assert done.returncode == 1
         assert done.stdout.startswith("cannot reach 127.0.0.1: no ssh server listens there")
         assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["start", "restart", "remove"])
+def test_commands_for_servers_say_so(project: Project, name: str) -> None:
+    """make stop without it stops what make run started here."""
+    done = project.run(sys.executable, "deploy/slipway", name, DEPLOY_HOST="me@one")
+    assert done.returncode == 1
+    assert (
+        done.stdout == f"slipway: {name} is for servers: make {name} ON=server (here: make run)\n"
+    )
+
+
+def test_nothing_is_removed_without_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the environment that merely has that name does not count for make."""
+    with pytest.raises(console.Failed, match="nothing was removed"):
+        deploy.confirm("server")
+    monkeypatch.setenv("YES", "1")
+    deploy.confirm("server")
+    monkeypatch.setenv("DEPLOY_OVERRIDES", "PORT")
+    with pytest.raises(console.Failed, match="nothing was removed"):
+        deploy.confirm("server")
+    monkeypatch.setenv("DEPLOY_OVERRIDES", "PORT YES")
+    deploy.confirm("server")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -11,6 +11,7 @@ import pytest
 from slipway.laptop import console
 from slipway.laptop.building import pipeline
 from slipway.laptop.commands import run as command
+from slipway.laptop.docker import local_container
 from slipway.laptop.settings import load as settings
 from slipway.laptop.settings import run_env
 from tests.unit.conftest import SETTINGS, Program
@@ -64,7 +65,10 @@ class Machine:
         self.log.write_text("")
         found = settings.resolve(WORKER, {"DOCKER": str(self.path), **variables})
         self.patch.setattr(command, "load", lambda: found)
-        assert command.run(name, []) == 0
+        if name == "stop":
+            local_container.stop(found)
+        else:
+            assert command.run(name, []) == 0
 
     @property
     def asked(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slipway.laptop.deploy import plan
+from slipway.laptop.deploy import plan, status_report
 from slipway.laptop.servers import ssh
 from tests.unit.laptop.deploy.test_survey import RELEASE, container, surveyed
 
@@ -140,7 +140,8 @@ def test_the_plan_is_for_people_and_for_programs() -> None:
     """Both have the same facts."""
     full = made(said(), 'layers ["one"]', "lock alive 7 8 9 0 ann@her-laptop now abc-1")
     text = "\n".join(full.lines())
-    assert "abc-1, healthy, since 2026-01-02T03:04:05Z" in text
+    since = status_report.local("2026-01-02T03:04:05Z")
+    assert f"abc-1, healthy, since {since}" in text
     assert f"{WANTED.release}, commit cccccccccccc" in text
     assert "1 of 2 layers, 2 kB" in text
     assert "tried beside" in text

@@ -227,6 +227,27 @@ def test_a_rollback(here: Any, engine: Engine, release: str) -> None:
     assert shown(steps) == engine.changes(here, "rollback", RELEASE=release)
 
 
+@pytest.mark.parametrize("name", ["start", "stop", "restart", "remove"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_release_is_started_stopped_and_removed(
+    here: Any, engine: Engine, tmp_path: Path, name: str, running: bool
+) -> None:
+    """A stopped one stays stopped after a reboot; a removed one leaves no container."""
+    engine.add("shop-abc", "abc")
+    engine.add("shop-previous", "b")
+    engine.add("shop", "c", "always" if running else "no", running=running)
+    dry = shown(docker_commands.change(engine.facts, "shop", name))
+    done = engine.changes(here, command.JOBS[name])
+    assert done == dry
+    left = json.loads((engine.folder / "containers.json").read_text())
+    if name == "remove":
+        assert left == {}
+        assert not (tmp_path / ".slipway" / "shop").exists()
+    else:
+        state = (left["shop"]["running"], left["shop"]["policy"])
+        assert state == ((False, "no") if name == "stop" else (True, "always"))
+
+
 def test_an_unlock(here: Any, engine: Engine) -> None:
     """It recovers from what the ended deploy has left."""
     engine.add("shop-previous", "b")

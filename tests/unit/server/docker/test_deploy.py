@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -107,17 +109,45 @@ class Application(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
+# What the wget of busybox 1.35 prints, on its error output.
+WGET = """
+import socket, sys
+from urllib.parse import urlsplit
+url = urlsplit(sys.argv[1])
+print(f"Connecting to {url.netloc} ({url.netloc})", file=sys.stderr)
+try:
+    connection = socket.create_connection((url.hostname, url.port))
+except ConnectionRefusedError:
+    sys.exit(f"wget: can't connect to remote host ({url.hostname}): Connection refused")
+connection.sendall(f"GET {url.path} HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n".encode())
+line = connection.makefile().readline().strip()
+print(f"  {line}", file=sys.stderr)
+if not line.startswith("HTTP/"):
+    sys.exit("wget: error getting response")
+if int(line.split()[1]) >= 400:
+    sys.exit(f"wget: server returned error: {line}")
+"""
+
+
 @pytest.mark.parametrize(
     ("health", "answers"),
     [("/200", True), ("/404", True), ("/500", False), ("/garbage", False), ("tcp", True)],
 )
-def test_bash_checks_the_port_like_the_images_own_check(
-    serve: Callable[[type[BaseHTTPRequestHandler]], int], health: str, answers: bool
+@pytest.mark.parametrize("by", ["bash", "wget"])
+def test_the_server_checks_the_port_like_the_images_own_check(
+    serve: Callable[[type[BaseHTTPRequestHandler]], int],
+    program: Program,
+    by: str,
+    health: str,
+    answers: bool,
 ) -> None:
     """A status below 500 is healthy; a port where nothing listens is not."""
+    wget = program("wget", f"exec {sys.executable} -c {shlex.quote(WGET)} $4")
+    path = f"{wget.parent}:/usr/bin:/bin"
     script = (SLIPWAY / "server/docker/deploy.sh").read_text(encoding="utf-8")
     functions = script.rpartition("\ncase $1 in\n")[0]
     quietly = 'quietly() { "$@" >/dev/null 2>&1; }'
     for port, expected in ((serve(Application), answers), (closed_port(), False)):
-        script = f"{quietly}\n{functions}\nasked_by_bash 127.0.0.1 {port} {health}"
-        assert (subprocess.run(["sh", "-c", script]).returncode == 0) is expected
+        script = f"{quietly}\n{functions}\nasked_by_{by} 127.0.0.1 {port} {health}"
+        done = subprocess.run(["sh", "-c", script], env={"PATH": path})
+        assert (done.returncode == 0) is expected

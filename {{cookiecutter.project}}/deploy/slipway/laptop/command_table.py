@@ -9,6 +9,8 @@ IMAGE = f"COMMAND HEALTH FILES TAG CHECK_IMAGE {BUILDING}"
 CONTAINER = "PORT PORTS BIND VOLUMES MEMORY PIDS STOP_TIMEOUT UNHARDEN RUN_OPTIONS PROGRAM DRY_RUN"
 SERVERS = "DEPLOY_HOST SSH PARALLEL"
 DEPLOYING = f"{SERVERS} HEALTH_TIMEOUT STEADY WATCH CANDIDATE KEEP LOCK_WAIT DRY_RUN"
+ON = f"ON PROGRAM {SERVERS} DRY_RUN"
+LOGS = "FOLLOW LINES SINCE GREP"
 REGISTRY = "REGISTRY_PORT DRY_RUN"
 
 
@@ -36,7 +38,7 @@ GROUPS = {
     ),
     "Run here": (
         Command("run", "run", "run the image here, as a server would", CONTAINER),
-        Command("stop", "run", "stop what make run started", "PROGRAM DRY_RUN"),
+        Command("stop", "deploy", "stop what make run started, or ON=server the release", ON),
         Command("venv", "venv", "without Docker: the same pins in ./appenv", "PYTHON DRY_RUN"),
         Command("serve", "venv", "run the application from ./appenv", "PORT DRY_RUN"),
     ),
@@ -44,9 +46,12 @@ GROUPS = {
         Command("push", "push", "send the image to the registry", REGISTRY),
         Command("deploy", "deploy", "run the pushed image on DEPLOY_HOST", DEPLOYING),
         Command("rollback", "deploy", "run the previous release again", f"RELEASE {DEPLOYING}"),
+        Command("start", "deploy", "ON=server: start a release that was stopped", ON),
+        Command("restart", "deploy", "ON=server: stop the release and start it again", ON),
+        Command("remove", "deploy", "ON=server: remove all of it but volumes", f"{ON} YES"),
         Command("status", "deploy", "what runs there, and problems", f"{SERVERS} FORMAT"),
         Command("releases", "deploy", "releases to roll back to", f"{SERVERS} FORMAT"),
-        Command("logs", "deploy", "log of the release", f"{SERVERS} PROGRAM FOLLOW"),
+        Command("logs", "deploy", "log of the release", f"{SERVERS} PROGRAM {LOGS}"),
         Command("shell", "deploy", "shell beside the application", f"{SERVERS} PROGRAM"),
         Command("exec", "deploy", "run a program beside the application", "DEPLOY_HOST SSH"),
         Command("unlock", "deploy", "end a deploy that hangs, and recover", DEPLOYING),

@@ -5,13 +5,14 @@ The lock, the images in the registry and everything on servers stay.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.laptop import console
 from slipway.laptop.building.record import Record
-from slipway.laptop.docker import engine, local_container
+from slipway.laptop.docker import engine, local_container, registry
 from slipway.laptop.paths import ROOT
 from slipway.laptop.settings.load import load
 
@@ -19,8 +20,11 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Remove the container, the images and the folders; return the exit status."""
     settings = load()
-    removals = local_container.removal(settings)
-    for image in images(settings):
+    removals = []
+    for program in ("", *json.loads(settings["COMMANDS"] or "{}")):
+        service = "-".join(filter(None, (settings["PROJECT"], program)))
+        removals += local_container.removal({**settings, "SERVICE": service})
+    for image in dict.fromkeys([*images(settings), *tagged(settings)]):
         removals.append(engine.command(settings["DOCKER"], "image", "rm", image))
     if settings["DRY_RUN"]:
         for words in removals:
@@ -31,6 +35,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
         local_container.quietly(words)
     for folder in folders():
         remove(folder)
+    left = tagged(settings)
+    if left:
+        raise console.Failed(
+            f"these images are used by a container and stay: {' '.join(left)}. Remove the container"
+            f" (docker ps --all --filter ancestor={left[0]} lists it), then run make clean again."
+        )
     console.say(
         f"removed the container, images, wheelhouse, appenv and .deploy of {settings['PROJECT']}"
     )
@@ -43,6 +53,21 @@ def images(settings: dict[str, str]) -> list[str]:
     names += [settings["IMAGES"] + each for each in ("-builder", "-builder:tools", "-base")]
     pushed = Record.load().get("push", "name")
     return [*names, pushed] if pushed else names
+
+
+def tagged(settings: dict[str, str]) -> list[str]:
+    """Return the images that are here under any tag, also those for the registry."""
+    own = {f"{settings['PROJECT']}-run", *(settings["IMAGES"] + e for e in ("-builder", "-base"))}
+    own.add(f"{registry.ADDRESS}:{settings['REGISTRY_PORT']}/{settings['PROJECT']}-run")
+    listing = ("image", "ls", "--format", "{{.Repository}} {{.Tag}}")
+    try:
+        listed = engine.ask(settings["DOCKER"], *listing).splitlines()
+    except engine.EngineError:  # nothing can be there, or be removed
+        return []
+    # podman puts localhost/ in front of its own names
+    names = [line.removeprefix("localhost/").split(" ") for line in listed]
+    found = [f"{name}:{tag}" for name, tag in names if name in own and tag != "<none>"]
+    return [name.removesuffix(":latest") for name in found]
 
 
 def folders() -> list[Path]:

@@ -6,6 +6,7 @@ checks, the pull, and the server's part, which finishes by itself whatever happe
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Callable
 
 from slipway.laptop import console
 from slipway.laptop.console import Failed
-from slipway.laptop.deploy import docker_commands, docker_load, status_report, tunnel
+from slipway.laptop.deploy import docker_commands, docker_load, logs, status_report, tunnel
 from slipway.laptop.deploy import plan as plans
 from slipway.laptop.deploy.docker_commands import Step
 from slipway.laptop.deploy.plan import Plan, Wanted
@@ -24,12 +25,21 @@ from slipway.laptop.docker import local_container, log_advice, run_options
 from slipway.laptop.servers import each_server, remote_job
 from slipway.laptop.servers.each_server import Work, report
 from slipway.laptop.servers.remote_job import Outcome
-from slipway.laptop.servers.ssh import Connection, ConnectionFailed, connected
+from slipway.laptop.servers.ssh import Connection, ConnectionFailed, Copy, connected
 from slipway.laptop.settings import advice
 from slipway.laptop.settings.load import load
 
 LARGEST_LOG = 200_000  # bytes of a log in which advice is looked for
 NAMES = ("RELEASE", "CANDIDATE", "KEEP", "HEALTH_TIMEOUT", "STEADY", "WATCH", "LOCK_WAIT")
+
+# The jobs of the server's script behind these commands, and what is printed when they are done.
+JOBS = {"start": "recover", "stop": "stop_all", "restart": "restart", "remove": "remove_all"}
+DONE = {
+    "start": "{} runs",
+    "stop": "{} is stopped, also after a reboot. Start it: make start ON=server",
+    "restart": "{} runs",
+    "remove": "{} is removed; its volumes stay",
+}
 
 
 def perform(
@@ -202,9 +212,7 @@ def attach(settings: dict[str, str], host: str, job: str, program: Sequence[str]
         if facts.container(name) is None:
             raise ConnectionFailed(f"{host}: {status_report.problem(facts, name)}")
         if job == "logs":
-            follow = "--follow " if settings["FOLLOW"] else ""
-            command = f"{facts.docker} logs {follow}--tail 200 {name}"
-            return connection.show(command)
+            return logs.show(connection, facts, settings, Copy(sys.stdout).add)
         if job == "exec":
             return run_there(connection, f"{facts.docker} exec -i {name} {shlex.join(program)}")
         terminal = sys.stdin.isatty()
@@ -239,9 +247,48 @@ def on_server(settings: dict[str, str], host: str, job: str) -> int:
     return 0 if outcome is Outcome.DONE else 1
 
 
+def change(settings: dict[str, str], host: str, command: str) -> int:
+    """Start, stop, restart or remove the release on a server; return the exit status."""
+    project = settings["SERVICE"]
+    with connected(settings["SSH"], host) as connection:
+        facts = survey(connection, project)
+        if settings["DRY_RUN"]:
+            steps = docker_commands.change(facts, project, command)
+            commands = command_lines(settings, host, facts, steps)
+            each_server.show_plan(settings, host, {"host": host}, [], commands)
+            return 0
+        found = facts.releases(project)
+        if not found:
+            raise ConnectionFailed(f"{host}: there is no release of {project} here.")
+        if command == "remove":
+            names = " ".join(each.name for each in found)
+            report(host, f"removes the containers {names}, their images and logs; volumes stay")
+            confirm(host)
+        outcome = perform(connection, facts, settings, JOBS[command])
+        if outcome is Outcome.DONE:
+            report(host, DONE[command].format(project))
+    return 0 if outcome is Outcome.DONE else 1
+
+
+def confirm(host: str) -> None:
+    """Ask whether to remove what was listed; raise Failed if the answer is not yes."""
+    typed = os.environ.get("DEPLOY_OVERRIDES")
+    if os.environ.get("YES") and (typed is None or "YES" in typed.split()):
+        return
+    if not sys.stdin.isatty():
+        raise Failed(f"{host}: nothing was removed. To remove it: make remove ON=server YES=1")
+    if input("Remove it (yes or no)? ").strip().lower() not in ("y", "yes"):
+        raise Failed(f"{host}: nothing was removed")
+
+
 def run(command: str, arguments: Sequence[str]) -> int:
     """Do one command on every server; return the exit status."""
     settings = load()
+    if command in JOBS and settings["ON"] != "server":
+        if command != "stop":
+            raise Failed(f"{command} is for servers: make {command} ON=server (here: make run)")
+        local_container.stop(settings)
+        return 0
 
     def prepared(together: int) -> Work:
         wanted = plans.wanted(settings)
@@ -253,6 +300,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
     others: dict[str, Work] = {
         "rollback": lambda host: on_server(settings, host, command),
         "unlock": lambda host: on_server(settings, host, command),
+        **dict.fromkeys(JOBS, lambda host: change(settings, host, command)),
         "status": lambda host: show_report(settings, host, status_report.status),
         "releases": lambda host: show_report(settings, host, status_report.releases),
         "logs": lambda host: attach(settings, host, command),

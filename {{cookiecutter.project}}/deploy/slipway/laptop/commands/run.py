@@ -1,4 +1,4 @@
-"""Run the image on this machine as a server would, and stop it: make run and make stop."""
+"""Run the image on this machine as a server would: make run."""
 
 from __future__ import annotations
 
@@ -15,23 +15,9 @@ from slipway.laptop.settings.load import load
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
-    """Start the container, in place of one that runs, or stop it; return the exit status."""
-    settings = load()
-    if command == "stop":
-        stop(settings)
-    else:
-        start(settings)
+    """Start the container, in place of one that runs; return the exit status."""
+    start(load())
     return 0
-
-
-def stop(settings: dict[str, str]) -> None:
-    """Stop and remove the container."""
-    if settings["DRY_RUN"]:
-        for words in local_container.removal(settings):
-            console.show_command(words)
-        return
-    local_container.remove(settings)
-    console.say(f"{local_container.name(settings)} is stopped")
 
 
 def start(settings: dict[str, str]) -> None:

@@ -274,6 +274,29 @@ def rollback(facts: Facts, project: str, release: str, *, keep: int) -> list[Ste
     return script.steps
 
 
+def change(facts: Facts, project: str, command: str) -> list[Step]:
+    """Return the steps of start, stop, restart or remove."""
+    script = Script(facts, project)
+    if command in ("stop", "remove"):
+        for name in (project, *(f"{project}-{word}" for word in ("next", "back", "try"))):
+            if name in script.there:
+                script.policy("no", name)
+                script.stop(name)
+        if command == "remove":
+            if script.there:
+                newest_first = sorted(script.there, key=lambda name: script.there[name].age)
+                script.docker("rm", "--volumes", *newest_first)
+            images = f"it removes the images of {project}-run, and ~/.slipway/{project}"
+            script.steps.append(Step(note=f"then {images}; volumes stay"))
+        return script.steps
+    if not script.is_in_order:
+        script.recover()
+    if command == "restart" and project in script.there:
+        script.stop(project)
+        script.start(project)
+    return script.steps or [Step(note="nothing to do")]
+
+
 def unlock(facts: Facts, project: str) -> list[Step]:
     """Return the steps that end a running deploy and recover."""
     script = Script(facts, project)

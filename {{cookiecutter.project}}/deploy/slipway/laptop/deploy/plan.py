@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from slipway.laptop.building.record import Record
+from slipway.laptop.deploy.status_report import commit, local
 from slipway.laptop.deploy.survey import Container, Facts
 from slipway.laptop.docker import engine, registry, run_options, time_zone
 from slipway.laptop.servers.ssh import ConnectionFailed
@@ -250,13 +251,13 @@ class Plan:
         now = "nothing"
         if runs:
             now = f"{runs.label('release') or 'a release of an older template'}, {runs.health}"
-            now += f", since {runs.since}" * bool(runs.since)
+            now += f", since {local(runs.since)}" * bool(runs.since)
             now += f", by {runs.label('by')}"
         sent = f"{len(self.missing)} of {len(self.wanted.layers)} layers"
         lines = [
             f"server    {facts.architecture}, docker {facts.version}, as `{facts.docker}`",
             f"runs now  {now}",
-            f"will run  {self.wanted.release}, commit {self.wanted.revision[:12] or 'unknown'}",
+            f"will run  {self.wanted.release}, commit {commit(self.wanted.revision) or 'unknown'}",
             f"sends     {sent}, {megabytes(sum(self.missing))}",
         ]
         if runs:

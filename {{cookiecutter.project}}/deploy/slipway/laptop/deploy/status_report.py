@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 from typing import Any
 
 from slipway.laptop.deploy.survey import UNFINISHED, Container, Facts
 from slipway.laptop.servers.survey import describe_lock
+
+
+def commit(revision: str) -> str:
+    """Return a commit in short; it keeps the mark of files that differed from it."""
+    return revision[:12] + "-dirty" * revision.endswith("-dirty")
+
+
+def local(moment: str) -> str:
+    """Return a time of a server, which is UTC, in this machine's time zone."""
+    try:
+        seconds = calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
+    except (ValueError, OverflowError):
+        return moment
+
+
+def _local_line(line: str) -> str:
+    moment, blank, rest = line.partition(" ")
+    return local(moment) + blank + rest
 
 
 def state(facts: Facts, host: str, project: str) -> dict[str, Any]:
@@ -48,6 +69,8 @@ def problem(facts: Facts, project: str) -> str:
         return f"no release of {project} runs here. Run make deploy."
     if runs.label("project") != project:
         return f"the container {project} here is not managed by slipway. Rename it."
+    if runs.policy == "no" and not runs.running:
+        return "the release was stopped. Run make start ON=server, or make deploy."
     if not runs.is_healthy:
         return f"the release is {runs.health}. Run make logs to see why, or make rollback."
     if runs.policy == "no":
@@ -60,16 +83,16 @@ def status(found: dict[str, Any]) -> list[str]:
     lines = []
     for each in found["releases"]:
         lines.append(f"{each['container']}: {each['health']}")
-        since = f"since {each['since']}, " if each["since"] else ""
+        since = f"since {local(each['since'])}, " if each["since"] else ""
         restarts = f", restarted {each['restarts']} times" if each["restarts"] else ""
         lines += [
-            f"    release   {each['release']}, commit {each['revision'][:12] or 'unknown'}",
+            f"    release   {each['release']}, commit {commit(each['revision']) or 'unknown'}",
             f"    digest    {each['digest']}",
-            f"    deployed  {each['at']} by {each['by']}",
+            f"    deployed  {local(each['at'])} by {each['by']}",
             *([f"    healthy   {since.rstrip(', ')}{restarts}"] if since else []),
         ]
     if found["log"]:
-        lines += ["the last deploys:", *(f"    {line}" for line in found["log"][-5:])]
+        lines += ["the last deploys:", *(f"    {_local_line(line)}" for line in found["log"][-5:])]
     return lines
 
 
@@ -85,8 +108,8 @@ def releases(found: dict[str, Any]) -> list[str]:
         rows.append(
             (
                 each["release"],
-                each["revision"][:12],
-                each["at"],
+                commit(each["revision"]),
+                local(each["at"]),
                 each["by"],
                 names.get(word, "kept"),
             )

@@ -32,6 +32,16 @@ def remove(settings: dict[str, str]) -> None:
         quietly(words)
 
 
+def stop(settings: dict[str, str]) -> None:
+    """Stop and remove the container, and report it: make stop."""
+    if settings["DRY_RUN"]:
+        for words in removal(settings):
+            console.show_command(words)
+        return
+    remove(settings)
+    console.say(f"{name(settings)} is stopped")
+
+
 def quietly(words: Sequence[str]) -> None:
     """Run a command whose failure only means that there was nothing to remove."""
     try:

@@ -445,10 +445,16 @@ class Connection:
         process with has_input.
         """
         stdin = None if has_input else subprocess.PIPE
-        out, err = _Copy(sys.stdout, begin), _Copy(sys.stderr)
+        out, err = Copy(sys.stdout, begin), Copy(sys.stderr)
         with _started(self.argv(remote), stdin) as process:
             self._exchange(
-                process, () if has_input else (sent,), out.add, err.add, silence=silence, largest=ENDLESS, sign=sign
+                process,
+                () if has_input else (sent,),
+                out.add,
+                err.add,
+                silence=silence,
+                largest=ENDLESS,
+                sign=sign,
             )
             return process.wait()
 
@@ -482,7 +488,7 @@ class _Lines:
             self._use(self._line)
 
 
-class _Copy:
+class Copy:
     """Writes output to a stream of this process as it comes."""
 
     def __init__(self, target: TextIO, begin: bytes = b"") -> None:

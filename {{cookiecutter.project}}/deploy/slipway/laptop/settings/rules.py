@@ -304,6 +304,15 @@ SETTINGS = (
         from_environment=False,
     ),
     Setting(
+        "ON",
+        "command",
+        "where start, stop, restart and remove work: here or server",
+        default="here",
+        accepts="here|server",
+        hint="`server`, or `here`",
+        from_environment=False,
+    ),
+    Setting(
         "RELEASE",
         "command",
         "release to roll back to, as make releases lists it",
@@ -326,6 +335,28 @@ SETTINGS = (
         from_environment=False,
     ),
     Setting("FOLLOW", "command", "1 makes logs continue until Ctrl-C"),
+    Setting(
+        "LINES",
+        "command",
+        "number of lines that logs shows",
+        default="200",
+        accepts=COUNT,
+        from_environment=False,
+    ),
+    Setting(
+        "SINCE",
+        "command",
+        "logs shows lines since then: 10m, 2h or 2026-01-31T12:00:00",
+        accepts=r"(?:(?:\d+[smh])+|\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?)?",
+        hint="a time such as `10m`, `2h` or `2026-01-31T12:00:00`",
+        from_environment=False,
+    ),
+    Setting(
+        "GREP",
+        "command",
+        "regular expression of the lines that logs shows; without it all but health checks",
+        from_environment=False,
+    ),
 )
 # Titles of the groups, in the order in which they are listed.
 TITLES = {
@@ -342,7 +373,7 @@ DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 VARIABLES = {
     "ADD": "library names to add to NATIVE",
     "FIND": "a missing header, library or program whose Debian package is looked up",
-    "YES": "1 writes what make adopt found",
+    "YES": "1 writes what make adopt found, or removes what make remove lists, without a question",
     "VERBOSE": "1 shows everything that docker and the builder print",
 }
 

@@ -3,7 +3,7 @@
 #
 #   COMMAND of the script:
 #   supervise   run `work`, and recover if its process is killed; see supervise.sh
-#   work        do JOB: deploy, rollback or recover
+#   work        do JOB: deploy, rollback, recover, restart, stop_all or remove_all
 #   survey      print what the server has; see survey.sh
 #   unlock      end a running deploy, and recover
 #   watch       watch the release for WATCH seconds, and roll back if it does not stay healthy
@@ -132,13 +132,25 @@ tell_gap() {
 # asked_by_bash HOST PORT HEALTH: the same check as the image's own. Code of the image never runs on the
 # server's network, where it would reach what listens on loopback.
 asked_by_bash() {
-    [ "$3" != none ] || return 0
     # shellcheck disable=SC2016 # bash's own
     timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit 1
         [ "$3" != tcp ] || exit 0
         printf "GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$3" >&3
         read -r _ status _ <&3
         [ "$status" -lt 500 ]' bash "$@"
+}
+
+# asked_by_wget HOST PORT HEALTH: the same, by that of GNU or of busybox, for a server without bash
+asked_by_wget() {
+    path=$3
+    [ "$3" != tcp ] || path=/
+    answer=$(http_proxy='' LC_ALL=C timeout 5 wget -S -O /dev/null "http://$1:$2$path" 2>&1) || true
+    if [ "$3" = tcp ]; then
+        case $answer in *refused* | *'timed out'* | *unreachable* | *'t connect'* | *'o route'*) return 1 ;; esac
+        return 0
+    fi
+    status=$(printf '%s\n' "$answer" | sed -n 's|^ *HTTP/[0-9.]* \([0-9][0-9][0-9]\).*|\1|p' | head -n 1)
+    [ -n "$status" ] && [ "$status" -lt 500 ]
 }
 
 # asked_from_outside CONTAINER: check the published port
@@ -153,10 +165,16 @@ asked_from_outside() {
     [ -n "$address" ] || return 0
     host=${address%:*}
     [ "$host" != 0.0.0.0 ] || host=127.0.0.1
-    # Without these programs the container's own check, on its network, has to be enough.
-    quietly command -v bash && quietly command -v timeout || return 0
+    [ "$health" != none ] || return 0
+    for program in bash wget ''; do
+        ! quietly command -v "$program" || break
+    done
+    if [ -z "$program" ] || ! quietly command -v timeout; then
+        say "the published port was not checked: the server has neither bash nor wget"
+        return 0
+    fi
     tries=0
-    until quietly asked_by_bash "$host" "${address##*:}" "$health"; do
+    until quietly "asked_by_$program" "$host" "${address##*:}" "$health"; do
         tries=$((tries + 1))
         [ "$tries" -lt 3 ] || return 1
         sleep 0.5
@@ -346,6 +364,7 @@ deploy() {
     fi
     ! here "$PROJECT-failed" || remove "$PROJECT-failed"
     if ends "$PROJECT"; then
+        log_of "$PROJECT" 50 2>/dev/null || true
         say "$RELEASE has finished. To run it again: docker start --attach $PROJECT"
     else
         say "$RELEASE runs and is healthy"
@@ -419,19 +438,7 @@ END
     fi
     # shellcheck disable=SC2086 # each name is a word
     [ -z "$old" ] || quietly docker rm --force --volumes $old
-    unused=$(docker image ls --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' |
-        while read -r repository tag digest id; do
-            case $repository in
-            "$PROJECT-run")
-                case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
-                ;;
-            127.0.0.1:*"/$PROJECT-run")
-                # The running image keeps the name by which it was pulled: it records the digest.
-                name=$repository@$digest
-                [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
-                ;;
-            esac
-        done)
+    unused=$(unused_images)
     # shellcheck disable=SC2086
     [ -z "$unused" ] || quietly docker image rm $unused
     for file in "$FOLDER"/server-*; do
@@ -445,6 +452,54 @@ END
         case $used in *" ${file##*/env-} "*) ;; *) rm -f "$file" ;; esac
     done
     set -e
+}
+
+# unused_images: print the names of this project's images that are not in `used`, and the names by which
+# images were pulled, except that of the image `running`
+unused_images() {
+    docker image ls --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}}' |
+        while read -r repository tag digest id; do
+            case $repository in
+            "$PROJECT-run")
+                case $used in *" $id "*) ;; *) echo "$repository:$tag" ;; esac
+                ;;
+            127.0.0.1:*"/$PROJECT-run")
+                # The running image keeps the name by which it was pulled: it records the digest.
+                name=$repository@$digest
+                [ "$id" = "$running" ] && [ "$name" = "${IMAGE:-$name}" ] || echo "$name"
+                ;;
+            esac
+        done
+}
+
+# restart: stop the running release and start it again
+restart() {
+    here "$PROJECT" || give_up "there is no release of $PROJECT here"
+    stop "$PROJECT"
+    ensure_running "$PROJECT" || give_up "the release does not become healthy"
+    say "$(of "$PROJECT" release) runs and is healthy"
+}
+
+# stop_all: stop the release; a reboot does not start it
+stop_all() {
+    for name in "$PROJECT" "$PROJECT-next" "$PROJECT-back" "$PROJECT-try"; do
+        here "$name" || continue
+        policy no "$name"
+        stop "$name"
+    done
+}
+
+# remove_all: remove everything of the project but its volumes
+remove_all() {
+    stop_all
+    # shellcheck disable=SC2046 # each ID is a word
+    set -- $(docker ps --all --quiet --filter "label=slipway.project=$PROJECT")
+    [ $# = 0 ] || docker rm --volumes "$@" >/dev/null
+    used=' ' running=-
+    # shellcheck disable=SC2046
+    set -- $(unused_images)
+    [ $# = 0 ] || quietly docker image rm "$@" || true
+    rm -rf "$FOLDER"
 }
 
 # ended STATUS: however a job ends, afterwards one release runs, the log has a line, and the lock is free
@@ -495,6 +550,12 @@ work() {
     claim "${RELEASE:-$JOB}"
     look || fail "the Docker engine does not answer"
     check_names
+    case $JOB in
+    stop_all | remove_all)
+        "$JOB"
+        exit_with 0
+        ;;
+    esac
     trap 'ended $?' EXIT
     if ! is_in_order; then
         recover || true
@@ -505,6 +566,7 @@ work() {
         exit_with 0
     fi
     "$JOB"
+    [ "$JOB" != restart ] || exit_with 0
     tidy
     record "$JOB $RELEASE by $BY: runs"
     wait # for the candidate's end
