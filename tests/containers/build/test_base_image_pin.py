@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 import testbed
-from tests.conftest import Baker
+from tests.conftest import Baker, Project
 from tests.containers.laptop import SESSION, Laptop, OpenRegistry, write
 from tests.containers.workshop import Workshop
 
@@ -136,3 +138,40 @@ def test_image_of_a_registry_is_pinned_by_its_digest(
     docker("image", "rm", pins(pinned)[1][1])
     for gone in (pin, name):
         pinned.laptop.engine.succeeds("docker", "image", "rm", gone)
+
+
+CONTAINERD = '{"features": {"containerd-snapshotter": true}}'
+
+
+def test_imported_image_works_on_the_containerd_image_store(
+    pinned: Workshop, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """That is what new engines have; each image there has a digest, though no registry has it."""
+    laptop = pinned.laptop
+    shared = tmp_path_factory.mktemp("shared")
+    archive = shared / "base.tar"
+    laptop.docker("save", "--output", str(archive), testbed.BASE)
+    with testbed.Server(laptop.engine, shared=shared) as server:
+        configure = 'mkdir -p /etc/docker && echo "$1" >/etc/docker/daemon.json'
+        server.run("sh", "-c", configure, "sh", CONTAINERD)
+        server.stop_engine()
+        server.start_engine()
+        engine = server.engine
+        assert "containerd" in engine.run("docker", "info", "--format", "{{.DriverStatus}}")
+        engine.run("docker", "load", "--input", str(archive))
+        place = shared / "project"
+        shutil.copytree(pinned.project.path, place, symlinks=True)
+        for made in ("wheelhouse", ".deploy", "deploy/base.lock"):
+            path = place / made
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        there = dataclasses.replace(
+            pinned,
+            laptop=dataclasses.replace(laptop, engine=engine),
+            project=Project(place, pinned.project.output),
+        )
+        words = (f"BASE_IMAGE={testbed.BASE}", "COMMAND=python --version")
+        said = there.make("image", *words)
+        assert f"wrote deploy/base.lock: {testbed.BASE} is sha256:" in said
+        assert "all modules import" in said
+        assert there.answer.startswith("Python 3")
+        assert "image: nothing to do" in there.make("image", *words)

@@ -299,3 +299,24 @@ def test_the_application_does_not_replace_a_dependency(appenv: Path, wheelhouse:
     done = install(appenv, "--lock", lock, wheelhouse, "run-the-shop")
     assert done.returncode == 1
     assert "the lock has a dependency of that name" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "[console_scripts]\nrun = shop:main\n  and more\n",
+        "[console_scripts]\nrun = shop\n",
+        "[console_scripts\nrun = shop:main\n",
+    ],
+)
+def test_a_wheel_that_is_broken_is_named_in_one_line(
+    appenv: Path, tmp_path: Path, entries: str
+) -> None:
+    """Whatever the library that installs it makes of it."""
+    (tmp_path / "deps").mkdir()
+    wheel = make_wheel(tmp_path / "deps", "shop", "1.0", entry_points=entries)
+    builder_wheelhouse.list_in(wheel.parent, "# made for this\n")
+    done = install(appenv, wheel.parent)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"install: {wheel.name} cannot be installed: ")
+    assert done.stdout.count("\n") == 1

@@ -18,7 +18,7 @@ from tests.conftest import Project
 from tests.unit.conftest import SETTINGS, copy_of_deploy, shell_script, stand_in
 
 NAME = "debian:trixie-slim"
-ONE, OTHER = (f"sha256:{digit * 64}" for digit in "12")
+ONE, OTHER, THIRD = (f"sha256:{digit * 64}" for digit in "123")
 DAY, ANOTHER_DAY = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
 
 # Images are files: those that are here, and by platform those that a pull brings. The engine itself
@@ -192,9 +192,8 @@ def test_an_image_that_is_not_there_fits_nothing() -> None:
 @pytest.mark.parametrize("said", [{}, {"RepoDigests": None}, {"RepoDigests": []}])
 def test_an_image_that_no_registry_gave_is_pinned_by_its_id(said: dict[str, object]) -> None:
     """For the platform that it is for."""
-    found = base_image_pin.made(
-        "mine", {"Id": ONE, "Os": "linux", "Architecture": "arm64", **said}, DAY
-    )
+    arm64 = {"Id": ONE, "Os": "linux", "Architecture": "arm64"}
+    found = base_image_pin.made("false", "mine", {**arm64, **said}, DAY, [])
     assert found == Pin("mine", "linux/arm64", ONE, DAY)
     assert found.reference == "mine"
 
@@ -211,10 +210,11 @@ def test_an_image_that_no_registry_gave_is_pinned_by_its_id(said: dict[str, obje
 def test_a_digest_is_preferred_to_an_id(name: str, repository: str) -> None:
     """It can be had everywhere; that of another repository which has the same image is none."""
     digests = (f"mirror.example/{repository}@{ONE}", f"{repository}@{OTHER}")
-    found = base_image_pin.made(name, image(ONE, "linux/amd64", *digests), DAY)
+    found = base_image_pin.made("false", name, image(ONE, "linux/amd64", *digests), DAY, [])
     assert found == Pin(name, "any", f"{repository}@{OTHER}", DAY)
     assert found.reference == f"{repository}@{OTHER}"
-    assert base_image_pin.made(name, image(ONE, "linux/amd64", digests[0]), DAY).pin == ONE
+    foreign = image(ONE, "linux/amd64", digests[0])
+    assert base_image_pin.made("false", name, foreign, DAY, []).pin == ONE
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,8 @@ def test_a_repository_of_the_hub_is_one_by_its_short_and_its_long_name(
     name: str, digest: str
 ) -> None:
     """Engines write the one or the other, whatever was asked for."""
-    assert base_image_pin.made(name, image(ONE, "linux/amd64", digest), DAY).pin == digest
+    found = base_image_pin.made("false", name, image(ONE, "linux/amd64", digest), DAY, [])
+    assert found.pin == digest
 
 
 def test_a_date_is_that_of_its_seconds() -> None:
@@ -273,10 +274,22 @@ def test_the_pinned_image_is_pulled_by_its_digest(pinning: Pinning) -> None:
     assert pinning.pulls() == [f"--platform linux/amd64 debian@{ONE}"]
 
 
+def test_an_imported_image_of_the_containerd_store_is_pinned_by_its_id(pinning: Pinning) -> None:
+    """That store gives each image a digest, which is its ID; the registry does not have it."""
+    pinning.has(image(ONE, "linux/amd64", f"debian@{ONE}"))
+    assert pinning.get()["from"] == NAME
+    assert pinning.pins() == [f"{NAME} linux/amd64 {ONE} {pinning.get()['created']}"]
+    pinning.offers(image(ONE, "linux/amd64", f"debian@{ONE}"), f"debian@{ONE}")
+    assert pinning.get("upgrade")["from"] == f"debian@{ONE}"
+    for path in (pinning.engine / "there").rglob("debian*"):
+        path.unlink()
+    assert pinning.get("upgrade")["from"] == f"debian@{ONE}", "the registry does not answer"
+
+
 def test_an_image_for_another_platform_is_pulled_for_this_one(pinning: Pinning) -> None:
     """The same name, and the same digest, has an image for each."""
     pinning.has(image(ONE, "linux/amd64", f"debian@{OTHER}"))
-    pinning.offers(image(OTHER, "linux/arm64/v8", f"debian@{OTHER}"), platform="linux/arm64")
+    pinning.offers(image(THIRD, "linux/arm64/v8", f"debian@{OTHER}"), platform="linux/arm64")
     pinning.set("PLATFORM := linux/arm64")
     assert pinning.get()["from"] == f"debian@{OTHER}"
     assert pinning.pulls() == [f"--platform linux/arm64 {NAME}"]
@@ -475,7 +488,7 @@ def test_upgrade_pins_the_newest_image_as_of_now(pinning: Pinning) -> None:
     """The newest there is, though an older one is here."""
     pinning.pin(f"{NAME} any debian@{ONE} {DAY}")
     pinning.has(image(ONE, "linux/amd64", f"debian@{ONE}"))
-    pinning.offers(image(OTHER, "linux/amd64", f"debian@{OTHER}"))
+    pinning.offers(image(THIRD, "linux/amd64", f"debian@{OTHER}"))
     _, said = pinning.run("upgrade")
     ((_, _, reference, date),) = (line.split() for line in pinning.pins())
     assert reference == f"debian@{OTHER}"
@@ -500,7 +513,7 @@ def test_upgrade_moves_the_date_though_the_image_is_the_newest(pinning: Pinning)
 def test_upgrade_says_when_nothing_could_be_pulled(pinning: Pinning) -> None:
     """The image that is here is pinned, with the Debian packages of this moment."""
     pinning.pin(f"{NAME} any debian@{ONE} {DAY}")
-    pinning.has(image(ONE, "linux/amd64", f"debian@{ONE}"))
+    pinning.has(image(THIRD, "linux/amd64", f"debian@{ONE}"))
     _, said = pinning.run("upgrade")
     stays, now = said.splitlines()
     assert stays == (
@@ -524,7 +537,7 @@ def test_upgrade_of_a_digest_in_the_settings_moves_the_date_alone(pinning: Pinni
     name = f"debian@{ONE}"
     pinning.set(f"BASE_IMAGE := {name}")
     pinning.pin(f"{name} any {name} {DAY}")
-    pinning.has(image(ONE, "linux/amd64", name))
+    pinning.has(image(THIRD, "linux/amd64", name))
     upgraded = pinning.get("upgrade")
     assert upgraded["from"] == name
     assert upgraded["created"] > DAY
@@ -534,6 +547,6 @@ def test_upgrade_of_a_digest_in_the_settings_moves_the_date_alone(pinning: Pinni
 def test_upgrade_pulls_for_the_platform_that_is_built_for(pinning: Pinning) -> None:
     """A server's, which this laptop may not be."""
     pinning.set("PLATFORM := linux/arm64")
-    pinning.offers(image(ONE, "linux/arm64/v8", f"debian@{ONE}"), platform="linux/arm64")
+    pinning.offers(image(THIRD, "linux/arm64/v8", f"debian@{ONE}"), platform="linux/arm64")
     assert pinning.get("upgrade")["from"] == f"debian@{ONE}"
     assert pinning.pulls() == [f"--platform linux/arm64 {NAME}"]

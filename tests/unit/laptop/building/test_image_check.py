@@ -265,10 +265,21 @@ def test_what_would_help_is_data(
     assert (report.add, report.find) == (["libpq"], ["libfrob.so.3"])
     report.show()
     shown = capsys.readouterr()
-    assert shown.out == "slipway: check: nothing in the image needs openssl: you may remove it" + (
-        " from NATIVE\n"
-    )
+    note = "nothing in the image needs openssl: you may remove it from NATIVE"
+    assert shown.out == f"slipway: check: note: {note}\n"
     assert shown.err.count("slipway: check: ") == len(report.wrong) == 4
+
+
+def test_last_line_does_not_contradict_a_note(
+    checked: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A module that cannot be imported may be meant, but not all modules import then."""
+    problem = {"module": "idna.x", "kind": "ModuleNotFoundError", "said": ["No"], "lacks": "uwsgi"}
+    (tmp_path / "found").write_text(json.dumps({**NOTHING, "problems": {"idna": [problem]}}))
+    image_check.check(load.load()).show()
+    note, last = capsys.readouterr().out.splitlines()
+    assert note == "slipway: check: note: idna: idna.x cannot be imported: No"
+    assert last.endswith("1 dependencies, 7 compiled files: no problem, and 1 note, see above")
 
 
 def test_image_that_cannot_be_checked_is_said_in_a_line(

@@ -144,6 +144,11 @@ def test_what_the_lock_loads_is_said(build: Build) -> None:
     assert line.startswith("python-magic loads magic when it runs. ")
     with build.inside(NATIVE="libmagic1"):
         assert pipeline.loaded_at_run_time(load.load()) == []
+    names = ("psycopg", "psycopg-binary")
+    pins = "".join(f"{name}==3.2 --hash=sha256:{'0' * 64}\n" for name in names)
+    build.write("requirements.txt", pins)
+    with build.inside():
+        assert pipeline.loaded_at_run_time(load.load()) == []
 
 
 @pytest.mark.parametrize(

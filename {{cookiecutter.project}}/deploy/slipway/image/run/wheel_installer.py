@@ -47,10 +47,7 @@ class Overwriting(SchemeDictionaryDestination):  # type: ignore[misc, unused-ign
         place = os.path.abspath(os.path.join(folder, path))
         inside = os.path.relpath(place, os.path.realpath(self.scheme_dict["data"]))
         if INTERPRETER.fullmatch(inside):
-            raise ValueError(
-                f"a wheel brings {inside}, which belongs to the virtualenv: leave the package out,"
-                " or use another release of it"
-            )
+            raise ValueError(f"it brings {inside}, which belongs to the virtualenv")
         if place.startswith(os.path.join(folder, "")):  # installer rejects any other path
             Path(place).unlink(missing_ok=True)
         return super().write_to_fs(scheme, path, stream, is_executable)
@@ -63,33 +60,28 @@ def site_packages(virtualenv: Path) -> Path:
 
 
 def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> list[Path]:
-    """Install wheels in this order and compile their modules; return the files of the wheels."""
+    """Install wheels in this order and compile their modules; return the files of the wheels.
+
+    Raises ValueError for a wheel that is broken or may not be installed.
+    """
     packages = site_packages(virtualenv)
-    version = packages.parent.name
-    python = virtualenv / "bin" / "python"
     # The base's own interpreter: that of the virtualenv is among the files that wheels are put in.
-    base = Path(os.path.realpath(python))
+    base = Path(os.path.realpath(virtualenv / "bin" / "python"))
     compiler = compile_bytecode.Compiler(base) if compiled else None
     places = {packages, virtualenv / "app"}  # app: the FILES setting
     files: list[Path] = []
     for wheel in wheels:
-        with WheelFile.open(wheel) as source:
-            schemes = {
-                "purelib": str(packages),
-                "platlib": str(packages),
-                "headers": str(virtualenv / "include" / "site" / version / source.distribution),
-                "scripts": str(virtualenv / "bin"),
-                "data": str(virtualenv),
-            }
-            destination = Overwriting(
-                schemes,
-                interpreter=str(python),
-                script_kind="posix",
-            )
-            install(source, destination, {"INSTALLER": b"installer\n"})
-            paths = (place_of(str(path), schemes) for (path, *_), _, _ in source.get_contents())
-            provided = [path for path in paths if path.is_file()]
-            files += provided
+        try:
+            provided = unpack(wheel, virtualenv, packages)
+        except OSError:
+            raise
+        except Exception as problem:  # a wheel may break the library in any way
+            said = " ".join(str(problem).split())
+            reason = said or "a file of its .dist-info, such as entry_points.txt, is broken"
+            raise ValueError(
+                f"{wheel.name} cannot be installed: {reason}: require another release of it"
+            ) from problem
+        files += provided
         if compiler:  # it works while the next wheel is installed
             inside = (path for path in provided if places.intersection(path.parents))
             compiler.add(
@@ -98,6 +90,27 @@ def into(virtualenv: Path, wheels: Sequence[Path], compiled: bool = True) -> lis
     if compiler:
         compiler.finish()
     return files
+
+
+def unpack(wheel: Path, virtualenv: Path, packages: Path) -> list[Path]:
+    """Install one wheel without compiling it; return its files."""
+    with WheelFile.open(wheel) as source:
+        headers = Path("include", "site", packages.parent.name, source.distribution)
+        schemes = {
+            "purelib": str(packages),
+            "platlib": str(packages),
+            "headers": str(virtualenv / headers),
+            "scripts": str(virtualenv / "bin"),
+            "data": str(virtualenv),
+        }
+        destination = Overwriting(
+            schemes,
+            interpreter=str(virtualenv / "bin" / "python"),
+            script_kind="posix",
+        )
+        install(source, destination, {"INSTALLER": b"installer\n"})
+        paths = (place_of(str(path), schemes) for (path, *_), _, _ in source.get_contents())
+        return [path for path in paths if path.is_file()]
 
 
 def place_of(path: str, schemes: Mapping[str, str]) -> Path:

@@ -78,6 +78,13 @@ def read(path: Path = BASE_LOCK) -> list[Pin]:
     return found
 
 
+def readable(path: Path = BASE_LOCK) -> list[Pin]:
+    """Read the pins; none of a file that is not one of pins, and will be replaced."""
+    with contextlib.suppress(PinError):
+        return read(path)
+    return []
+
+
 def for_all(name: str, pins: list[Pin]) -> Pin | None:
     """Return the pin of an image by its digest, which holds for every platform."""
     return next((pin for pin in pins if pin.name == name and pin.platform == ANY), None)
@@ -107,9 +114,7 @@ def replaces(new: Pin, old: Pin) -> bool:
 
 def write(pin: Pin, path: Path = BASE_LOCK) -> None:
     """Write a pin; pins of other names, and of other platforms, stay."""
-    others: list[Pin] = []
-    with contextlib.suppress(PinError):  # what cannot be read is replaced
-        others = [p for p in read(path) if p.name != pin.name or not replaces(pin, p)]
+    others = [p for p in readable(path) if p.name != pin.name or not replaces(pin, p)]
     lines = (f"{p.name} {p.platform} {p.pin} {p.date}\n" for p in (*others, pin))
     new = path.with_name(".base.lock.new")
     new.write_text(HEADER + "".join(lines), encoding="utf-8")
@@ -139,14 +144,6 @@ def fits(image: dict[str, Any] | None, platform: str) -> bool:
     return not platform or same_platform(platform_of(image), platform)
 
 
-def made(name: str, image: dict[str, Any], date: str) -> Pin:
-    """Return a pin of an image as it is here."""
-    digests = [d for d in image.get("RepoDigests") or [] if repository(d) == repository(name)]
-    if digests:
-        return Pin(name, ANY, digests[0], date)
-    return Pin(name, platform_of(image), id_of(image), date)
-
-
 def pull(docker: str, reference: str, platform: str) -> str:
     """Pull an image; return the engine's error message, empty on success."""
     chosen = ("--platform", platform) if platform else ()
@@ -155,6 +152,21 @@ def pull(docker: str, reference: str, platform: str) -> str:
     except engine.EngineError as problem:
         return str(problem)
     return ""
+
+
+def made(docker: str, name: str, image: dict[str, Any], date: str, pins: list[Pin]) -> Pin:
+    """Return a pin of an image as it is here: by its digest if a registry has that, or by its ID.
+
+    The containerd image store gives every image a digest, which is also its ID. A build that starts
+    from a digest asks the registry. So does this, unless there was such a pin before.
+    """
+    for digest in image.get("RepoDigests") or []:
+        if repository(digest) != repository(name):
+            continue
+        is_known = not digest.endswith(id_of(image)) or digest in (name, *(p.pin for p in pins))
+        if is_known or not pull(docker, digest, platform_of(image)):
+            return Pin(name, ANY, digest, date)
+    return Pin(name, platform_of(image), id_of(image), date)
 
 
 def get(settings: dict[str, str]) -> Pin:
@@ -170,7 +182,7 @@ def get(settings: dict[str, str]) -> Pin:
     pinned = pinned or for_one(name, image, pins)
     if pinned is None:
         # the projects of one day share a base
-        pinned = made(name, image, today())
+        pinned = made(docker, name, image, today(), pins)
         write(pinned)
         console.warn(f"wrote deploy/base.lock: {name} is {pinned.pin}: commit it")
     elif pinned.platform != ANY and id_of(image) != pinned.pin:
@@ -210,7 +222,7 @@ def upgrade(settings: dict[str, str]) -> Pin:
     image = have(docker, name, platform)
     if complaint:
         console.warn(f"{name} stays the one that is here ({complaint})")
-    pinned = made(name, image, time.strftime(TIME, time.gmtime()))
+    pinned = made(docker, name, image, time.strftime(TIME, time.gmtime()), readable())
     write(pinned)
     console.warn(f"deploy/base.lock: {name} is {pinned.pin}, as of {pinned.date}")
     return pinned

@@ -27,6 +27,7 @@ from slipway.shared.native import build_errors, catalogue
 from slipway.shared.native.build_errors import Diagnosis
 
 CHECK = SLIPWAY / "image" / "check"
+ALL_IS_WELL = "all libraries are there, and all modules import"
 # Who the run image's programs are (run.docker).
 USER = "10001:10001"
 # Parts of CPython that Debian has in packages of their own.
@@ -112,12 +113,12 @@ class Report:
     Attributes:
         wrong: problems that the image cannot be used with.
         notes: what may be a problem, or is superfluous.
-        summary: one sentence for an image without problems.
+        checked: what was looked at, in words.
     """
 
     wrong: tuple[Diagnosis, ...]
     notes: tuple[Diagnosis, ...]
-    summary: str
+    checked: str
 
     @property
     def add(self) -> list[str]:
@@ -134,11 +135,15 @@ class Report:
     def show(self) -> None:
         """Print notes and problems, or that there are no problems."""
         for note in self.notes:
-            console.say(f"check: {note.message}")
+            console.say(f"check: note: {note.message}")
         for problem in self.wrong:
             console.warn(f"check: {problem.message}")
         if not self.wrong:
-            console.say(f"check: {self.summary}")
+            notes = len(self.notes)
+            outcome = ALL_IS_WELL
+            if notes:
+                outcome = f"no problem, and {notes} note{'s' if notes > 1 else ''}, see above"
+            console.say(f"check: {self.checked}: {outcome}")
 
 
 class Judge:
@@ -209,12 +214,8 @@ class Judge:
     def unloaded(self) -> dict[str, list[Diagnosis]]:
         """Return which libraries are known to be loaded when the program runs, and are missing."""
         lines: dict[str, list[Diagnosis]] = {}
-        for library in catalogue.catalogue().libraries:
-            for name in set(self.names).intersection(library.loads):
-                if self.stems.intersection(library.libraries):
-                    continue
-                if name == "psycopg" and {"psycopg-binary", "psycopg-c"}.intersection(self.names):
-                    continue
+        for library, name in catalogue.loaded(set(self.names)):
+            if not self.stems.intersection(library.libraries):
                 file = f"lib{library.libraries[0]}.so"
                 where = packages_of(library, file)
                 evidence = f"loaded when it runs and not in the image: {file} of {where}"
@@ -373,6 +374,5 @@ def check(settings: dict[str, str], image: str = "") -> Report:
     return Report(
         tuple(wrong),
         (*judge.unneeded(), *notes),
-        f"{len(names)} dependencies, {found['files']} compiled files:"
-        " all libraries are there, and all modules import",
+        f"{len(names)} dependencies, {found['files']} compiled files",
     )

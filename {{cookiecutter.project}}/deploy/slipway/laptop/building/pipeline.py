@@ -761,12 +761,9 @@ def loaded_at_run_time(settings: dict[str, str]) -> list[str]:
     """
     path = lockfile.lock_path(ROOT)
     names = {pin.name for pin in lockfile.pins(lockfile.read(path))} if path.is_file() else set()
-    lines = []
-    for library in catalogue.catalogue().libraries:
-        for name in sorted(names.intersection(library.loads)):
-            if catalogue.unlike([library.name], settings["NATIVE"].split()):
-                lines.append(
-                    f"{name} loads {library.name} when it runs. Unless its wheel provides the"
-                    f" library, run: make native ADD={library.name}"
-                )
-    return lines
+    return [
+        f"{name} loads {library.name} when it runs. Unless its wheel provides the library, run:"
+        f" make native ADD={library.name}"
+        for library, name in catalogue.loaded(names)
+        if catalogue.unlike([library.name], settings["NATIVE"].split())
+    ]

@@ -15,6 +15,7 @@ import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent / "catalogue.ini"
@@ -54,6 +55,9 @@ NOT_A_WORD = {
     "opencv": "the wheel of opencv-python-headless contains it; Debian's is apt:libopencv-dev",
     "grpc": "the wheel of grpcio contains it; Debian's is apt:libgrpc++-dev",
 }
+
+# Packages whose wheels have, or need, the library that another package would load.
+PROVIDERS = {"psycopg": ("psycopg-binary", "psycopg-c")}
 
 
 class UnknownName(ValueError):
@@ -285,6 +289,14 @@ def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
 
     there = {meaning(word) for word in wanted}
     return list({meaning(word): word for word in words if meaning(word) not in there}.values())
+
+
+def loaded(names: AbstractSet[str]) -> Iterator[tuple[Library, str]]:
+    """Yield the libraries that packages of a lock load when they run, with the package."""
+    for library in catalogue().libraries:
+        for name in sorted(names.intersection(library.loads)):
+            if names.isdisjoint(PROVIDERS.get(name, ())):
+                yield library, name
 
 
 def main(arguments: list[str]) -> int:
