@@ -320,10 +320,14 @@ def test_files_on_a_server_outlive_a_deploy_and_come_back_from_a_backup(
     """`make backup restore DEPLOY_HOST=…` by every account that may deploy; one needs sudo."""
     there = Deployed(cpython.laptop, cpython.project, cpython.name)
     variables = there.project.path / "deploy" / "run.env"
-    variables.write_text("WRITE_TOKEN=\nMAX_FILES=7\n")
     greeting = "/home/sudoer/.bashrc"
     there.laptop.server.run("sed", "-i", r"1i printf 'Welcome\\nto '", greeting)
     try:
+        variables.write_text("MAX_FILES=7\n")
+        words = ("push", "deploy", f"DEPLOY_HOST={there.accounts[0]}", "PORT=8090")
+        said = there.laptop.make_fails(there.project, *words)
+        assert "WRITE_TOKEN is not set: write WRITE_TOKEN=… to deploy/run.env" in said
+        variables.write_text("WRITE_TOKEN=\nMAX_FILES=7\n")
         there.make("push", "deploy")
         for number in range(3):
             there.ask("PUT", f"/files/{number}", f"{number}" * (1 + 50_000 * number))

@@ -179,7 +179,7 @@ class Application(Starlette):
     async def _refuse(self, _: Request, problem: Exception) -> Reply:
         return refusal(answer_to(problem))
 
-    async def _health(self, request: Request) -> Reply:
+    async def _health(self, _request: Request) -> Reply:
         _, room = await self._lanes.run(files.survey)
         said = "healthy"
         if room is not None and room < LITTLE_ROOM:

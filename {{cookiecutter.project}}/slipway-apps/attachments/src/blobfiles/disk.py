@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 
 # The log is restarted when it has this size.
 LOG_BYTES = 32 << 20
@@ -33,8 +34,7 @@ def room(path: str, size: int, pages: int, unused: int) -> int:
 
 def left_on_disk(path: str) -> int:
     """Return how many bytes this process can still write where a file is."""
-    disk = os.statvfs(os.path.dirname(path) or ".")
-    return disk.f_bavail * disk.f_frsize
+    return shutil.disk_usage(os.path.dirname(path) or ".").free
 
 
 def size_of(path: str) -> int:
@@ -48,12 +48,16 @@ def reserve(path: str) -> None:
     """Write the file that can be given up, if the disk has much more room than that."""
     if not hasattr(os, "posix_fallocate") or size_of(f"{path}-reserve") >= RESERVE_BYTES:
         return
-    if left_on_disk(path) > RESERVE_BYTES + LOG_BYTES:
-        with open(f"{path}-reserve", "wb") as file, contextlib.suppress(OSError):
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+    # Without the file everything else works.
+    with contextlib.suppress(OSError):
+        if left_on_disk(path) > RESERVE_BYTES + LOG_BYTES:
+            with open(f"{path}-reserve", "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
 
 def give_up_reserve(path: str) -> None:
     """Empty that file if the disk is full."""
-    if left_on_disk(path) < LEAST_BYTES and size_of(f"{path}-reserve"):
-        os.truncate(f"{path}-reserve", 0)
+    # SQLite itself explains a folder that is missing.
+    with contextlib.suppress(OSError):
+        if left_on_disk(path) < LEAST_BYTES and size_of(f"{path}-reserve"):
+            os.truncate(f"{path}-reserve", 0)
