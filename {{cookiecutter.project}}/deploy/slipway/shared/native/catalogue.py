@@ -294,7 +294,7 @@ def unlike(words: Iterable[str], wanted: Iterable[str]) -> list[str]:
 def loaded(names: AbstractSet[str]) -> Iterator[tuple[Library, str]]:
     """Yield the libraries that packages of a lock load when they run, with the package."""
     for library in catalogue().libraries:
-        for name in sorted(names.intersection(library.loads)):
+        for name in sorted(names & set(library.loads)):
             if names.isdisjoint(PROVIDERS.get(name, ())):
                 yield library, name
 
