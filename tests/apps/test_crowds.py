@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -70,7 +70,8 @@ def attack(port: int, number: int, address: str) -> Iterator[list[socket.socket]
         for each in range(number):
             connection = socket.create_connection((HERE, port), 30, (address, 0))
             held.append(stack.enter_context(connection))
-            connection.sendall(STARTS[each % len(STARTS)])
+            with suppress(OSError):  # the server may have refused it already
+                connection.sendall(STARTS[each % len(STARTS)])
         yield held
 
 
@@ -129,6 +130,10 @@ def test_connections_in_use_are_not_cut_off(start: Start) -> None:
 def test_a_connection_beyond_all_limits_is_refused(start: Start) -> None:
     """With 503, as long as all others have only just come; health is answered all the same."""
     port = start(PORT="0", MAX_CONNECTIONS="10", MAX_CONNECTIONS_PER_ADDRESS="10")
-    with attack(port, 10, ATTACKER):
-        statuses = [ask(port, CLIENT), ask(port, HERE, "/files"), ask(port, HERE, "/health")]
-    assert statuses == [503, 503, 200]
+    for _ in range(20):  # on a busy machine the first of the others are no longer new
+        with attack(port, 12, ATTACKER):
+            statuses = [ask(port, CLIENT), ask(port, HERE, "/files")]
+            assert ask(port, HERE, "/health") == 200
+        if statuses == [503, 503]:
+            break
+    assert statuses == [503, 503]

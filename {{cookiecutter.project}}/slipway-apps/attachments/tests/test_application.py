@@ -507,7 +507,7 @@ class CrowdTest(unittest.TestCase):
                 self.assertEqual(server.ask("GET", "/health").status, 200)
         until_true(lambda: server.ask("PUT", "/files/b", b"x").status == 201)
         for _ in range(20):
-            self.assertEqual(server.ask("GET", "/files/b").body, b"x")
+            until_true(lambda: server.ask("GET", "/files/b").body == b"x")
 
 
 def until_true(condition: Callable[[], bool]) -> None:

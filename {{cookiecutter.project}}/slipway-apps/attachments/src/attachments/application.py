@@ -112,7 +112,8 @@ class Application(Starlette):
         """Answer a request, as ASGI defines it."""
         if scope["type"] == "http":
             try:
-                check_request(joined(Headers(scope=scope)), self._hosts)
+                scope["fields"] = joined(Headers(scope=scope))
+                check_request(scope["fields"], self._hosts)
             except HTTPException as problem:
                 await refusal(problem)(scope, receive, send)
                 return
@@ -215,7 +216,7 @@ class Application(Starlette):
         if found is None:
             raise HTTPException(404, "there is no such file")
         file, reader = found
-        asked, fields = joined(request.headers), fields_of(file)
+        asked, fields = request.scope["fields"], fields_of(file)
         status = precondition(request.method, asked, file.validators)
         if status == 412:
             raise conditions_not_met(file.validators)
@@ -238,7 +239,7 @@ class Application(Starlette):
         return FileReply(lane, reader, first, end, fields)
 
     async def _put(self, request: Request) -> Reply:
-        path, fields = request.path_params["path"], joined(request.headers)
+        path, fields = request.path_params["path"], request.scope["fields"]
         self._check_token(fields.get("authorization", ""))
         if "content-range" in fields:
             raise HTTPException(400, "a file is sent as a whole: leave out Content-Range")
@@ -256,7 +257,7 @@ class Application(Starlette):
         )
 
     async def _post(self, request: Request) -> Reply:
-        fields = joined(request.headers)
+        fields = request.scope["fields"]
         content_type = fields.get("content-type", "")
         is_form = media_type(content_type) == "multipart/form-data"
         given = fields.get("authorization", "")
@@ -282,7 +283,7 @@ class Application(Starlette):
         return json_reply(content if is_form else content[0], 201, saved(made[0]))
 
     async def _delete(self, request: Request) -> Reply:
-        fields = joined(request.headers)
+        fields = request.scope["fields"]
         self._check_token(fields.get("authorization", ""))
         check = check_of(request.method, fields)
         if not await self._lanes.choose().run(files.delete, request.path_params["path"], check):
@@ -324,7 +325,7 @@ def own_pages_only(endpoint: Endpoint) -> Endpoint:
     """Return an endpoint that refuses requests which another site's page makes a browser send."""
 
     async def checked(request: Request) -> Reply:
-        if not same_site(joined(request.headers)):
+        if not same_site(request.scope["fields"]):
             raise HTTPException(403, "another site's page may not write here")
         return await endpoint(request)
 

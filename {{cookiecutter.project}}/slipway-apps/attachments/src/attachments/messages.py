@@ -89,12 +89,12 @@ def parameters_of(query: bytes) -> dict[str, str]:
 
 def check_request(fields: Fields, allowed_hosts: frozenset[str]) -> None:
     """Raise HTTPException for a request that must be refused, whatever its address is."""
-    if fields.get("expect", "").lower() not in ("", "100-continue"):
-        raise HTTPException(417, "only 100-continue can be expected")
     if "transfer-encoding" in fields and "content-length" in fields:
         # A proxy in front may have taken the other one for the end of the body: RFC 9112, 6.3.
         both = "send Transfer-Encoding or Content-Length, not both"
         raise HTTPException(400, both, {"connection": "close"})
+    if fields.get("expect", "").lower() not in ("", "100-continue"):
+        raise HTTPException(417, "only 100-continue can be expected")
     host = fields.get("host", "localhost")  # no browser leaves it out
     if not is_known_host(host, allowed_hosts):
         raise HTTPException(421, f"{host!r} is not a name of this server: add it to ALLOWED_HOSTS")

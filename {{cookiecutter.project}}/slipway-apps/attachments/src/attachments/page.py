@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .messages import Reply, joined
+from .messages import Reply
 from .semantics import Validators, precondition
 
 STATIC = Path(__file__).with_name("static")
@@ -41,7 +41,7 @@ def route(path: str, name: str, media_type: str) -> Route:
     }
 
     async def get(request: Request) -> Reply:
-        status = precondition(request.method, joined(request.headers), Validators(etag, None))
+        status = precondition(request.method, request.scope["fields"], Validators(etag, None))
         return Reply(b"", status, fields) if status else Reply(content, 200, fields)
 
     return Route(path, get)

@@ -6,7 +6,7 @@ import logging
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ def _allow_open_files(number: int) -> None:
     if hard != resource.RLIM_INFINITY:
         number = min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < number:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+        with suppress(OSError, ValueError):  # a system may have a limit that it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
