@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from slipway.builder import build_from_source as backend
-from slipway.builder import errors, source_tree, store
+from slipway.builder import errors, sandbox_client, source_tree, store
 from slipway.builder import package_index as index
 from slipway.shared import lockfile
 from tests.unit.builder.test_package_index import Pages, Serve, make_sdist, pin, pip_here, settings
@@ -98,6 +98,7 @@ class Bench:
         self.environment = settings(pages, folder, NOTES=str(self.notes))
         self.store = store.Store(folder / "store")
         self.projects = 0
+        self.sandbox = sandbox_client.Sandbox.beside(False, self.environment, folder / "ca")
 
     def builds(self, locking: bool = False, **pinned: list[Any]) -> Any:
         """Return the builds of another project, like a new process, with the same store."""
@@ -106,7 +107,8 @@ class Bench:
         scratch.mkdir()
         own = index.Index(self.store, self.environment)
         sets = {lockfile.build_set(words.split("_")): pins for words, pins in pinned.items()}
-        return backend.Builds(own, {"[]": [], **sets}, self.environment, scratch, locking)
+        pinned = {"[]": [], **sets}
+        return backend.Builds(own, pinned, self.environment, scratch, self.sandbox, locking)
 
     def noted(self) -> list[str]:
         """Return the calls of back ends since the last call of this method, sorted."""
@@ -116,9 +118,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(pages: Pages, tmp_path: Path) -> Bench:
+def bench(pages: Pages, tmp_path: Path) -> Iterator[Bench]:
     """A new bench."""
-    return Bench(pages, tmp_path)
+    found = Bench(pages, tmp_path)
+    with found.sandbox:
+        yield found
 
 
 @pytest.fixture
@@ -311,13 +315,14 @@ def test_two_may_need_the_same_back_end_from_source_at_once(bench: Bench) -> Non
 NEEDS_ITSELF = """\
 import os, pathlib, sys
 from slipway.builder import build_from_source as backend
-from slipway.builder import errors, store
+from slipway.builder import errors, sandbox_client, store
 from slipway.builder import package_index as index
 from slipway.shared import lockfile
 scratch = pathlib.Path(sys.argv[1])
 pin, = lockfile.pins(sys.argv[2])
 own = index.Index(store.Store(scratch / "store"), os.environ)
-builds = backend.Builds(own, {'["maker"]': [pin]}, os.environ, scratch)
+box = sandbox_client.Sandbox.beside(False, os.environ, scratch)
+builds = backend.Builds(own, {'["maker"]': [pin]}, os.environ, scratch, box)
 try:
     builds.wheels([pin])
 except errors.Failure as problem:
@@ -626,14 +631,14 @@ def test_the_newest_back_end_is_resolved_once(
     """One result serves all sets with a lower bound; a set with an upper bound needs another."""
     asked = []
 
-    def compile_lock(_: Path, wanted: list[str], output: Path, *__: Any) -> None:
-        text = Path(wanted[0]).read_text().strip()
+    def compile_lock(source: Path, wanted: list[str], output: Path, *_: Any) -> None:
+        text = Path(source, wanted[0]).read_text().strip()
         asked.append(text)
         version = "70.0" if "<" in text else "84.2"
         output.write_text(f"setuptools=={version} --hash=sha256:{'0' * 64}\n")
 
     monkeypatch.setattr(backend, "compile_lock", compile_lock)
-    builds = backend.Builds(mock.Mock(), {}, {}, tmp_path)
+    builds = backend.Builds(mock.Mock(), {}, {}, tmp_path, mock.Mock())
     sets = ({"setuptools"}, {"setuptools>=77"}, {"Setuptools > 61"}, {"setuptools<80"})
     versions = [builds.resolve(each)[0].version for each in sets]
     assert versions == ["84.2", "84.2", "84.2", "70.0"]
