@@ -432,19 +432,28 @@ def test_requirements_that_do_not_hold_here_are_pinned_by_nothing(bench: Bench) 
     assert [each.name for each in found] == ["maker"]
 
 
-def test_a_virtualenv_that_was_half_made_is_made_anew(bench: Bench) -> None:
-    """The process that made it was killed."""
-    builds = bench.builds(maker=[publish_maker(bench.pages, "1.0")])
-    python, variables = builds.virtualenv({"maker"})
-    place = Path(variables["VIRTUAL_ENV"])
-    assert variables["PATH"].startswith(f"{place / 'bin'}:")
-    for name in ("ready", "pyvenv.cfg"):
-        (place / name).unlink()
-    (place / "stale").touch()
-    assert bench.builds(**{"maker": builds.pinned['["maker"]']}).virtualenv({"maker"})[0] == python
-    script = "import maker, sys; print(maker.WHO, sys.prefix)"
-    assert subprocess.check_output([python, "-c", script], text=True) == f"maker 1.0 {place}\n"
-    assert not (place / "stale").exists()
+@pytest.mark.parametrize(
+    "asks",
+    ["evil @ https://evil.example/evil-1.0.tar.gz", "--find-links /tmp/evil", "maker\n-r other.txt"],
+)
+def test_what_the_lock_does_not_pin_runs_no_code_outside_of_the_sandbox(
+    bench: Bench, asks: str
+) -> None:
+    """Only releases of the package index with a wheel are used; make lock has the sandbox."""
+    publish_maker(bench.pages, "1.0")
+    with pytest.raises(errors.Failure, match="does not name a release of the package index"):
+        bench.builds().pins_for({asks})
+
+
+def test_a_back_end_without_a_wheel_is_left_to_make_lock(bench: Bench) -> None:
+    """pip-compile would run its code to learn what it requires."""
+    publish_source(bench.pages, "maker")
+    one = publish_source(bench.pages, "one", requires="maker")
+    said = refused(bench.builds(), [one])
+    assert 'the lock pins no ["maker"], and there are no wheels for it: run make lock' in said
+    assert bench.noted() == []
+    (found,) = bench.builds(locking=True).pins_for({"maker"})
+    assert (found.name, found.version) == ("maker", "1.0")
 
 
 def test_nothing_of_a_build_is_left_in_the_scratch_folder(bench: Bench) -> None:
@@ -642,6 +651,6 @@ def test_the_newest_back_end_is_resolved_once(
     sets = ({"setuptools"}, {"setuptools>=77"}, {"Setuptools > 61"}, {"setuptools<80"})
     versions = [builds.resolve(each)[0].version for each in sets]
     assert versions == ["84.2", "84.2", "84.2", "70.0"]
-    for each in ({"setuptools>=99"}, {"setuptools[core]"}, {"setuptools", "wheel"}, {"?"}):
+    for each in ({"setuptools>=99"}, {"setuptools[core]"}, {"setuptools", "wheel"}):
         builds.resolve(each)
-    assert len(asked) == 6
+    assert len(asked) == 5

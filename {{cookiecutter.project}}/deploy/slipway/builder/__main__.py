@@ -261,7 +261,8 @@ def build(
         with ThreadPoolExecutor(1) as pool:
             # in parallel with the downloads; a failure here is ignored, since the same step is
             # repeated, and its failure reported, when the application is built
-            pool.submit(prepare, options.application, builds)
+            if not only_fetch:
+                pool.submit(prepare, options.application, builds)
             build_dependencies(lock, options.wheelhouse / "deps", builds, output, only_fetch)
     except lockfile.NotPinned as line:
         raise Failure(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.laptop import console
+from slipway.laptop.building.images import Images
 from slipway.laptop.building.record import Record
 from slipway.laptop.docker import engine, local_container
 from slipway.laptop.paths import ROOT
@@ -22,6 +23,8 @@ def run(command: str, arguments: Sequence[str]) -> int:
     removals = [local_container.removal(settings)]
     for image in images(settings):
         removals.append(engine.command(settings["DOCKER"], "image", "rm", image))
+    volume = Images(settings).sandbox
+    removals.append(engine.command(settings["DOCKER"], "volume", "rm", "--force", volume))
     if settings["DRY_RUN"]:
         for words in removals:
             console.show_command(words)
