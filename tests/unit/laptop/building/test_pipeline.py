@@ -482,7 +482,9 @@ def test_a_dry_run_of_the_lock_changes_nothing(
         assert lock_command.run(job, []) == 0
     assert tree(ready) == before
     assert ready.log() == []
-    assert capsys.readouterr().out.splitlines()[-1].endswith(f"shop-builder:tools {job}")
+    sandbox, _, builder = capsys.readouterr().out.splitlines()[-3:]
+    assert sandbox.endswith(" shop-builder:tools sandbox --sandbox /sandbox/by-hand &")
+    assert builder.endswith(f" shop-builder:tools --sandbox /sandbox/by-hand {job}")
 
 
 def test_a_step_that_does_not_exist_is_named(ready: Build) -> None:

@@ -200,7 +200,7 @@ class Images:
         command += ["--mount", f"type=volume,source={cache},target=/cache"]
         if meeting:
             command += ["--mount", f"type=volume,source={self.sandbox},target={MEETING}"]
-            words = (*words, "--sandbox", f"{MEETING}/{meeting}")
+            words = ("--sandbox", f"{MEETING}/{meeting}", *words)
         return engine.command(self.docker, *command, f"{self.images}-{image}", *words)
 
     @property
