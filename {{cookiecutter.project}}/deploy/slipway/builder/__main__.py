@@ -270,6 +270,7 @@ def build(
         ) from None
     if not only_fetch:
         build_application(options.application, lock, options.wheelhouse / "app", builds)
+        builds.keep_bytecode()
 
 
 def builds_for(

@@ -8,13 +8,14 @@ distributions of the package index are kept in the store, since compiling may ta
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from slipway.builder import wheelhouse
+from slipway.builder import bytecode, wheelhouse
 from slipway.builder.errors import Failure, NeedsCompiler
 from slipway.builder.package_index import Index
 from slipway.builder.run_tool import compile_lock, results, say
@@ -59,6 +60,7 @@ class Builds:
         self._hopeless = False
         self._newest: dict[frozenset[str], list[lockfile.Pin]] = {}
         self._resolving = threading.RLock()
+        self._wheels: dict[str, list[Path]] = {}
         self._doing: dict[str, threading.Lock] = {}
 
     def wheels(
@@ -270,8 +272,19 @@ class Builds:
             wheels = self.wheels(pins, within=within)  # before the lock: it may wait for others
             with self._once(name):
                 if not self.sandbox.has_virtualenv(name):
-                    self.sandbox.make_virtualenv(name, wheels)
+                    kept = self._bytecode_of(name)
+                    self._wheels[name] = wheels
+                    self.sandbox.make_virtualenv(name, wheels, kept if kept.exists() else None)
         return name
+
+    def _bytecode_of(self, name: str) -> Path:
+        return self.store.root / "bytecode" / digest(name, lockfile.system(), sys.version)[:16]
+
+    def keep_bytecode(self) -> None:
+        """Keep the bytecode of the modules that builds were seen to use, for the next builds."""
+        for name, used in self.sandbox.modules.items():
+            if used and name in self._wheels:
+                bytecode.pack(self._bytecode_of(name), self._wheels[name], used)
 
 
 class WrongWheel(Failure):

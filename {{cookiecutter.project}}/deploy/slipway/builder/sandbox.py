@@ -24,6 +24,7 @@ import ctypes
 import json
 import operator
 import os
+import re
 import select
 import shutil
 import signal
@@ -32,6 +33,7 @@ import sys
 import tempfile
 import time
 import venv
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,9 +50,19 @@ from slipway.shared.files import EPOCH
 FIRST_ACCOUNT, ACCOUNTS = 61200, 3900
 # Folders in which every account may leave files.
 SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/cache")
-ANSWER_LIMIT = 24 << 20  # bytes
+ANSWER_LIMIT = 16 << 20  # bytes
+RECORD_LIMIT = 1 << 20  # bytes of names of files
 CONNECT = 120.0  # seconds
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+# What programs print that look for a host without a network, and what to do then.
+UNCONNECTED = re.compile(
+    "(?i)name resolution|name or service not known|could not resolve|network is unreachable"
+    "|ENOTFOUND|EAI_AGAIN|dns error|no such host"
+)
+NO_NETWORK = (
+    "builder: builds have no network: if this package needs one while it is built, write"
+    " BUILD_NETWORK := yes into deploy/settings.mk\n"
+)
 LISTENER = Path(__file__).with_name("record_file_access.py")
 
 
@@ -85,6 +97,8 @@ class Server:
                 self._begin(number, account, control, socket.socket(fileno=file))
             os.close(file)
             jobs.append((process, account))
+            if number == 1:  # while the first job, a virtualenv as a rule, is at work
+                preload()
         for process, account in jobs:
             with contextlib.suppress(OSError):
                 os.killpg(process, signal.SIGKILL)
@@ -126,13 +140,13 @@ class Job:
         """Read the job, do it, and answer."""
         request, archive = messages.receive(self.own)
         if request["job"] == "virtualenv":
-            self._virtualenv(request["name"], request["wheels"])
+            self._virtualenv(request["name"], request["wheels"], archive)
             return
         with self._folders(request["place"]):
             answer, wheel = self._untrusted(request, archive)
         messages.send(self.own, answer, wheel)
 
-    def _virtualenv(self, name: str, wheels: Sequence[str]) -> None:
+    def _virtualenv(self, name: str, wheels: Sequence[str], bytecode: int | None) -> None:
         place = self.server.root / "virtualenvs" / name
         answer: dict[str, Any] = {}
         with tempfile.TemporaryDirectory(dir=self.server.root / "jobs") as scratch:
@@ -142,7 +156,7 @@ class Job:
                 paths.append(Path(scratch, wheel))
                 copy(file, paths[-1])
             try:
-                make_virtualenv(place, paths)
+                make_virtualenv(place, paths, bytecode)
             except Exception as problem:  # whatever a wheel may be that is none
                 answer["failure"] = f"{type(problem).__name__}: {problem}"
         messages.send(self.own, answer)
@@ -162,12 +176,11 @@ class Job:
         finally:
             if self.account is not None:
                 end_all(self.account)
-        reads = self.folder / "out" / "reads"
-        with contextlib.suppress(OSError):
-            file = open_regular(reads)
-            with open(file, "rb") as recorded:
-                text = recorded.read(ANSWER_LIMIT // 4)
-            answer["reads"] = os.fsdecode(text).split("\0")
+        for kind in ("reads", "modules"):
+            with contextlib.suppress(OSError):
+                with open(open_regular(self.folder / "out" / kind), "rb") as recorded:
+                    text = recorded.read(RECORD_LIMIT)
+                answer[kind] = os.fsdecode(text).split("\0")
         name = answer.get("wheel")
         if not isinstance(name, str):
             return answer, None
@@ -297,13 +310,16 @@ def open_regular(path: Path) -> int:
     return file
 
 
-def make_virtualenv(place: Path, wheels: Sequence[Path]) -> None:
-    """Make the virtualenv of a back end, from its wheels."""
+def make_virtualenv(place: Path, wheels: Sequence[Path], bytecode: int | None) -> None:
+    """Make the virtualenv of a back end, from its wheels, and a zip archive of their bytecode."""
     venv.EnvBuilder(symlinks=True).create(place)
     wheel_installer.into(place, wheels, compiled=False)
     packages = wheel_installer.site_packages(place)
     shutil.copyfile(LISTENER, packages / "_reads.py")
     (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")
+    if bytecode is not None:
+        with open(bytecode, "rb") as file, zipfile.ZipFile(file) as archive:
+            archive.extractall(packages)
 
 
 def environment_of(server: Server, folder: Path, ca: str) -> dict[str, str]:
@@ -336,16 +352,31 @@ def hook(
     )
     if request["records"]:
         environment.update(READS_OF=str(source), READS_TO=str(folder / "out" / "reads"))
+    if request["learns"]:
+        environment.update(MODULES_TO=str(folder / "out" / "modules"))
     environment.update(request["variables"])
     source_tree.unpack(packed, source)
     python = str(place / "bin" / "python")
-    if request["hook"] == "requires":
-        ask = operator.methodcaller("get_requires_for_build", "wheel")
-        return {"requires": sorted(source_tree.call(ask, source, python, environment))}
-    built = source_tree.call(
-        lambda tree: tree.build("wheel", folder / "out"), source, python, environment
-    )
+    try:
+        if request["hook"] == "requires":
+            ask = operator.methodcaller("get_requires_for_build", "wheel")
+            return {"requires": sorted(source_tree.call(ask, source, python, environment))}
+        built = source_tree.call(
+            lambda tree: tree.build("wheel", folder / "out"), source, python, environment
+        )
+    except Failure as problem:
+        if any(map(UNCONNECTED.search, problem.output)) and not has_network():
+            problem.output.append(NO_NETWORK)
+        raise
     return {"wheel": os.path.basename(built)}
+
+
+def has_network() -> bool:
+    """Return whether there is a network beside the loopback interface."""
+    try:
+        return os.listdir("/sys/class/net") != ["lo"]
+    except OSError:  # macOS
+        return True
 
 
 def lock(
@@ -372,7 +403,7 @@ def lock(
 
 
 def preload() -> None:
-    """Import what every job needs, before the processes of jobs begin."""
+    """Import what jobs need, so that not every one of them does."""
     import build  # noqa: F401 (with pip-tools)
     import pip._internal.utils.unpacking  # noqa: F401
 
@@ -444,7 +475,6 @@ def main(folder: Path) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     set_up()
-    preload()
     os.umask(0o022)
     control = connected(folder / "socket")
     if control is None:

@@ -42,6 +42,8 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._lock = threading.Lock()
         self._virtualenvs: set[str] = set()
+        # What builds were seen to use of virtualenvs without bytecode, by the virtualenvs' names.
+        self.modules: dict[str, set[str]] = {}
 
     @classmethod
     def beside(cls, has_accounts: bool, environment: Mapping[str, str], ca: Path) -> Sandbox:
@@ -65,15 +67,23 @@ class Sandbox:
         """Return whether the sandbox has made a virtualenv."""
         return name in self._virtualenvs
 
-    def make_virtualenv(self, name: str, wheels: Sequence[Path]) -> None:
-        """Make a virtualenv of some wheels; Failure if a wheel cannot be installed."""
-        with self._job() as job:
+    def make_virtualenv(
+        self, name: str, wheels: Sequence[Path], bytecode: Path | None = None
+    ) -> None:
+        """Make a virtualenv of some wheels; Failure if a wheel cannot be installed.
+
+        Without an archive of bytecode, builds report the modules that they use (`modules`).
+        """
+        with self._job() as job, contextlib.ExitStack() as stack:
             request = {"job": "virtualenv", "name": name, "wheels": [each.name for each in wheels]}
-            messages.send(job, request)
+            packed = stack.enter_context(bytecode.open("rb")).fileno() if bytecode else None
+            messages.send(job, request, packed)
             for wheel in wheels:
                 with wheel.open("rb") as file:
                     messages.send(job, {}, file.fileno())
             answered(job)
+        if bytecode is None:
+            self.modules[name] = set()
         self._virtualenvs.add(name)
 
     def requirements(
@@ -90,6 +100,8 @@ class Sandbox:
     def wheel(self, tree: Tree, virtualenv: str, folder: Path, reads: Path | None = None) -> Path:
         """Build the wheel of a tree into a folder; Failure if the back end fails."""
         found, file = self._hook("wheel", tree, virtualenv, reads)
+        if virtualenv in self.modules:
+            self.modules[virtualenv].update(texts(found.get("modules", [])))
         name = found.get("wheel")
         if file is None or not isinstance(name, str) or not wheelhouse.NAME.fullmatch(name):
             close(file)
@@ -139,6 +151,7 @@ class Sandbox:
             "virtualenv": virtualenv,
             "variables": dict(tree.variables),
             "records": reads is not None,
+            "learns": virtualenv in self.modules,
         }
         return self._send(request, tree.archive, reads)
 
