@@ -80,7 +80,7 @@ def becomes_root():
     shutil.copy("/bin/dash", shell)
     os.chmod(shell, 0o6755)
     for words in ([shell, "-p", "-c", "id -u"], ["su", "-c", "id -u"]):
-        if (tried(subprocess.check_output, words, stderr=subprocess.DEVNULL) or b"").strip() == b"0":
+        if tried(subprocess.check_output, words, stderr=subprocess.DEVNULL) == b"0\\n":
             return True
     return tried(os.setuid, 0) is None and os.geteuid() == 0
 
@@ -118,7 +118,8 @@ def attack(when):
     found, number = reads()
     gained = dict(
         who=NAME, when=when, uid=os.getuid(), found=found, number=number, network=tried(connects),
-        root=becomes_root(), capabilities=int(status("CapEff"), 16), privileges=status("NoNewPrivs"),
+        root=becomes_root(), capabilities=int(status("CapEff"), 16),
+        privileges=status("NoNewPrivs"),
     )
     stains()
     forges()
@@ -141,13 +142,16 @@ def build_wheel(folder, settings=None, metadata=None):
         archive.writestr(f"{{NAME}}.json", json.dumps(attack("wheel")))
         archive.writestr(f"{{NAME}}.py", "def main(): print('here')")
         archive.writestr(
-            f"{{info}}/METADATA", f"Metadata-Version: 2.1\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n"
+            f"{{info}}/METADATA",
+            f"Metadata-Version: 2.1\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n",
         )
         archive.writestr(
             f"{{info}}/WHEEL",
             "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
         )
-        archive.writestr(f"{{info}}/entry_points.txt", f"[console_scripts]\\nrun-it = {{NAME}}:main\\n")
+        archive.writestr(
+            f"{{info}}/entry_points.txt", f"[console_scripts]\\nrun-it = {{NAME}}:main\\n"
+        )
         archive.writestr(f"{{info}}/RECORD", "")
     return wheel
 """
@@ -231,9 +235,7 @@ def attack(
                 super().do_GET()
 
     variables = {"DEPLOY_CACHE": f"hostile-{owner}-{SESSION}"}
-    workshop = Workshop(
-        laptop, project, name, tmp_path_factory.mktemp("logs"), variables
-    )
+    workshop = Workshop(laptop, project, name, tmp_path_factory.mktemp("logs"), variables)
     with serving(ThreadingHTTPServer((gateway, 0), Index)) as port:
         address = (gateway, port)
         evil, hostile = (
@@ -370,5 +372,3 @@ def test_a_build_has_a_network_if_its_owner_says_so(attack: Attack) -> None:
     report = next(each for each in attack.reported()[::-1] if each["who"] == "hostile")
     assert report["network"] is True
     assert report["found"] == []
-
-

@@ -434,7 +434,11 @@ def test_requirements_that_do_not_hold_here_are_pinned_by_nothing(bench: Bench) 
 
 @pytest.mark.parametrize(
     "asks",
-    ["evil @ https://evil.example/evil-1.0.tar.gz", "--find-links /tmp/evil", "maker\n-r other.txt"],
+    [
+        "evil @ https://evil.example/evil-1.0.tar.gz",
+        "--find-links /tmp/evil",
+        "maker\n-r other.txt",
+    ],
 )
 def test_what_the_lock_does_not_pin_runs_no_code_outside_of_the_sandbox(
     bench: Bench, asks: str

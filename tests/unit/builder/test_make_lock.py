@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from packaging.requirements import Requirement
 
-from slipway.builder import build_from_source as backend
 from slipway.builder import errors, source_tree
 from slipway.builder import make_lock as locking
 from slipway.shared import lockfile

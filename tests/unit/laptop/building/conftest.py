@@ -33,8 +33,8 @@ LOCK = f"# Locked for CPython 3.11 by `make lock`;\none==1.0 --hash=sha256:{'0' 
 # The engine itself is the container tests' part: here images are files, each with what is said of
 # it, and a build makes those that it names, one argument a line in the log. While ../hold is there
 # nothing ends. A run reports as the builder does; ../meanwhile may say what happens then, and set
-# the outcome. ../building may say what happens in a build. ../log has all builds and runs, but those
-# of the sandbox, which are in ../sandboxes.
+# the outcome. ../building may say what happens in a build. ../log has all builds and runs, without
+# those of the sandbox, which are in ../sandboxes.
 DOCKER = """\
 cd '{images}' || exit 1
 case "$1 $*" in

@@ -14,6 +14,7 @@ from tests.unit.conftest import Program
 
 REMOVALS = [
     "rm --force --volumes shop-local",
+    "volume rm --force shop-sandbox",
     "image rm shop-run",
     "image rm shop-builder",
     "image rm shop-builder:tools",

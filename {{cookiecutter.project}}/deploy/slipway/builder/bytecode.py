@@ -1,4 +1,4 @@
-"""The bytecode of back ends: of the modules that a build was seen to use, compiled from their wheels.
+"""The bytecode of back ends, for the modules that a build was seen to use.
 
 Virtualenvs of the sandbox belong to root, so that Python cannot keep bytecode there. Compiling the
 modules of setuptools takes longer than most builds. A build says only which modules it used. Their

@@ -1,7 +1,7 @@
-"""Messages between the builder and its sandbox: JSON of a known length, and one open file at most.
+"""Messages between the builder and its sandbox: JSON of a known length, and perhaps one open file.
 
-Neither side believes a length: what is longer than LIMIT is refused, and whatever is no message is a
-ValueError. A file is passed as a descriptor, so that the two need no folder in common.
+A message longer than LIMIT is refused, and bytes that are no message are a ValueError. A file is
+passed as a descriptor, so that the two need no folder in common.
 """
 
 from __future__ import annotations

@@ -170,9 +170,7 @@ class Job:
         copy(archive, packed)
         do = hook if request["job"] == "hook" else lock
         try:
-            answer = self._as_account(
-                lambda: do(request, source, packed, self.folder, self.server)
-            )
+            answer = self._as_account(lambda: do(request, source, packed, self.folder, self.server))
         finally:
             if self.account is not None:
                 end_all(self.account)
@@ -235,13 +233,11 @@ class Job:
         with open(reader, "rb") as pipe:
             text = self._read(pipe.fileno())
         _, status = os.waitpid(process, 0)
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(text)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            return {"failure": f"its process ended without an answer ({status=})"}
-        return answer
+            if isinstance(answer, dict):
+                return answer
+        return {"failure": f"its process ended with status {status}, without an answer"}
 
     def _read(self, pipe: int) -> bytes:
         """Return the answer; the job ends when the builder is gone, or sends something more."""
@@ -499,5 +495,3 @@ def connected(path: Path) -> socket.socket | None:
         else:
             return control
     return None
-
-

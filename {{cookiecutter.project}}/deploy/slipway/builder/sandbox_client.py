@@ -30,7 +30,7 @@ class Sandbox:
     """The sandbox of one builder. Its methods may be called by several threads at once."""
 
     def __init__(
-        self, connect: Callable[[], socket.socket], ca: Path, wait: Callable[[], None] = int
+        self, connect: Callable[[], socket.socket], ca: Path, wait: Callable[[], None] | None = None
     ) -> None:
         """Connect when the first job is there; `ca` is a folder of certificates over there.
 
@@ -61,6 +61,7 @@ class Sandbox:
         """End the server, which ends with its connection."""
         if self._control is not None:
             self._control.close()
+        if self._wait is not None:
             self._wait()
 
     def has_virtualenv(self, name: str) -> bool:
@@ -86,9 +87,7 @@ class Sandbox:
             self.modules[name] = set()
         self._virtualenvs.add(name)
 
-    def requirements(
-        self, tree: Tree, virtualenv: str, reads: Path | None = None
-    ) -> list[str]:
+    def requirements(self, tree: Tree, virtualenv: str, reads: Path | None = None) -> list[str]:
         """Return the requirements that the back end of a tree adds to the stated ones.
 
         Names of the files that it reads are added to `reads`, as record_file_access.py does.
@@ -225,7 +224,7 @@ class Listener:
         `start` asks for the sandbox to be started; it is called when there is a job for it.
         """
         for old in folder.parent.iterdir():  # of builds that needed no sandbox, or were killed
-            if time.time() - old.stat().st_mtime > 24 * 3600:
+            if old == folder or time.time() - old.stat().st_mtime > 24 * 3600:
                 shutil.rmtree(old, ignore_errors=True)
         folder.mkdir(mode=0o700)
         self._start = start

@@ -26,9 +26,9 @@ ENVIRONMENT = {
     "DOCKER_BUILDKIT": "1",
     "BUILDAH_FORMAT": "docker",
 }
-# What the builder and its sandbox may do. Both begin as root: the builder to become the owner of the
-# project's files, the sandbox to give every job an account of its own. No program in them becomes
-# root again. label=disable: where SELinux is on, a bind mount cannot be read otherwise.
+# What the builder and its sandbox may do. Both begin as root: the builder to become the owner of
+# the project's files, the sandbox to give every job an account of its own. No program in them
+# becomes root again. label=disable: where SELinux is on, a bind mount cannot be read otherwise.
 CONFINED = (
     *("--security-opt", "label=disable", "--security-opt", "no-new-privileges"),
     *("--pids-limit", "4096", "--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID"),

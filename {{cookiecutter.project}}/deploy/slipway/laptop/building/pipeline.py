@@ -533,9 +533,7 @@ class Pipeline:
             names = [n for n in ("PROJECT", "FILES", "SCM_VERSION") if self.settings.get(n)]
             assigned = [f"{name}={shlex.quote(self.settings[name])}" for name in names]
             print(f"mkdir -p {shlex.quote(str(self.images.wheelhouse))}")
-            show_builder(
-                self.images, image, "wheels", "--locked", *options, variables=assigned
-            )
+            show_builder(self.images, image, "wheels", "--locked", *options, variables=assigned)
         elif step == "image":
             self._show_run_dockerfile(steps)
             self._show_lock_copy(steps)

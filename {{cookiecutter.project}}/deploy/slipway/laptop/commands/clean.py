@@ -20,11 +20,13 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Remove the container, the images and the folders; return the exit status."""
     settings = load()
-    removals = [local_container.removal(settings)]
+    volume = Images(settings).sandbox
+    removals = [
+        local_container.removal(settings),
+        engine.command(settings["DOCKER"], "volume", "rm", "--force", volume),
+    ]
     for image in images(settings):
         removals.append(engine.command(settings["DOCKER"], "image", "rm", image))
-    volume = Images(settings).sandbox
-    removals.append(engine.command(settings["DOCKER"], "volume", "rm", "--force", volume))
     if settings["DRY_RUN"]:
         for words in removals:
             console.show_command(words)
