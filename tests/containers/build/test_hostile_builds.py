@@ -359,6 +359,29 @@ def test_events_of_the_builder_cannot_be_forged(attack: Attack) -> None:
     assert workshop.answer == "here"
 
 
+def test_the_builder_by_hand_gives_no_build_root_or_the_wheelhouse(
+    attack: Attack, tmp_path: Path
+) -> None:
+    """Its sandbox is a process of the same container; jobs have accounts of their own there."""
+    workshop = attack.workshop
+    wheelhouse = tmp_path / "wheelhouse"
+    wheelhouse.mkdir()
+    names = ("PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+    settings = [f"--env={name}={workshop.variables[name]}" for name in names]
+    folders = [f"--volume={workshop.project.path}:/application:ro"]
+    folders += [f"--volume={wheelhouse}:/wheelhouse"]
+    folders += [f"--volume={workshop.project.path}/deploy/ca:/ca:ro"]
+    image = f"{workshop.name}-builder:tools"
+    workshop.laptop.docker("run", "--rm", *settings, *folders, image)
+    assert not marked(tmp_path)
+    (wheel,) = wheelhouse.glob("app/hostile-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        report = json.loads(archive.read("hostile.json"))
+    assert (report["root"], report["capabilities"], report["privileges"]) == (False, 0, "1")
+    assert report["uid"] >= 61200
+    assert not [path for path in report["found"] if path.startswith(("environ", "/cache"))]
+
+
 def sha256(path: Path) -> str:
     """Return a file's SHA-256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -253,7 +253,7 @@ class Job:
 
 
 def become(account: int | None) -> None:
-    """Give up root for an account without a name and without groups."""
+    """Switch from root to an account without a name and without groups."""
     os.umask(0o022)  # modes are part of a wheel
     if account is not None:
         os.setgroups([])
