@@ -134,10 +134,14 @@ def test_certificate_in_deploy_ca_is_trusted_by_what_a_build_starts(
             "setup(name='fetcher', version='1', py_modules=['fetcher'],\n"
             "      entry_points={'console_scripts': ['say-it = fetcher:main']})\n"
         )
+        settings = project.path / "deploy" / "settings.mk"
+        settings.write_text(settings.read_text() + "BUILD_NETWORK := yes\n")
         said = laptop.make_fails(project, "wheels")
         assert "CERTIFICATE_VERIFY_FAILED" in said
         assert "into deploy/ca as a .crt file" in said
         authority.cert_pem.write_to_path(str(project.path / "deploy" / "ca" / "own.crt"))
+        said = laptop.make_fails(project, "wheels", "BUILD_NETWORK=no")
+        assert "write BUILD_NETWORK := yes into deploy/settings.mk" in said
         laptop.make(project, "image")
     assert "fetched" in laptop.docker("run", "--rm", f"{name}-run")
     trusted = laptop.docker(

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from slipway.builder import build_from_source as backend
-from slipway.builder import errors, source_tree, store
+from slipway.builder import errors, sandbox_client, source_tree, store
 from slipway.builder import package_index as index
 from slipway.shared import lockfile
 from tests.unit.builder.test_package_index import Pages, Serve, make_sdist, pin, pip_here, settings
@@ -98,6 +98,7 @@ class Bench:
         self.environment = settings(pages, folder, NOTES=str(self.notes))
         self.store = store.Store(folder / "store")
         self.projects = 0
+        self.sandbox = sandbox_client.Sandbox.beside(False, self.environment, folder / "ca")
 
     def builds(self, locking: bool = False, **pinned: list[Any]) -> Any:
         """Return the builds of another project, like a new process, with the same store."""
@@ -106,7 +107,8 @@ class Bench:
         scratch.mkdir()
         own = index.Index(self.store, self.environment)
         sets = {lockfile.build_set(words.split("_")): pins for words, pins in pinned.items()}
-        return backend.Builds(own, {"[]": [], **sets}, self.environment, scratch, locking)
+        pinned = {"[]": [], **sets}
+        return backend.Builds(own, pinned, self.environment, scratch, self.sandbox, locking)
 
     def noted(self) -> list[str]:
         """Return the calls of back ends since the last call of this method, sorted."""
@@ -116,9 +118,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(pages: Pages, tmp_path: Path) -> Bench:
+def bench(pages: Pages, tmp_path: Path) -> Iterator[Bench]:
     """A new bench."""
-    return Bench(pages, tmp_path)
+    found = Bench(pages, tmp_path)
+    with found.sandbox:
+        yield found
 
 
 @pytest.fixture
@@ -311,13 +315,14 @@ def test_two_may_need_the_same_back_end_from_source_at_once(bench: Bench) -> Non
 NEEDS_ITSELF = """\
 import os, pathlib, sys
 from slipway.builder import build_from_source as backend
-from slipway.builder import errors, store
+from slipway.builder import errors, sandbox_client, store
 from slipway.builder import package_index as index
 from slipway.shared import lockfile
 scratch = pathlib.Path(sys.argv[1])
 pin, = lockfile.pins(sys.argv[2])
 own = index.Index(store.Store(scratch / "store"), os.environ)
-builds = backend.Builds(own, {'["maker"]': [pin]}, os.environ, scratch)
+box = sandbox_client.Sandbox.beside(False, os.environ, scratch)
+builds = backend.Builds(own, {'["maker"]': [pin]}, os.environ, scratch, box)
 try:
     builds.wheels([pin])
 except errors.Failure as problem:
@@ -427,19 +432,32 @@ def test_requirements_that_do_not_hold_here_are_pinned_by_nothing(bench: Bench) 
     assert [each.name for each in found] == ["maker"]
 
 
-def test_a_virtualenv_that_was_half_made_is_made_anew(bench: Bench) -> None:
-    """The process that made it was killed."""
-    builds = bench.builds(maker=[publish_maker(bench.pages, "1.0")])
-    python, variables = builds.virtualenv({"maker"})
-    place = Path(variables["VIRTUAL_ENV"])
-    assert variables["PATH"].startswith(f"{place / 'bin'}:")
-    for name in ("ready", "pyvenv.cfg"):
-        (place / name).unlink()
-    (place / "stale").touch()
-    assert bench.builds(**{"maker": builds.pinned['["maker"]']}).virtualenv({"maker"})[0] == python
-    script = "import maker, sys; print(maker.WHO, sys.prefix)"
-    assert subprocess.check_output([python, "-c", script], text=True) == f"maker 1.0 {place}\n"
-    assert not (place / "stale").exists()
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "evil @ https://evil.example/evil-1.0.tar.gz",
+        "--find-links /tmp/evil",
+        "maker\n-r other.txt",
+    ],
+)
+def test_what_the_lock_does_not_pin_runs_no_code_outside_of_the_sandbox(
+    bench: Bench, asks: str
+) -> None:
+    """Only releases of the package index with a wheel are used; make lock has the sandbox."""
+    publish_maker(bench.pages, "1.0")
+    with pytest.raises(errors.Failure, match="does not name a release of the package index"):
+        bench.builds().pins_for({asks})
+
+
+def test_a_back_end_without_a_wheel_is_left_to_make_lock(bench: Bench) -> None:
+    """pip-compile would run its code to learn what it requires."""
+    publish_source(bench.pages, "maker")
+    one = publish_source(bench.pages, "one", requires="maker")
+    said = refused(bench.builds(), [one])
+    assert 'the lock pins no ["maker"], and there are no wheels for it: run make lock' in said
+    assert bench.noted() == []
+    (found,) = bench.builds(locking=True).pins_for({"maker"})
+    assert (found.name, found.version) == ("maker", "1.0")
 
 
 def test_nothing_of_a_build_is_left_in_the_scratch_folder(bench: Bench) -> None:
@@ -626,17 +644,17 @@ def test_the_newest_back_end_is_resolved_once(
     """One result serves all sets with a lower bound; a set with an upper bound needs another."""
     asked = []
 
-    def compile_lock(_: Path, wanted: list[str], output: Path, *__: Any) -> None:
-        text = Path(wanted[0]).read_text().strip()
+    def compile_lock(source: Path, wanted: list[str], output: Path, *_: Any) -> None:
+        text = Path(source, wanted[0]).read_text().strip()
         asked.append(text)
         version = "70.0" if "<" in text else "84.2"
         output.write_text(f"setuptools=={version} --hash=sha256:{'0' * 64}\n")
 
     monkeypatch.setattr(backend, "compile_lock", compile_lock)
-    builds = backend.Builds(mock.Mock(), {}, {}, tmp_path)
+    builds = backend.Builds(mock.Mock(), {}, {}, tmp_path, mock.Mock())
     sets = ({"setuptools"}, {"setuptools>=77"}, {"Setuptools > 61"}, {"setuptools<80"})
     versions = [builds.resolve(each)[0].version for each in sets]
     assert versions == ["84.2", "84.2", "84.2", "70.0"]
-    for each in ({"setuptools>=99"}, {"setuptools[core]"}, {"setuptools", "wheel"}, {"?"}):
+    for each in ({"setuptools>=99"}, {"setuptools[core]"}, {"setuptools", "wheel"}):
         builds.resolve(each)
-    assert len(asked) == 6
+    assert len(asked) == 5

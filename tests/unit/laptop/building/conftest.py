@@ -33,11 +33,12 @@ LOCK = f"# Locked for CPython 3.11 by `make lock`;\none==1.0 --hash=sha256:{'0' 
 # The engine itself is the container tests' part: here images are files, each with what is said of
 # it, and a build makes those that it names, one argument a line in the log. While ../hold is there
 # nothing ends. A run reports as the builder does; ../meanwhile may say what happens then, and set
-# the outcome. ../building may say what happens in a build. ../log has all builds and runs.
+# the outcome. ../building may say what happens in a build. ../log has all builds and runs, without
+# those of the sandbox, which are in ../sandboxes.
 DOCKER = """\
 cd '{images}' || exit 1
-case "$1 $2" in
-"image inspect")
+case "$1 $*" in
+"image image inspect"*)
     echo "$*" >>../inspected
     shift 2
     list=
@@ -51,6 +52,7 @@ case "$1 $2" in
     echo "[${{list#,}}]"
     ;;
 "version "*) echo linux/amd64 ;;
+"run run "*" sandbox --sandbox "*) echo "$*" >>../sandboxes ;;
 "run "*)
     echo "$*" >>../ran
     echo "$*" >>../log
@@ -72,7 +74,7 @@ case "$1 $2" in
         shift
     done
     ;;
-"buildx version") [ ! -e ../no-buildx ] ;;
+"buildx buildx version"*) [ ! -e ../no-buildx ] ;;
 *) echo "$@" >>../asked ;;
 esac
 """
@@ -109,6 +111,11 @@ class Build:
     def log(self) -> list[str]:
         """Return all builds and runs of containers so far, a line each."""
         path = self.images.parent / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def sandboxes(self) -> list[str]:
+        """Return all runs of the sandbox so far, a line each."""
+        path = self.images.parent / "sandboxes"
         return path.read_text().splitlines() if path.exists() else []
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tests.unit.conftest import Program
 REMOVALS = [
     "stop shop-local",
     "rm --force --volumes shop-local",
+    "volume rm --force shop-sandbox",
     "image rm shop-run",
     "image rm shop-builder",
     "image rm shop-builder:tools",

@@ -444,7 +444,7 @@ def test_the_second_build_is_removed(verification: Verification, broken: bool) -
     parts = ("-run", "-builder", "-builder:tools", "-base")
     assert removed(verification) == [
         f"image rm {' '.join(name + part for part in parts)}",
-        f"volume rm {name}",
+        f"volume rm {name} {name}-sandbox",
     ]
 
 

@@ -4,6 +4,7 @@
     python -m slipway.builder fetch      download the dependencies, if none must be compiled
     python -m slipway.builder lock       make a lock that keeps the present versions
     python -m slipway.builder upgrade    make a lock with the newest versions allowed
+    python -m slipway.builder sandbox    run the code of others for another builder
 
 In the container the application is mounted at /application, read-only. The wheelhouse is mounted at
 /wheelhouse:
@@ -11,6 +12,10 @@ In the container the application is mounted at /application, read-only. The whee
     /wheelhouse/deps/*.whl, requirements.txt    the packages of the lock, with the wheels' SHA-256
     /wheelhouse/app/*.whl, requirements.txt     the application itself, if it is a package
     /wheelhouse/unread.json                     source files that do not affect the wheels
+
+Code of back ends and of source distributions runs in the sandbox (sandbox.py). With --sandbox, the
+sandbox is a container that connects in this folder, where `sandbox` was run with the same folder.
+Otherwise it is a process of this container.
 
 If there is no lock for this interpreter, `wheels` makes one in the wheelhouse. With --locked it
 refuses instead. With --events, standard output consists of JSON lines (events.py). The exit status
@@ -36,6 +41,8 @@ from slipway.builder import (
     events,
     make_lock,
     plain_files_wheel,
+    sandbox,
+    sandbox_client,
     source_tree,
     store,
     wheelhouse,
@@ -45,10 +52,16 @@ from slipway.builder.errors import Failure, NeedsCompiler, NeedsLock
 from slipway.builder.events import Output
 from slipway.builder.package_index import Index
 from slipway.builder.run_tool import relevant_lines, say
+from slipway.builder.sandbox_client import Sandbox
 from slipway.shared import files as file_tools
 from slipway.shared import lockfile, network
 from slipway.shared.files import EPOCH
 from slipway.shared.native import build_errors
+
+# The virtualenv that this module is installed in, in the builder's images.
+IMAGE_PREFIX = "/opt/builder"
+# The version of what is kept in the cache.
+LAYOUT = "2"
 
 
 def build_dependencies(
@@ -180,7 +193,6 @@ def prepare(application: Path, builds: Builds) -> None:
     if lockfile.is_distribution(application):
         stated = source_tree.build_requirements(application)
         pins = builds.pinned.get(lockfile.build_set(stated))
-        # code of a source distribution runs only after the sources were reported (events.py)
         if pins is not None and len(builds.wheels(pins, only_fetch=True)) == len(pins):
             builds.virtualenv(stated)
 
@@ -218,7 +230,11 @@ def why_unusable(path: Path) -> str:
 
 
 def build(
-    options: argparse.Namespace, output: Output, environment: Mapping[str, str], scratch: Path
+    options: argparse.Namespace,
+    output: Output,
+    environment: Mapping[str, str],
+    scratch: Path,
+    box: Sandbox,
 ) -> None:
     """Build the wheelhouse.
 
@@ -235,17 +251,18 @@ def build(
             raise NeedsLock(reason)
         say(reason)
         own = options.wheelhouse / "requirements.txt"
-        text = new_lock(options, path if path.is_file() else own, environment, scratch)
+        text = new_lock(options, path if path.is_file() else own, environment, scratch, box)
         path = own
         file_tools.write(path, text)
     lock = lockfile.read(path)
-    builds = builds_for(lock, options, environment, scratch)
+    builds = builds_for(lock, options, environment, scratch, box)
     only_fetch = options.job == "fetch"
     try:
         with ThreadPoolExecutor(1) as pool:
             # in parallel with the downloads; a failure here is ignored, since the same step is
             # repeated, and its failure reported, when the application is built
-            pool.submit(prepare, options.application, builds)
+            if not only_fetch:
+                pool.submit(prepare, options.application, builds)
             build_dependencies(lock, options.wheelhouse / "deps", builds, output, only_fetch)
     except lockfile.NotPinned as line:
         raise Failure(
@@ -253,35 +270,41 @@ def build(
         ) from None
     if not only_fetch:
         build_application(options.application, lock, options.wheelhouse / "app", builds)
+        builds.keep_bytecode()
 
 
 def builds_for(
-    lock: str, options: argparse.Namespace, environment: Mapping[str, str], scratch: Path
+    lock: str,
+    options: argparse.Namespace,
+    environment: Mapping[str, str],
+    scratch: Path,
+    box: Sandbox,
+    locking: bool = False,
 ) -> Builds:
     """Return the builds that use the back ends pinned in a lock's text."""
     kept = store.Store(Path(environment["XDG_CACHE_HOME"], "store"))
     index = Index(kept, environment)
     pinned = {} if options.job == "upgrade" else lockfile.build_pins(lock)
-    locking = options.job in ("lock", "upgrade")
-    return Builds(index, pinned, environment, scratch, locking, options.without_compiler)
+    return Builds(index, pinned, environment, scratch, box, locking, options.without_compiler)
 
 
 def new_lock(
-    options: argparse.Namespace, present: Path, environment: Mapping[str, str], scratch: Path
+    options: argparse.Namespace,
+    present: Path,
+    environment: Mapping[str, str],
+    scratch: Path,
+    box: Sandbox,
 ) -> str:
     """Return a new lock's text, with the pins of the present lock unless the job is an upgrade."""
     text = lockfile.read(present) if present.is_file() else ""
     upgrade = options.job == "upgrade"
     with tempfile.TemporaryDirectory(dir=scratch) as own:
-        builds = builds_for(text, options, environment, Path(own))
+        builds = builds_for(text, options, environment, Path(own), box, locking=True)
         return make_lock.make(options.application, text, upgrade, builds)
 
 
 def become_owner(folder: Path) -> None:
-    """Switch from root to the owner of a folder, so that new files belong to that user.
-
-    Code of back ends and of source distributions runs after this, in every job.
-    """
+    """Switch from root to the owner of a folder, so that new files belong to that user."""
     if os.name != "posix" or os.geteuid() != 0:
         return
     owner = folder.stat()
@@ -289,6 +312,24 @@ def become_owner(folder: Path) -> None:
         os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
+
+
+def sandbox_of(options: argparse.Namespace, output: Output) -> Sandbox:
+    """Return the sandbox; called as root, and before there is any thread."""
+    if options.sandbox:
+        listener = sandbox_client.Listener(options.sandbox, output.sandbox)
+        return Sandbox(listener.connect, options.ca)
+    # In the image, root can use other accounts, which can reach nothing. On a host there are none.
+    in_image = sys.prefix == IMAGE_PREFIX and os.geteuid() == 0
+    return Sandbox.beside(in_image, os.environ, options.ca)
+
+
+@contextlib.contextmanager
+def owner_of(folder: Path) -> Iterator[Path]:
+    """Become the owner of a folder, and return a scratch folder of that account."""
+    become_owner(folder)
+    with scratch_folder() as scratch:
+        yield scratch
 
 
 @contextlib.contextmanager
@@ -309,7 +350,12 @@ def scratch_folder() -> Iterator[Path]:
 
 def environment_for(scratch: Path, ca: Path, cache: Path) -> dict[str, str]:
     """Return the tools' environment: trusted certificates, and a cache and home of their own."""
-    own_cache = cache / str(os.geteuid())  # pip refuses a cache that belongs to another user
+    # pip refuses a cache that belongs to another user. The cache of earlier versions, without a
+    # LAYOUT, was written to by code of packages.
+    own_cache = cache / f"{LAYOUT}-{os.geteuid()}"
+    with contextlib.suppress(FileNotFoundError):
+        if own_cache.lstat().st_uid != os.geteuid():
+            raise Failure(f"{own_cache} belongs to somebody else: remove it")
     return {
         **os.environ,
         "PIP_CACHE_DIR": str(own_cache / "pip"),
@@ -331,7 +377,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
         "job",
         nargs="?",
         default="wheels",
-        choices=("wheels", "fetch", "lock", "upgrade"),
+        choices=("wheels", "fetch", "lock", "upgrade", "sandbox"),
     )
     parser.add_argument("--events", action="store_true", help="write JSON lines to standard output")
     parser.add_argument("--application", type=Path, default=Path("/application"))
@@ -342,6 +388,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--locked", action="store_true", help="fail if there is no lock yet")
     parser.add_argument("--ca", type=Path, default=Path("/ca"), help="folder of extra *.crt files")
     parser.add_argument("--cache", type=Path, default=Path("/cache"))
+    parser.add_argument("--sandbox", type=Path, help="folder in which a sandbox connects")
     return parser.parse_args(arguments)
 
 
@@ -351,23 +398,27 @@ def work(options: argparse.Namespace, output: Output) -> None:
         raise Failure(f"mount the application at {options.application}")
     os.umask(0o022)  # modes are part of a wheel
     if options.job in ("lock", "upgrade"):
-        become_owner(options.application)
-        with scratch_folder() as scratch:
+        with sandbox_of(options, output) as box, owner_of(options.application) as scratch:
             environment = environment_for(scratch, options.ca, options.cache)
             present = lockfile.lock_path(options.application)
-            output.lock(new_lock(options, present, environment, scratch))
+            output.lock(new_lock(options, present, environment, scratch, box))
         return
     if not options.wheelhouse.is_dir():
         raise Failure(f"mount a folder for the wheels at {options.wheelhouse}")
-    become_owner(options.wheelhouse)
-    with scratch_folder() as scratch, wheelhouse.locked(options.wheelhouse):
+    with (
+        sandbox_of(options, output) as box,
+        owner_of(options.wheelhouse) as scratch,
+        wheelhouse.locked(options.wheelhouse),
+    ):
         environment = environment_for(scratch, options.ca, options.cache)
-        build(options, output, environment, scratch)
+        build(options, output, environment, scratch, box)
 
 
 def main(arguments: list[str]) -> int:
     """Do one job, report its outcome, and return the exit status."""
     options = arguments_of(arguments)
+    if options.job == "sandbox":
+        return sandbox.main(options.sandbox)
     output = Output(options.events)
     if not os.environ.get("VERBOSE"):
         warnings.simplefilter("ignore")  # these are advice of back ends to a package's authors

@@ -1,45 +1,33 @@
 """Build wheels from source trees, with the back ends that they name (PEP 517).
 
 Back ends are pinned like dependencies: their versions and hashes are in the lock (lockfile.py).
-The virtualenv of a back end is kept in the cache, since making it takes most of the time of a small
-wheel. Wheels that were built from source distributions of the package index are kept as well, since
-compiling may take minutes.
+Their code and that of source distributions runs in the sandbox. Wheels that were built from source
+distributions of the package index are kept in the store, since compiling may take minutes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import operator
 import os
-import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from slipway.builder import bytecode, wheelhouse
 from slipway.builder.errors import Failure, NeedsCompiler
 from slipway.builder.package_index import Index
-from slipway.builder.run_tool import results, run, say
-from slipway.builder.source_tree import (
-    Tree,
-    build_requirements,
-    call,
-    compiler_flags,
-    effort,
-    extract,
-    libraries,
-)
+from slipway.builder.run_tool import compile_lock, results, say
+from slipway.builder.sandbox_client import Sandbox
+from slipway.builder.source_tree import Tree, effort, libraries, stated_requirements
 from slipway.builder.store import Store
-from slipway.image.run import wheel_installer
 from slipway.shared import lockfile
 from slipway.shared.files import digest, sha256
 from slipway.shared.native import build_errors
 
 # A part of every built wheel's key. Raise it when the way of building changes.
-RECIPE = 1
+RECIPE = 2
 
 
 class Builds:
@@ -51,14 +39,16 @@ class Builds:
         pinned: Mapping[str, Sequence[lockfile.Pin]],
         environment: Mapping[str, str],
         scratch: Path,
+        sandbox: Sandbox,
         locking: bool = False,
         without_compiler: bool = False,
     ) -> None:
-        """Keep the pins of back ends by requirement set, and a folder for source trees.
+        """Keep the pins of back ends by requirement set, and a folder for what is passed on.
 
         A requirement set without pins is pinned when it is needed. That is reported, unless a lock
         is being made.
         """
+        self.sandbox = sandbox
         self.locking = locking
         self.without_compiler = without_compiler
         self.index = index
@@ -70,6 +60,7 @@ class Builds:
         self._hopeless = False
         self._newest: dict[frozenset[str], list[lockfile.Pin]] = {}
         self._resolving = threading.RLock()
+        self._wheels: dict[str, list[Path]] = {}
         self._doing: dict[str, threading.Lock] = {}
 
     def wheels(
@@ -132,7 +123,7 @@ class Builds:
             found = self.store.built(key)
             if found is not None or only_fetch:
                 return found
-            # made before the locks below are held, since it may wait for other builds
+            # made before the lock below is held, since it may wait for other builds
             self.virtualenv(needs, tree.within)
             with self._once(key), tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 found = self.store.built(key)
@@ -149,12 +140,20 @@ class Builds:
                             takes.remember(["yes"])  # the next build does not try again
                     if reads and (takes.known or not reads.is_file()):
                         raise NeedsCompiler
+                    wheelhouse.metadata_of(wheel)
+                    if not wheelhouse.is_same(wheelhouse.name_of(wheel), (pin.name, pin.version)):
+                        raise WrongWheel(
+                            f"{pin.name}=={pin.version} came out as {wheel.name}: run make lock"
+                        )
                     found = self.store.add_built(key, wheel)
                 return found
         except NeedsCompiler:
             self._hopeless = True
             raise
-        except Failure as problem:
+        except WrongWheel:
+            raise
+        except (Failure, ValueError) as error:
+            problem = error if isinstance(error, Failure) else Failure(str(error))
             if self.without_compiler and not self.locking:
                 self._hopeless = True
                 raise NeedsCompiler from None
@@ -165,33 +164,21 @@ class Builds:
 
     def tree_of(self, pin: lockfile.Pin, archive: Path, within: tuple[str, ...] = ()) -> Tree:
         """Return the tree of a source distribution, which is unpacked only while it is used."""
-
-        # Compilers record the path, so it is always the same, and one thread at a time uses it. The
-        # tree is never held open while waiting for another tree, which would risk a deadlock.
-        @contextlib.contextmanager
-        def opened() -> Iterator[Path]:
-            place = self.scratch / "sources" / f"{pin.name}-{pin.version}"
-            with self._once(str(place)):
-                place.mkdir(parents=True)
-                try:
-                    extract(archive, place)
-                    yield place
-                finally:
-                    shutil.rmtree(place, ignore_errors=True)
-
-        return Tree(sha256(archive), opened, (*within, f"{pin.name} {pin.version}"))
+        return Tree(
+            sha256(archive),
+            f"sources/{pin.name}-{pin.version}",
+            archive,
+            (*within, f"{pin.name} {pin.version}"),
+        )
 
     def build(self, tree: Tree, folder: Path, needs: set[str], reads: Path | None = None) -> Path:
         """Build the wheel of a tree into a folder; raise Failure if the back end fails.
 
         The names of the files that it reads are written to `reads`; see record_file_access.py.
         """
-        python, variables = self.virtualenv(needs, tree.within)
-        with tree.opened() as source:
-            variables.update(
-                compiler_flags(source), **recording_variables(source, reads), **tree.variables
-            )
-            return Path(call(lambda asked: asked.build("wheel", folder), source, python, variables))
+        virtualenv = self.virtualenv(needs, tree.within)
+        with self._once(tree.name):  # one job at a time has the folder of that name
+            return self.sandbox.wheel(tree, virtualenv, folder, reads)
 
     def requirements(
         self, tree: Tree, only_known: bool = False, reads: Path | None = None
@@ -203,22 +190,19 @@ class Builds:
         """
         stated = self.store.answer(digest("stated needs", tree.identity))
         if stated.known is None:
-            with tree.opened() as source:
-                stated.remember(sorted(build_requirements(source)))
+            stated.remember(sorted(stated_requirements(tree.archive)))
         static = set(stated.known or [])
         question = digest(tree.identity, lockfile.system(), self._texts(static))
         asked = self.store.answer(question)
         if asked.known is None and only_known:
             return static, None
         if asked.known is None:
-            python, variables = self.virtualenv(static, tree.within)
+            virtualenv = self.virtualenv(static, tree.within)
             with self._once(question):
                 asked = self.store.answer(question)
                 if asked.known is None:
-                    ask = operator.methodcaller("get_requires_for_build", "wheel")
-                    with tree.opened() as source:
-                        variables.update(recording_variables(source, reads), **tree.variables)
-                        asked.remember(sorted(call(ask, source, python, variables)))
+                    with self._once(tree.name):
+                        asked.remember(self.sandbox.requirements(tree, virtualenv, reads))
         return static, static | set(asked.known or [])
 
     def _once(self, key: str) -> threading.Lock:
@@ -250,44 +234,61 @@ class Builds:
         known = self._newest.get(names, [])
         if known and satisfied(requirements, known):
             return known
+        stated = "\n".join(sorted(requirements)) + "\n"
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            wanted, output = Path(folder, "wanted.in"), Path(folder, "lock.txt")
-            wanted.write_text("\n".join(sorted(requirements)) + "\n", encoding="utf-8")
-            compile_lock(folder, [str(wanted)], output, self.environment)
-            found = lockfile.pins(output.read_text(encoding="utf-8"))
+            source = Path(folder, "requirements")
+            source.mkdir()
+            (source / "wanted.in").write_text(stated, encoding="utf-8")
+            if self.locking:
+                text = self.sandbox.lock(source, ["wanted.in"])
+            else:
+                text = self._resolve_here(requirements, source)
+        found = lockfile.pins(text)
         if names:
             self._newest[names] = found
         return found
 
-    def virtualenv(
-        self, requirements: set[str], within: tuple[str, ...] = ()
-    ) -> tuple[str, dict[str, str]]:
-        """Return the interpreter and the environment of a virtualenv with some requirements.
+    def _resolve_here(self, requirements: set[str], source: Path) -> str:
+        """Return the lock of wanted.in, from wheels alone: code of nobody else runs here."""
+        output = source / "lock.txt"
+        try:
+            refuse_addresses(requirements)
+            only_wheels = {**self.environment, "PIP_ONLY_BINARY": ":all:"}
+            compile_lock(source, ["wanted.in"], output, only_wheels)
+        except Failure as problem:
+            raise Failure(
+                f"the lock pins no {lockfile.build_set(requirements)}, and there are no wheels for"
+                f" it: run make lock ({problem})",
+                problem.output,
+            ) from None
+        # pip-compile writes no file if there are no requirements
+        return output.read_text(encoding="utf-8") if output.exists() else ""
 
-        The cache keeps it by its pins. One process at a time makes it.
-        """
+    def virtualenv(self, requirements: set[str], within: tuple[str, ...] = ()) -> str:
+        """Return the name of the sandbox's virtualenv with some requirements; make it once."""
         pins = self.pins_for(requirements)
-        cache = self.store.root / "backends"
-        cache.mkdir(parents=True, exist_ok=True)
-        listener = Path(__file__).with_name("record_file_access.py")
-        made_of = [[pin.text for pin in pins], lockfile.system(), sys.executable, sha256(listener)]
-        place = cache / digest(made_of)[:16]
-        python = place / "bin" / "python"
-        if not (place / "ready").exists():
+        name = digest([pin.text for pin in pins])[:16]
+        if not self.sandbox.has_virtualenv(name):
             wheels = self.wheels(pins, within=within)  # before the lock: it may wait for others
-            with place.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not (place / "ready").exists():
-                    shutil.rmtree(place, ignore_errors=True)
-                    # without bytecode: Python writes it for the modules that it uses
-                    run("venv", "--without-pip", str(place), environment=self.environment)
-                    wheel_installer.into(place, wheels, compiled=False)
-                    packages = wheel_installer.site_packages(place)
-                    shutil.copy(listener, packages / "_reads.py")
-                    (packages / "_reads.pth").write_text("import _reads\n", encoding="utf-8")
-                    (place / "ready").touch()
-        path = f"{place / 'bin'}:{self.environment.get('PATH', '')}"
-        return str(python), {**self.environment, "PATH": path, "VIRTUAL_ENV": str(place)}
+            with self._once(name):
+                if not self.sandbox.has_virtualenv(name):
+                    kept = self._bytecode_of(name)
+                    self._wheels[name] = wheels
+                    self.sandbox.make_virtualenv(name, wheels, kept if kept.exists() else None)
+        return name
+
+    def _bytecode_of(self, name: str) -> Path:
+        return self.store.root / "bytecode" / digest(name, lockfile.system(), sys.version)[:16]
+
+    def keep_bytecode(self) -> None:
+        """Keep the bytecode of the modules that builds were seen to use, for the next builds."""
+        for name, used in self.sandbox.modules.items():
+            if used and name in self._wheels:
+                bytecode.pack(self._bytecode_of(name), self._wheels[name], used)
+
+
+class WrongWheel(Failure):
+    """A source distribution that became a wheel of another name or version."""
 
 
 def processors() -> int:
@@ -296,11 +297,6 @@ def processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
-
-
-def recording_variables(source: Path, reads: Path | None) -> dict[str, str]:
-    """Return the variables that make record_file_access.py record the files read in `source`."""
-    return {} if reads is None else {"READS_OF": str(source), "READS_TO": str(reads)}
 
 
 def started_programs(reads: Path) -> bool:
@@ -341,19 +337,14 @@ def satisfied(requirements: set[str], pins: Sequence[lockfile.Pin]) -> bool:
     )
 
 
-def compile_lock(
-    folder: str | Path,
-    wanted: Sequence[str],
-    output: Path,
-    environment: Mapping[str, str],
-    *options: str,
-) -> None:
-    """Run pip-compile, which writes the lock of some requirement files with hashes."""
-    run(
-        *("piptools", "compile", "--verbose", "--generate-hashes"),
-        *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
-        *("--no-emit-trusted-host", "--no-emit-find-links", "--resolver", "backtracking"),
-        *("--output-file", str(output), *options, *wanted),
-        environment=environment,
-        cwd=Path(folder),
-    )
+def refuse_addresses(requirements: set[str]) -> None:
+    """Raise Failure for anything but names and versions: a source distribution, or an option."""
+    from packaging.requirements import InvalidRequirement, Requirement  # with pip-tools
+
+    for text in requirements:
+        try:
+            named = not Requirement(text).url and "\n" not in text
+        except InvalidRequirement:
+            named = False
+        if not named:
+            raise Failure(f"{text!r} does not name a release of the package index")

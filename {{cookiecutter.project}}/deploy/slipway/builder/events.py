@@ -2,8 +2,9 @@
 
 With --events, each line is one JSON object, and nothing else is written to standard output:
 
-    {"event": "sources", "names": ["a"]}      pins that are source distributions, before any build
+    {"event": "sources", "names": ["a"]}      pins that are source distributions
     {"event": "built", "sums": {"a": "…"}}    the SHA-256 of the wheels that were built of them
+    {"event": "sandbox"}                 code of others is about to run: start the sandbox
     {"event": "dependencies"}            the dependencies are new, and the application comes next
     {"event": "lock", "text": "…"}       the text of the new lock
     {"event": "result", "outcome": "failed", "add": ["libpq"], "find": ["foo.h"]}    the last line
@@ -29,16 +30,16 @@ class Output:
         self.as_events = as_events
         self._stream = sys.stdout
 
+    def sandbox(self) -> None:
+        """Report that code of others is about to run, for which the sandbox is needed."""
+        self._event("sandbox")
+
     def dependencies(self) -> None:
         """Report that the dependencies are new and that the application comes next."""
         self._event("dependencies")
 
     def sources(self, names: Sequence[str]) -> None:
-        """Report the pins that are source distributions, before code of any of them runs.
-
-        The laptop believes only the first report of a job. What a build runs later could write to
-        the same stream.
-        """
+        """Report the pins that are source distributions."""
         self._event("sources", names=list(names))
 
     def built(self, sums: Mapping[str, str]) -> None:

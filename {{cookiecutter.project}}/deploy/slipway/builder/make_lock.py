@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +65,6 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
     source = copy_source(application, builds.scratch)
     asked = list(direct_requirements(source, wanted))
     refuse_on_pypy(name_of(each) for each in asked)  # before a build, which may take minutes
-    output = builds.scratch / "lock.txt"
     try:
         other = other_lockfiles.find(application)
     except ValueError as problem:
@@ -77,13 +76,10 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         if other.ambiguous:
             names = ", ".join(other.ambiguous)
             say(f"{other.name} has several versions of {names}: the newest is used")
-    if start and not upgrade:
-        # a pin for another interpreter is kept if this interpreter requires the package too
-        output.write_text(MARKER.sub("", start), encoding="utf-8")
-    options = ("--upgrade",) if upgrade else ()
-    environment = {**builds.environment, **git_version.variables(builds.version)}
+    # a pin for another interpreter is kept if this interpreter requires the package too
+    kept = "" if upgrade else MARKER.sub("", start)
     try:
-        compile_lock(source, wanted, output, environment, *options)
+        text = compile_lock(source, wanted, kept, upgrade, builds)
     except Failure as problem:
         refuse_on_pypy(collected(problem.output))
         if builds.without_compiler and any(BUILD_FAILED.search(line) for line in problem.output):
@@ -94,8 +90,6 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         if diagnosis := why_not_built(problem.output):
             raise Failure.diagnosed(diagnosis) from None
         raise problem from None
-    # pip-compile writes no file if there are no requirements
-    text = output.read_text(encoding="utf-8") if output.exists() else ""
     refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
@@ -104,22 +98,22 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
 
 
 def compile_lock(
-    source: Path, wanted: Sequence[str], output: Path, environment: Mapping[str, str], *options: str
-) -> None:
-    """Run pip-compile, which runs back ends with the newest setuptools to learn requirements.
+    source: Path, wanted: Sequence[str], text: str, upgrade: bool, builds: Builds
+) -> str:
+    """Return what pip-compile makes of a lock's text; it runs the newest back ends on the way.
 
     If a back end imports pkg_resources, run it again with a setuptools that still has the module.
     """
+    variables = git_version.variables(builds.version)
+    options = ["--upgrade"] if upgrade else []
     try:
-        build_from_source.compile_lock(source, wanted, output, environment, *options)
+        return builds.sandbox.lock(source, wanted, text, variables, options)
     except Failure as problem:
-        name = "PIP_BUILD_CONSTRAINT"
-        if name in environment or not any(map(NO_PKG_RESOURCES.search, problem.output)):
+        limited = "PIP_BUILD_CONSTRAINT" in builds.environment
+        if limited or not any(map(NO_PKG_RESOURCES.search, problem.output)):
             raise
-        limits = output.with_name("build-constraints.txt")
-        limits.write_text(f"{source_tree.WITH_PKG_RESOURCES}\n", encoding="utf-8")
-        older = {**environment, name: str(limits)}
-        build_from_source.compile_lock(source, wanted, output, older, *options)
+        limits = f"{source_tree.WITH_PKG_RESOURCES}\n"
+        return builds.sandbox.lock(source, wanted, text, variables, options, limits)
 
 
 def name_of(requirement: Any) -> str:

@@ -2,8 +2,9 @@
 
 This file is copied into a back end's virtualenv, and Python imports it when it starts. READS_OF
 names the source tree. READS_TO names the file that receives the paths, each followed by a NUL.
-Without these variables nothing is recorded. The path `*` means that another program was started,
-which may have read any file. Files that are not recorded can be edited without changing the wheel.
+MODULES_TO names one for the virtualenv's own files. Without these variables nothing is recorded.
+The path `*` means that another program was started, which may have read any file. Files that are
+not recorded can be edited without changing the wheel.
 
 The source of information are Python's audit events (PEP 578).
 """
@@ -45,3 +46,5 @@ def listen(tree: str, output: str) -> None:
 
 if os.environ.get("READS_TO"):
     listen(os.environ["READS_OF"], os.environ["READS_TO"])
+if os.environ.get("MODULES_TO"):
+    listen(sys.prefix, os.environ["MODULES_TO"])

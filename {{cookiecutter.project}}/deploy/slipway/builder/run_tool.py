@@ -17,6 +17,7 @@ from slipway.shared import network
 
 T = TypeVar("T")
 TAIL = 60  # lines of a failed tool's output
+KEPT = 2 << 20  # bytes of its beginning, and of its end
 
 
 def say(message: str) -> None:
@@ -66,7 +67,7 @@ def run_quietly(
     With VERBOSE=1 the output is shown at once.
     """
     quiet = not os.environ.get("VERBOSE")
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+    with tempfile.TemporaryFile() as log:
         status = subprocess.call(
             command,
             env=environment,
@@ -74,11 +75,19 @@ def run_quietly(
             stdin=subprocess.DEVNULL,
             stdout=log if quiet else sys.stderr.fileno(),
             stderr=log if quiet else None,
+            # all files of this process are closed in others anyway; looking for them takes longer
+            close_fds=False,
         )
         if not status:
             return 0, []
+        size = log.seek(0, os.SEEK_END)
         log.seek(0)
-        output = log.readlines()
+        data = log.read(2 * KEPT)
+        if size > 2 * KEPT:
+            log.seek(-KEPT, os.SEEK_END)
+            data = data[:KEPT] + "\n…\n".encode() + log.read(KEPT)
+        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+        output = text.splitlines(keepends=True)
         if any("CERTIFICATE_VERIFY_FAILED" in line for line in output):
             output.append(f"builder: {network.UNTRUSTED}\n")
         return status, output
@@ -91,3 +100,21 @@ def run(
     status, output = run_quietly([sys.executable, "-m", tool, *arguments], environment, cwd)
     if status:
         raise Failure(f"{tool} {arguments[0]} failed with status {status}; see above", output)
+
+
+def compile_lock(
+    folder: str | Path,
+    wanted: Sequence[str],
+    output: Path,
+    environment: Mapping[str, str],
+    *options: str,
+) -> None:
+    """Run pip-compile, which writes the lock of some requirement files with hashes."""
+    run(
+        *("piptools", "compile", "--verbose", "--generate-hashes"),
+        *("--strip-extras", "--allow-unsafe", "--no-header", "--no-emit-index-url"),
+        *("--no-emit-trusted-host", "--no-emit-find-links", "--resolver", "backtracking"),
+        *("--output-file", str(output), *options, *wanted),
+        environment=environment,
+        cwd=Path(folder),
+    )

@@ -8,11 +8,11 @@ import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import types
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -30,6 +30,11 @@ Env = Mapping[str, str]
 
 # The files in which a back end may find its requirements.
 CONFIGURATION = ("pyproject.toml", "setup.py", "setup.cfg")
+# Those that state a build's requirements for all to read, and how much of them is read.
+STATING = {"pyproject.toml", "setup.py"}
+CONFIGURATION_LIMIT = 4 << 20  # bytes
+# The end of the name of an application's archive; a source distribution has none like it.
+PACKED = ".packed"
 
 # An import in setup.py that newer versions of setuptools do not have, and the versions that do.
 PKG_RESOURCES = re.compile(r"^\s*(?:import .*\bpkg_resources|from pkg_resources)\b", re.M)
@@ -61,13 +66,15 @@ class Tree(NamedTuple):
 
     Attributes:
         identity: a digest that changes with the requirements of the build.
-        opened: a context manager that returns the folder.
+        name: the folder that the sandbox unpacks it into; compilers record its name.
+        archive: a source distribution, or what `pack` made of a folder.
         within: the packages that are being built and need this one.
         variables: additional environment variables for the back end.
     """
 
     identity: str
-    opened: Callable[[], AbstractContextManager[Path]]
+    name: str
+    archive: Path
     within: tuple[str, ...] = ()
     variables: Env = types.MappingProxyType({})
 
@@ -122,11 +129,52 @@ def tree_at(source: Path, version: str = "") -> Tree:
 
     `version` is the version according to git, for back ends that use it.
     """
-    return Tree(
-        configuration_of(source),
-        lambda: contextlib.nullcontext(source),
-        variables=git_version.variables(version),
-    )
+    variables = git_version.variables(version)
+    return Tree(configuration_of(source), source.name, pack(source), variables=variables)
+
+
+def pack(source: Path) -> Path:
+    """Return the archive of a folder, which is made beside it once."""
+    archive = source.with_name(f"{source.name}{PACKED}")
+    if not archive.exists():
+        with tarfile.open(archive, "w") as tar:
+            tar.add(source, source.name)
+    return archive
+
+
+def stated_requirements(archive: Path) -> set[str]:
+    """Return the build requirements that an archive states, without running code of it.
+
+    Only the two files that state them are unpacked.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in configuration_in(archive).items():
+            Path(folder, name).write_bytes(data)
+        return build_requirements(Path(folder))
+
+
+def configuration_in(archive: Path) -> dict[str, bytes]:
+    """Return the files of an archive that state a build's requirements, by their names."""
+    found = {}
+    with reading(archive):
+        if tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                names = inside(member.name for member in tar.getmembers())
+                for name in STATING & names.keys():
+                    file = tar.extractfile(names[name])
+                    found[name] = file.read(CONFIGURATION_LIMIT) if file else b""
+        else:
+            with zipfile.ZipFile(archive) as packed:
+                names = inside(packed.namelist())
+                for name in STATING & names.keys():
+                    with packed.open(names[name]) as file:
+                        found[name] = file.read(CONFIGURATION_LIMIT)
+    return found
+
+
+def inside(names: Iterable[str]) -> dict[str, str]:
+    """Return an archive's names by what they are without the top folder."""
+    return {name.partition("/")[2]: name for name in (n.removeprefix("./") for n in names)}
 
 
 def build_requirements(source: Path) -> set[str]:
@@ -164,13 +212,39 @@ def configuration_of(source: Path) -> str:
     return digest({name: sha256(path) for name, path in files.items()})
 
 
+def unpack(archive: Path, place: Path) -> None:
+    """Unpack the archive of a tree, without its top folder."""
+    if not archive.name.endswith(PACKED):
+        extract(archive, place)
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            member.name = member.name.partition("/")[2]
+            if member.islnk():
+                member.linkname = member.linkname.partition("/")[2]
+            if member.name:
+                # all of it is as it was in the application's folder, links to elsewhere included
+                if hasattr(tarfile, "fully_trusted_filter"):
+                    tar.extract(member, place, filter="fully_trusted")
+                else:
+                    tar.extract(member, place)
+
+
 def extract(archive: Path, place: Path) -> None:
     """Unpack a source distribution, a tar or zip archive, without its top folder."""
-    from pip._internal.exceptions import InstallationError
     from pip._internal.utils.unpacking import unpack_file
 
-    try:
+    with reading(archive):
         unpack_file(str(archive), str(place))
+
+
+@contextlib.contextmanager
+def reading(archive: Path) -> Iterator[None]:
+    """Raise Failure if a source distribution cannot be read during the block."""
+    from pip._internal.exceptions import InstallationError
+
+    try:
+        yield
     except (
         InstallationError,
         tarfile.TarError,

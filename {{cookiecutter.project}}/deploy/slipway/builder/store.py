@@ -6,6 +6,7 @@ It is one folder in the builder's cache, which all projects on this machine shar
     choices/<digest>               the file of the package index for a pin on a system
     answers/<digest>               the additional requirements that a back end reported
     built/<digest>/<wheel>         wheels built from source, by all inputs of the build
+    bytecode/<digest>              bytecode of a back end's wheels (bytecode.py)
 
 No file is changed in place. A new file is written elsewhere and then renamed, so that parallel or
 killed builds leave only complete files. The folder can be removed at any time.

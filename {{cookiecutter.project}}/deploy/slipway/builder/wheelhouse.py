@@ -10,9 +10,11 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from slipway.shared.files import sha256
 
 AT_FDCWD = -100  # Linux: paths are relative to the current folder
 RENAME_EXCHANGE = 2
+# The name of a wheel: distribution, version, a build number perhaps, and three tags.
+NAME = re.compile(r"[A-Za-z0-9][\w.!+]*(?:-[\w.!+]+){4,5}\.whl", re.A)
+METADATA_LIMIT = 16 << 20  # bytes
 
 
 def name_of(wheel: Path) -> tuple[str, str]:
@@ -56,16 +61,45 @@ def list_in(folder: Path, header: str) -> None:
     (folder / "requirements.txt").write_text(text, encoding="utf-8")
 
 
+def metadata_of(wheel: Path) -> Message:
+    """Return a wheel's metadata; ValueError if it is no wheel, or one of another distribution.
+
+    The wheel may have been built by code of anybody.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            (found,) = (
+                each
+                for each in archive.infolist()
+                if each.filename.endswith(".dist-info/METADATA") and each.filename.count("/") == 1
+            )
+            if found.file_size > METADATA_LIMIT:
+                raise ValueError("its METADATA is too large")
+            with archive.open(found) as file:
+                message = HeaderParser().parsestr(file.read(METADATA_LIMIT).decode("utf-8"))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as problem:
+        raise ValueError(f"{wheel.name} is no wheel: {problem}") from None
+    except ValueError as problem:
+        raise ValueError(f"{wheel.name} has no METADATA that can be read: {problem}") from None
+    stated = lockfile.normalize(str(message["Name"])), str(message["Version"])
+    if not is_same(name_of(wheel), stated):
+        raise ValueError(f"{wheel.name} states that it is {' '.join(stated)}")
+    return message
+
+
+def is_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Return whether two names and versions are those of one distribution."""
+    from packaging.version import InvalidVersion, Version  # installed with pip-tools in the builder
+
+    try:
+        return one[0] == other[0] and Version(one[1]) == Version(other[1])
+    except InvalidVersion:
+        return one == other
+
+
 def requirements_of(wheel: Path) -> list[str]:
     """Return the requirements of a wheel (its Requires-Dist fields)."""
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (
-            name
-            for name in archive.namelist()
-            if name.endswith(".dist-info/METADATA") and name.count("/") == 1
-        )
-        message = HeaderParser().parsestr(archive.read(metadata).decode("utf-8"))
-    return list(message.get_all("Requires-Dist") or [])
+    return list(metadata_of(wheel).get_all("Requires-Dist") or [])
 
 
 def put(new: Path, place: Path) -> None:

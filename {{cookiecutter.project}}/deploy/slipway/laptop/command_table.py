@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BUILDING = "PYTHON NATIVE PLATFORM DOCKER VERBOSE DRY_RUN"
-IMAGE = f"COMMAND HEALTH FILES TAG CHECK_IMAGE {BUILDING}"
+SANDBOX = f"BUILD_NETWORK BUILD_MEMORY {BUILDING}"
+IMAGE = f"COMMAND HEALTH FILES TAG CHECK_IMAGE {SANDBOX}"
 CONTAINER = "PORT PORTS BIND VOLUMES MEMORY PIDS STOP_TIMEOUT UNHARDEN RUN_OPTIONS PROGRAM DRY_RUN"
 SERVERS = "DEPLOY_HOST SSH PARALLEL"
 DEPLOYING = f"{SERVERS} HEALTH_TIMEOUT STEADY WATCH CANDIDATE KEEP LOCK_WAIT DRY_RUN"
@@ -25,11 +26,11 @@ class Command(NamedTuple):
 
 GROUPS = {
     "Build": (
-        Command("lock", "lock", "pin the requirements with hashes; present pins stay", BUILDING),
-        Command("upgrade", "lock", "move the pins, and that of the base image", BUILDING),
+        Command("lock", "lock", "pin the requirements with hashes; present pins stay", SANDBOX),
+        Command("upgrade", "lock", "move the pins, and that of the base image", SANDBOX),
         Command("base", "build", "base image: interpreter, C libraries, /appenv", BUILDING),
         Command("builder", "build", "builder image: base + compiler, headers, pip", BUILDING),
-        Command("wheels", "build", "wheelhouse: everything that the lock names", BUILDING),
+        Command("wheels", "build", "wheelhouse: everything that the lock names", SANDBOX),
         Command("image", "build", "run image: base + wheelhouse", IMAGE),
         Command("check-image", "build", "check it for missing libraries and imports", BUILDING),
         Command("native", "native", "add missing C libraries to NATIVE", "ADD FIND DRY_RUN"),

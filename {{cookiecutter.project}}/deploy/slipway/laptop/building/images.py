@@ -26,12 +26,17 @@ ENVIRONMENT = {
     "DOCKER_BUILDKIT": "1",
     "BUILDAH_FORMAT": "docker",
 }
-# What the code of back ends and of source distributions may do in the builder. It begins as root
-# only to become the owner of the project's files; no program makes it root again.
+# What the builder and its sandbox may do. Both begin as root: the builder to become the owner of
+# the project's files, the sandbox to give every job an account of its own. No program in them
+# becomes root again. label=disable: where SELinux is on, a bind mount cannot be read otherwise.
 CONFINED = (
-    *("--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID"),
-    *("--security-opt", "no-new-privileges", "--pids-limit", "4096"),
+    *("--security-opt", "label=disable", "--security-opt", "no-new-privileges"),
+    *("--pids-limit", "4096", "--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID"),
 )
+# The jobs of the builder that make a lock, for which pip runs code that needs the package index.
+LOCKING = {"lock", "upgrade"}
+# The folder in which the two meet.
+MEETING = "/sandbox"
 # A file with nothing in it but a comment, to mount over files with secrets.
 BLANK = DEPLOY / "slipway" / "vendor" / "tomli" / "py.typed"
 # Where the composed dockerfiles are.
@@ -175,8 +180,11 @@ class Images:
         found = re.findall(r"^[^#=][^=]*==(\S+) ", text, re.M)
         return found[-1] if found else ""
 
-    def in_builder(self, image: str, *words: str) -> list[str]:
-        """Return a run of the builder container (`builder` or `builder:tools`) on the project."""
+    def in_builder(self, image: str, *words: str, meeting: str = "") -> list[str]:
+        """Return a run of the builder container (`builder` or `builder:tools`) on the project.
+
+        `meeting` is the name of a folder in which its sandbox will connect.
+        """
         command = ["run", "--rm", *self.platform]
         settings = {**os.environ, **self.settings}
         for name in passed(
@@ -184,21 +192,52 @@ class Images:
             settings,
         ):
             command += ["--env", name]
-        # label=disable: where SELinux is on, a bind mount cannot be read otherwise.
-        command += ["--security-opt", "label=disable", *CONFINED]
-        command += ["--mount", f"{engine.bind(ROOT, '/application')},readonly"]
+        command += [*CONFINED, "--mount", f"{engine.bind(ROOT, '/application')},readonly"]
         command += self._hidden()
-        if not {"lock", "upgrade"}.intersection(words):  # they only print a lock
+        if not LOCKING.intersection(words):  # they only print a lock
             command += ["--mount", engine.bind(self.wheelhouse, "/wheelhouse")]
         command += ["--mount", f"{engine.bind(DEPLOY / 'ca', '/ca')},readonly"]
         cache = os.environ.get("DEPLOY_CACHE") or "wheelhouse-cache"
         command += ["--mount", f"type=volume,source={cache},target=/cache"]
+        if meeting:
+            command += ["--mount", f"type=volume,source={self.sandbox},target={MEETING}"]
+            words = ("--sandbox", f"{MEETING}/{meeting}", *words)
+        return engine.command(self.docker, *command, f"{self.images}-{image}", *words)
+
+    @property
+    def sandbox(self) -> str:
+        """The volume in which the builder and its sandbox find each other; it keeps nothing."""
+        return f"{self.images}-sandbox"
+
+    def in_sandbox(self, image: str, job: str, meeting: str) -> list[str]:
+        """Return a run of the sandbox for a job of the builder, in the same image.
+
+        It has neither the project nor the cache, and no network unless a lock is made.
+        """
+        command = ["run", "--rm", *self.platform, *CONFINED]
+        for capability in ("CHOWN", "DAC_OVERRIDE"):  # to hand out folders, and to remove them
+            command += ["--cap-add", capability]
+        if self.settings["BUILD_MEMORY"]:
+            command += ["--memory", self.settings["BUILD_MEMORY"]]
+        names: list[str] = ["VERBOSE"]
+        if job in LOCKING:
+            names += network.PIP_SETTINGS
+        if job in LOCKING or self.settings["BUILD_NETWORK"] == "yes":
+            names += PROXIES
+            command += ["--mount", f"{engine.bind(DEPLOY / 'ca', '/ca')},readonly"]
+        else:
+            command += ["--network", "none"]
+        for name in passed(names):
+            command += ["--env", name]
+        command += ["--mount", f"type=volume,source={self.sandbox},target={MEETING}"]
+        words = ("sandbox", "--sandbox", f"{MEETING}/{meeting}")
         return engine.command(self.docker, *command, f"{self.images}-{image}", *words)
 
     def _hidden(self) -> list[str]:
-        """Return mounts that hide files with secrets from the code that builds run.
+        """Return mounts that hide files with secrets from the builder, which no wheel is made of.
 
-        No wheel is made of them: git's version is passed on. A .env in FILES is packed, though.
+        The builder passes on a copy of the application's files to the code that builds run. git's
+        version is passed on as well. A .env in FILES is packed, though.
         """
         names = [".git", "deploy/run.env"]
         if not {".", "./", ".env", "./.env"}.intersection(self.settings.get("FILES", "").split()):

@@ -1,14 +1,15 @@
 """The copy of the lock that the run image's build compares the wheels with.
 
-The wheelhouse has a list of its wheels, but whatever runs in the builder can write there. This copy
-lies in .deploy, which no build can write, and is a build context of its own (images.py):
+The wheelhouse has a list of its wheels, but whatever changes a wheel there can change the list.
+This copy lies in .deploy, which the builder cannot write, and is a build context of its own
+(images.py):
 
     .deploy/pins/requirements.txt    the pins of the lock
     .deploy/pins/built.txt           the wheels that were built from its source distributions
 
 A wheel that was built here cannot have a checksum of the lock. The builder names the pins that are
-source distributions before code of any of them runs, and later the wheels that it built. Only pins
-that it named before may have such a wheel.
+source distributions, and later the wheels that were built. Only pins that it named before may have
+such a wheel.
 """
 
 from __future__ import annotations

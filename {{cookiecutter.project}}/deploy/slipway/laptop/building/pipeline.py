@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shlex
-import stat
 import subprocess
 import sys
 import threading
@@ -454,17 +453,21 @@ class Pipeline:
         on_dependencies: Callable[[], None] | None = None,
         errors: IO[bytes] | None = None,
     ) -> Result:
-        """Run a job in the builder container and return what it reported.
+        """Run a job in the builder container, with its sandbox, and return what it reported.
 
         on_dependencies is called once the dependencies' wheels are there; errors is where the
         builder's messages go, standard error by default.
         """
         self._make_wheelhouse()
-        command = self.images.in_builder(image, "--events", job, *options)
+        meeting = os.urandom(8).hex()
+        command = self.images.in_builder(image, "--events", job, *options, meeting=meeting)
         result, lock = Result(), ""
         self.lock, self.built = lock_text(), lock_copy.Built()
         process = self.early.begin(command, self._environment(), subprocess.PIPE, errors)
         assert process.stdout is not None
+        sandbox = Sandbox(self.images.in_sandbox(image, job, meeting), self._environment())
+        if has_code_to_run(job):  # otherwise the builder asks for it if it is needed
+            self.early.sandbox(sandbox)
         for line in process.stdout:
             try:
                 event = json.loads(line)
@@ -473,7 +476,9 @@ class Pipeline:
             except (ValueError, KeyError, TypeError, AttributeError):
                 sys.stderr.write(line.decode("utf-8", "replace"))
                 continue
-            if kind == "dependencies" and on_dependencies is not None:
+            if kind == "sandbox":
+                self.early.sandbox(sandbox)
+            elif kind == "dependencies" and on_dependencies is not None:
                 on_dependencies()
             elif kind == "lock":
                 lock = event["text"]
@@ -481,7 +486,7 @@ class Pipeline:
                 add, find = tuple(event["add"]), tuple(event["find"])
                 result = Result(event["outcome"], add, find)
         status = process.wait()
-        remove_setuid(self.images.wheelhouse)
+        sandbox.is_over = True
         if status and result.outcome == "done":
             result = Result()
         return Result(result.outcome, result.add, result.find, lock)
@@ -527,13 +532,11 @@ class Pipeline:
         elif step == "wheels":
             image, options = wheel_maker(steps)
             if not lockfile.lock_path(ROOT).is_file():
-                note = "there is no lock yet: this prints one"
-                console.show_command(self.images.in_builder(image, "lock", *options), note)
+                show_builder(self.images, image, "lock", *options)
             names = [n for n in ("PROJECT", "FILES", "SCM_VERSION") if self.settings.get(n)]
             assigned = [f"{name}={shlex.quote(self.settings[name])}" for name in names]
             print(f"mkdir -p {shlex.quote(str(self.images.wheelhouse))}")
-            words = self.images.in_builder(image, "wheels", "--locked", *options)
-            console.show_command(words, variables=assigned)
+            show_builder(self.images, image, "wheels", "--locked", *options, variables=assigned)
         elif step == "image":
             self._show_run_dockerfile(steps)
             self._show_lock_copy(steps)
@@ -582,11 +585,29 @@ class Pipeline:
 
 
 WITHOUT_COMPILER = "--without-compiler"
+SANDBOX_ENDS = 5.0  # seconds after the builder
 
 
 def wheel_maker(steps: Steps) -> tuple[str, list[str]]:
     """Return the image that makes the wheels, and its options: the tools until one is compiled."""
     return ("builder", []) if steps.compiles() else ("builder:tools", [WITHOUT_COMPILER])
+
+
+def has_code_to_run(job: str) -> bool:
+    """Return whether a job of the builder runs code of others, whatever the lock says."""
+    return job != "fetch" and lockfile.is_distribution(ROOT)
+
+
+def show_builder(
+    made: Images, image: str, job: str, *options: str, variables: Sequence[str] = ()
+) -> None:
+    """Print the command lines that run the builder, and its sandbox beside it."""
+    meeting = "by-hand"
+    print("# the sandbox, for the code of packages: it ends with the command below it")
+    print(f"{shlex.join(made.in_sandbox(image, job, meeting))} &")
+    note = "this prints the lock" if job in images.LOCKING else ""
+    words = made.in_builder(image, job, *options, meeting=meeting)
+    console.show_command(words, note, variables)
 
 
 def commit(pin: Pin) -> Commit:
@@ -608,20 +629,6 @@ def commit(pin: Pin) -> Commit:
     return Commit(revision, epoch, created)
 
 
-def remove_setuid(folder: Path) -> None:
-    """Remove the bits from files in a folder that would run them as another user.
-
-    Where the wheelhouse belongs to root, so does what a build writes there.
-    """
-    for place, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            path = os.path.join(place, name)
-            with contextlib.suppress(OSError):
-                mode = os.lstat(path).st_mode
-                if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-                    os.chmod(path, stat.S_IMODE(mode) & 0o777)
-
-
 def tee(command: list[str], environment: dict[str, str], log: IO[bytes]) -> int:
     """Run a command whose output goes to standard error and to a log; return its exit status."""
     process = subprocess.Popen(
@@ -636,6 +643,29 @@ def tee(command: list[str], environment: dict[str, str], log: IO[bytes]) -> int:
         sys.stderr.write(line.decode("utf-8", "replace"))
         log.write(line)
     return process.wait()
+
+
+class Sandbox:
+    """The container in which a job of the builder runs the code of others.
+
+    It ends by itself when the builder has, unless they did not find each other.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        """Start nothing yet."""
+        self.command = command
+        self.environment = environment
+        self.has_begun = self.is_over = False
+
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until its process has ended, which it must soon after the builder."""
+        while True:
+            left = SANDBOX_ENDS if self.is_over else 0.2
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(left)
+                return
+            if left == SANDBOX_ENDS:
+                process.terminate()
 
 
 class Task(threading.Thread):
@@ -704,6 +734,15 @@ class Early:
             raise engine.not_installed(command[0]) from None
         self._processes.append(process)
         return process
+
+    def sandbox(self, sandbox: Sandbox) -> None:
+        """Start a sandbox, unless it was started before; nobody waits for its end but the build."""
+        if not sandbox.has_begun:
+            sandbox.has_begun = True
+            # Its standard output means nothing, since code of others runs in it.
+            output = subprocess.DEVNULL
+            process = self.begin(sandbox.command, sandbox.environment, output, None)
+            self.start(f"sandbox {process.pid}", lambda: sandbox.wait(process))
 
     def call(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.laptop import console
+from slipway.laptop.building.images import Images
 from slipway.laptop.building.record import Record
 from slipway.laptop.docker import engine, local_container, registry
 from slipway.laptop.paths import ROOT
@@ -20,7 +21,8 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Remove the container, the images and the folders; return the exit status."""
     settings = load()
-    removals = []
+    volume = Images(settings).sandbox
+    removals = [engine.command(settings["DOCKER"], "volume", "rm", "--force", volume)]
     for program in ("", *json.loads(settings["COMMANDS"] or "{}")):
         service = "-".join(filter(None, (settings["PROJECT"], program)))
         removals += local_container.removal({**settings, "SERVICE": service})

@@ -100,7 +100,7 @@ def removals(settings: Mapping[str, str], again: str) -> list[list[str]]:
     names += [f"-run:{settings['TAG']}"] if settings["TAG"] else []
     return [
         engine.command(settings["DOCKER"], "image", "rm", *(again + each for each in names)),
-        engine.command(settings["DOCKER"], "volume", "rm", again),
+        engine.command(settings["DOCKER"], "volume", "rm", again, f"{again}-sandbox"),
     ]
 
 

@@ -100,6 +100,14 @@ SETTINGS = (
         from_environment=False,
     ),
     Setting(
+        "BUILD_NETWORK",
+        "application",
+        "yes gives the builds of packages a network, for those that download something",
+        default="no",
+        accepts=r"yes|no",
+        hint="`yes` if a package downloads something while it is built, or `no`",
+    ),
+    Setting(
         "PORT",
         "application",
         "port that the application listens on, and where it is published",
@@ -289,6 +297,13 @@ SETTINGS = (
         "platform of the image if it is not this machine's, such as linux/arm64",
         accepts=r"(?:linux/[a-z0-9]+(?:/v\d)?)?",
         hint="empty, or such as `linux/arm64`",
+    ),
+    Setting(
+        "BUILD_MEMORY",
+        "laptop",
+        "memory limit of the builds of packages, such as 2g; none if it is empty",
+        accepts=r"(?:[1-9][0-9]*[bkmg]?)?",
+        hint="an amount such as `2g`, or nothing for no limit",
     ),
     Setting(
         "REGISTRY_PORT",
