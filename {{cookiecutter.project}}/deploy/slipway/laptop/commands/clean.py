@@ -21,11 +21,12 @@ from slipway.laptop.settings.load import load
 def run(command: str, arguments: Sequence[str]) -> int:
     """Remove the container, the images and the folders; return the exit status."""
     settings = load()
-    volume = Images(settings).sandbox
-    removals = [engine.command(settings["DOCKER"], "volume", "rm", "--force", volume)]
+    removals = []
     for program in ("", *json.loads(settings["COMMANDS"] or "{}")):
         service = "-".join(filter(None, (settings["PROJECT"], program)))
         removals += local_container.removal({**settings, "SERVICE": service})
+    volume = Images(settings).sandbox
+    removals.append(engine.command(settings["DOCKER"], "volume", "rm", "--force", volume))
     for image in dict.fromkeys([*images(settings), *tagged(settings)]):
         removals.append(engine.command(settings["DOCKER"], "image", "rm", image))
     if settings["DRY_RUN"]:
