@@ -239,6 +239,7 @@ def build(
         path = own
         file_tools.write(path, text)
     lock = lockfile.read(path)
+    refuse_strangers(options.application, lock, environment)
     builds = builds_for(lock, options, environment, scratch)
     only_fetch = options.job == "fetch"
     try:
@@ -253,6 +254,13 @@ def build(
         ) from None
     if not only_fetch:
         build_application(options.application, lock, options.wheelhouse / "app", builds)
+
+
+def refuse_strangers(application: Path, lock: str, environment: Mapping[str, str]) -> None:
+    """Raise Failure if the lock takes a package from the index that comes from elsewhere."""
+    with contextlib.suppress(lockfile.NotPinned):  # reported later
+        names = {pin.name for pin in lockfile.pins(lock)}
+        make_lock.refuse_elsewhere(application, environment, names)
 
 
 def builds_for(
