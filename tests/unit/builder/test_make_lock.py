@@ -63,6 +63,28 @@ def back_ends(text: str) -> dict[str, dict[str, str]]:
     }
 
 
+WORKSPACE = """\
+[project]
+name = "shop"
+version = "1"
+dependencies = ["common", "one"]
+[tool.uv.sources]
+common = { workspace = true }
+"""
+
+
+def test_a_package_of_the_workspace_is_never_asked_of_the_package_index(
+    bench: Bench, application: Path
+) -> None:
+    """A stranger owns its name there. The refusal says so, before anything is asked."""
+    bench.pages.wheel("common", version="99")
+    bench.pages.wheel("one")
+    write(application, pyproject_toml=WORKSPACE)
+    with pytest.raises(errors.Failure, match=r"pyproject\.toml takes common from the workspace"):
+        lock(bench, application)
+    assert bench.pages.asked == []
+
+
 def test_a_lock_keeps_its_pins_until_they_are_to_move(bench: Bench, application: Path) -> None:
     """This applies to back ends and dependencies; all pins have hashes."""
     publish_maker(bench.pages, "1.0")

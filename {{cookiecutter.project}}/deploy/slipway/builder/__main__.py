@@ -255,6 +255,7 @@ def build(
         path = own
         file_tools.write(path, text)
     lock = lockfile.read(path)
+    refuse_strangers(options.application, lock, environment)
     builds = builds_for(lock, options, environment, scratch, box)
     only_fetch = options.job == "fetch"
     try:
@@ -271,6 +272,13 @@ def build(
     if not only_fetch:
         build_application(options.application, lock, options.wheelhouse / "app", builds)
         builds.keep_bytecode()
+
+
+def refuse_strangers(application: Path, lock: str, environment: Mapping[str, str]) -> None:
+    """Raise Failure if the lock takes a package from the index that comes from elsewhere."""
+    with contextlib.suppress(lockfile.NotPinned):  # reported later
+        names = {pin.name for pin in lockfile.pins(lock)}
+        make_lock.refuse_elsewhere(application, environment, names)
 
 
 def builds_for(

@@ -17,7 +17,7 @@ from slipway.builder.errors import Failure, NeedsCompiler
 from slipway.builder.package_index import AT_ONCE, Index
 from slipway.builder.run_tool import results, say
 from slipway.builder.source_tree import Tree
-from slipway.shared import git_version, lockfile, other_lockfiles, toml
+from slipway.shared import git_version, lockfile, other_lockfiles, requirement_sources, toml
 from slipway.shared.native import build_errors
 from slipway.shared.native.build_errors import Diagnosis
 
@@ -61,6 +61,7 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
         return header
     if not wanted:
         raise Failure(lockfile.NOTHING)
+    refuse_elsewhere(application, builds.environment)
     say(f"locking {', '.join(wanted)} for {lockfile.interpreter()}")
     source = copy_source(application, builds.scratch)
     asked = list(direct_requirements(source, wanted))
@@ -114,6 +115,22 @@ def compile_lock(
             raise
         limits = f"{source_tree.WITH_PKG_RESOURCES}\n"
         return builds.sandbox.lock(source, wanted, text, variables, options, limits)
+
+
+def refuse_elsewhere(
+    application: Path, environment: Mapping[str, str], names: AbstractSet[str] | None = None
+) -> None:
+    """Raise Failure if the application takes a requirement from another place than the index.
+
+    With names, only those count.
+    """
+    found = requirement_sources.of_another_index(
+        requirement_sources.find(application), environment.get("PIP_INDEX_URL", "")
+    )
+    if names is not None:
+        found = [each for each in found if each.name in names]
+    if found:
+        raise Failure(requirement_sources.refusal(found))
 
 
 def name_of(requirement: Any) -> str:

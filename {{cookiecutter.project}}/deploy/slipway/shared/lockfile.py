@@ -38,6 +38,9 @@ HEADER = "# Locked for {interpreter} by `make lock`; `make upgrade` moves the pi
 HEADER_PATTERN = re.compile(r"# Locked for (\S+ \d+\.\d+) by `make lock`")
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\,*]+)")
 
+# A requirement that is an option, other than the application itself: without a refusal it is lost.
+EDITABLE = re.compile(r"(?:-e|--editable)[\s=](?!\s*\./?(?:\s|$))")
+
 # Comments of the lock: the requirement set of the pins below it, and one such pin.
 BUILD_SET = re.compile(r"# To build what asks for (\[.*\]):")
 BUILD_PIN = re.compile(r"#   (\S+==\S+ .*)")
@@ -158,7 +161,7 @@ def pins(text: str) -> list[Pin]:
     """Return a lock's pins; NotPinned names a requirement without == or --hash."""
     found = []
     for line in logical_lines(text):
-        if line.startswith("-"):  # an option, such as --index-url
+        if line.startswith("-") and not EDITABLE.match(line):  # an option, such as --index-url
             continue
         requirement, *hashes = re.split(r"\s+--hash[= ]", line)
         specifier, _, marker = requirement.partition(";")
