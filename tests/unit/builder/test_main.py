@@ -753,6 +753,23 @@ def test_a_link_that_the_wheel_is_made_by_is_not_passed_over(workshop: Workshop)
     assert not workshop.unread() & {"file", "folder", "LICENSE", "data/data.txt"}
 
 
+def test_a_link_out_of_the_application_is_not_packed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could lead to what the store has of another project."""
+    monkeypatch.setenv("FILES", "app.py data")
+    monkeypatch.setenv("PROJECT", "shop")
+    workshop.write("app.py", "")
+    workshop.write("data/own.txt", "")
+    (workshop.application / "data" / "other.txt").symlink_to("own.txt")
+    workshop.lock()
+    assert workshop.run().returncode == 0
+    (workshop.application / "data" / "far.txt").symlink_to(__file__)
+    done = workshop.run()
+    said = "builder: FILES has data/far.txt, a link to a file outside of the application"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, said)
+
+
 def test_a_list_of_requirements_is_made_of_no_file(workshop: Workshop) -> None:
     """There is no wheel; the requirements count elsewhere."""
     workshop.write("requirements.in", "")

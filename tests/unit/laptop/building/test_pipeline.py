@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -128,6 +129,55 @@ def test_code_of_a_build_has_no_power_and_sees_no_secret(ready: Build, files: st
     ):
         assert words in line
     assert ("target=/application/.env,readonly" in line) is (".env" not in files)
+
+
+def test_the_sandbox_has_neither_project_nor_store_nor_network(ready: Build) -> None:
+    """It starts beside the builder, since a distribution always has code to run."""
+    ready.build("wheels", PIP_INDEX_URL=INDEX, HTTPS_PROXY="http://me:secret@proxy.example")
+    (line,) = ready.sandboxes()
+    for words in ("--network none", "--cap-drop ALL", "no-new-privileges", "--pids-limit"):
+        assert words in line
+    for words in ("/application", "/wheelhouse", "/cache", "/ca", "PIP_", "PROXY", "--memory"):
+        assert words not in line
+    (builder,) = (line for line in ready.log() if named(line) == "wheels")
+    meeting = line.split()[-1]
+    assert f" shop-builder:tools --sandbox {meeting} " in builder
+    mount = "--mount type=volume,source=shop-sandbox,target=/sandbox"
+    assert mount in line
+    assert mount in builder
+
+
+def test_the_sandbox_starts_only_for_code(ready: Build) -> None:
+    """A project of wheels and files has none, unless the builder asks for it."""
+    (ready.project.path / "pyproject.toml").unlink()
+    ready.build("wheels")
+    assert ready.sandboxes() == []
+    ready.write("requirements.txt", LOCK.replace("one", "two"))
+    meanwhile(ready, 'echo \'{"event": "sandbox"}\'; echo \'{"event": "sandbox"}\'\n')
+    ready.build("wheels")
+    assert len(ready.sandboxes()) == 1
+
+
+def test_a_build_has_the_network_and_memory_that_it_is_given(ready: Build) -> None:
+    """Of the network's settings it has proxies and certificates, and no password of an index."""
+    variables = {"BUILD_NETWORK": "yes", "BUILD_MEMORY": "2g"}
+    ready.build("wheels", PIP_INDEX_URL=INDEX, HTTPS_PROXY="http://proxy.example", **variables)
+    (line,) = ready.sandboxes()
+    assert "--network" not in line
+    assert "--memory 2g" in line
+    assert "target=/ca,readonly" in line
+    assert "--env HTTPS_PROXY" in line
+    assert "PIP_INDEX_URL" not in line
+
+
+def test_the_sandbox_of_a_lock_has_the_package_index(ready: Build) -> None:
+    """And neither project nor store."""
+    with ready.inside(PIP_INDEX_URL=INDEX):
+        line = shlex.join(images.Images(load.load()).in_sandbox("builder", "upgrade", "here"))
+    assert "--network" not in line
+    assert "--env PIP_INDEX_URL" in line
+    for words in ("/application", "/wheelhouse", "/cache"):
+        assert words not in line
 
 
 def test_a_lock_is_made_without_the_wheelhouse(ready: Build) -> None:

@@ -44,6 +44,10 @@ def files_named(paths: Mapping[str, Path], names: Sequence[str]) -> dict[str, Pa
         by = [each for each in wanted if each in (".", name) or name.startswith(f"{each}/")]
         met.update(by)
         if by and path.is_file():
+            # a link could lead to what the builder has of other projects
+            top = os.path.realpath(str(path)[: -len(name)])
+            if os.path.commonpath([top, os.path.realpath(path)]) != top:
+                raise Failure(f"FILES has {name}, a link to a file outside of the application")
             found[name] = path
     missing = [name for name, each in zip(names, wanted) if each not in met]
     if missing:

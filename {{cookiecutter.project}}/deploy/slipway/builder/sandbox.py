@@ -168,9 +168,15 @@ class Job:
         source = self.server.root / request["place"]
         packed = self.folder / request["archive"]
         copy(archive, packed)
+        try:
+            # by root: the folder of the certificates may be readable for its owner alone
+            trust = network.trusting(Path(request["ca"]), self.folder)
+        except (OSError, ValueError) as problem:
+            return {"failure": str(problem)}, None
+        environment = {**environment_of(self.server, self.folder), **trust}
         do = hook if request["job"] == "hook" else lock
         try:
-            answer = self._as_account(lambda: do(request, source, packed, self.folder, self.server))
+            answer = self._as_account(lambda: do(request, source, packed, self.folder, environment))
         finally:
             if self.account is not None:
                 end_all(self.account)
@@ -178,7 +184,8 @@ class Job:
             with contextlib.suppress(OSError):
                 with open(open_regular(self.folder / "out" / kind), "rb") as recorded:
                     text = recorded.read(RECORD_LIMIT)
-                answer[kind] = os.fsdecode(text).split("\0")
+                more = "" if len(text) < RECORD_LIMIT else "\0*"
+                answer[kind] = (os.fsdecode(text) + more).split("\0")
         name = answer.get("wheel")
         if not isinstance(name, str):
             return answer, None
@@ -318,7 +325,7 @@ def make_virtualenv(place: Path, wheels: Sequence[Path], bytecode: int | None) -
             archive.extractall(packages)
 
 
-def environment_of(server: Server, folder: Path, ca: str) -> dict[str, str]:
+def environment_of(server: Server, folder: Path) -> dict[str, str]:
     """Return the environment of a job: a home, a cache and a name of its own."""
     return {
         **server.environment,
@@ -329,16 +336,18 @@ def environment_of(server: Server, folder: Path, ca: str) -> dict[str, str]:
         "LOGNAME": "build",
         # the same source gives the same wheel, byte for byte: all files in it have this time
         "SOURCE_DATE_EPOCH": server.environment.get("SOURCE_DATE_EPOCH", str(EPOCH)),
-        **network.trusting(Path(ca), folder / "home"),
     }
 
 
 def hook(
-    request: Mapping[str, Any], source: Path, packed: Path, folder: Path, server: Server
+    request: Mapping[str, Any],
+    source: Path,
+    packed: Path,
+    folder: Path,
+    environment: dict[str, str],
 ) -> dict[str, Any]:
     """Unpack a source and call its back end, as the job's account."""
-    place = server.root / "virtualenvs" / request["virtualenv"]
-    environment = environment_of(server, folder, request["ca"])
+    place = folder.parents[1] / "virtualenvs" / request["virtualenv"]
     for name in network.PIP_SETTINGS:  # the package index's address may have a password
         environment.pop(name, None)
     environment.update(
@@ -376,11 +385,14 @@ def has_network() -> bool:
 
 
 def lock(
-    request: Mapping[str, Any], source: Path, packed: Path, folder: Path, server: Server
+    request: Mapping[str, Any],
+    source: Path,
+    packed: Path,
+    folder: Path,
+    environment: dict[str, str],
 ) -> dict[str, Any]:
     """Unpack a source and run pip-compile on it, as the job's account."""
     source_tree.unpack(packed, source)
-    environment = environment_of(server, folder, request["ca"])
     environment.update(
         PIP_CACHE_DIR=str(folder / "home" / "pip"),
         PIP_DISABLE_PIP_VERSION_CHECK="1",
@@ -406,6 +418,7 @@ def preload() -> None:
 
 def set_up() -> None:
     """Keep what this process starts from becoming root, and from being left to anybody else."""
+    os.umask(0o022)
     with contextlib.suppress(OSError, AttributeError):  # macOS
         libc = ctypes.CDLL(None)
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -471,7 +484,6 @@ def main(folder: Path) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     set_up()
-    os.umask(0o022)
     control = connected(folder / "socket")
     if control is None:
         print("builder: the sandbox found no builder: run this again", file=sys.stderr)
