@@ -13,8 +13,13 @@ from slipway.laptop.building.record import Record
 from slipway.laptop.deploy.status_report import commit, local
 from slipway.laptop.deploy.survey import Container, Facts
 from slipway.laptop.docker import engine, registry, run_options, time_zone
-from slipway.laptop.servers.ssh import ConnectionFailed
-from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
+from slipway.laptop.servers.survey import (
+    LEAST_FREE,
+    NotReady,
+    describe_lock,
+    megabytes,
+    refuse,
+)
 from slipway.laptop.settings import run_env
 
 
@@ -165,15 +170,14 @@ class Plan:
 
     def check(self) -> None:
         """Raise ConnectionFailed if the deploy cannot succeed."""
-        for problem in (
+        refuse(
+            self.host,
             self._architecture(),
             self._names(),
             self._ports(),
             self._room(),
             self.facts.storage_problem,
-        ):
-            if problem:
-                raise ConnectionFailed(f"{self.host}: {problem}")
+        )
 
     def _architecture(self) -> str:
         there, here = self.facts.architecture, self.wanted.architecture

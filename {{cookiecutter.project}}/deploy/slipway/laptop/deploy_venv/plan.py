@@ -14,8 +14,13 @@ from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.deploy_venv.bundle import Bundle
 from slipway.laptop.deploy_venv.survey import Facts
 from slipway.laptop.paths import ROOT
-from slipway.laptop.servers.ssh import ConnectionFailed
-from slipway.laptop.servers.survey import LEAST_FREE, NotReady, describe_lock, megabytes
+from slipway.laptop.servers.survey import (
+    LEAST_FREE,
+    NotReady,
+    describe_lock,
+    megabytes,
+    refuse,
+)
 from slipway.laptop.settings import run_env
 from slipway.shared.files import sha256
 
@@ -163,7 +168,8 @@ class Plan:
 
     def check(self) -> None:
         """Raise ConnectionFailed if the deploy cannot succeed."""
-        for problem in (
+        refuse(
+            self.host,
             self._system(),
             self._packages(),
             self._manager(),
@@ -171,9 +177,7 @@ class Plan:
             self._port(),
             self._room(),
             self.facts.storage_problem,
-        ):
-            if problem:
-                raise ConnectionFailed(f"{self.host}: {problem}")
+        )
 
     def _system(self) -> str:
         facts, python = self.facts, self.wanted.settings["PYTHON"]

@@ -31,6 +31,12 @@ class NotReady(Failed):
     """There is nothing to deploy; the message says what to run first."""
 
 
+def refuse(host: str, *problems: str) -> None:
+    """Raise ConnectionFailed for the first problem that is not empty."""
+    for problem in filter(None, problems):
+        raise ConnectionFailed(f"{host}: {problem}")
+
+
 def megabytes(number: int) -> str:
     """Return a number of bytes for people."""
     return f"{number / 1e3:.0f} kB" if number < 1e6 else f"{number / 1e6:.1f} MB"
