@@ -54,6 +54,29 @@ def test_a_worker_is_deployed_beside_the_application(programs: Shipped) -> None:
     assert "nothing to do" in programs.make("deploy", BRIEFLY, "PROGRAM=worker")
 
 
+def test_a_release_is_stopped_started_and_removed(
+    programs: Shipped, server: testbed.Server
+) -> None:
+    """On the server; what stays stopped is reported, and what was removed is deployed anew."""
+    on = ("PROGRAM=worker", "ON=server")
+    worker = f"{NAME}-worker"
+    programs.make("deploy", BRIEFLY, "PROGRAM=worker")
+    assert "is stopped, also after a reboot" in programs.make("stop", *on)
+    assert programs.on_server(".State.Running", worker) == "false"
+    assert "the release was stopped. Run make start" in programs.make_fails("status", *on[:1])
+    programs.make("start", *on)
+    assert programs.on_server(".HostConfig.RestartPolicy.Name", worker) == "always"
+    started = programs.on_server(".State.StartedAt", worker)
+    programs.make("restart", *on)
+    assert programs.on_server(".State.StartedAt", worker) != started
+    assert "nothing was removed" in programs.make_fails("remove", *on)
+    assert f"removes the containers {worker}" in programs.make("remove", *on, "YES=1")
+    assert worker not in server.docker("ps", "--all", "--format", "{{.Names}}").split()
+    assert f"{worker}-run" not in server.docker("image", "ls", "--format", "{{.Repository}}")
+    programs.make("deploy", BRIEFLY, "PROGRAM=worker")
+    assert programs.on_server(".State.Running", worker) == "true"
+
+
 def test_a_job_that_succeeds_is_a_release(programs: Shipped) -> None:
     """It runs once and not again; one that fails is put aside, and the one before stays."""
     job = f"{NAME}-stock"

@@ -13,6 +13,7 @@ import pytest
 
 from slipway.laptop.deploy_venv import bundle, commands, plan, status_report, survey
 from slipway.laptop.servers import ssh
+from slipway.laptop.servers.survey import NotReady
 from slipway.laptop.settings import load as settings
 from slipway.shared import lockfile
 from tests.conftest import Project
@@ -80,6 +81,12 @@ def test_a_deploy_that_cannot_succeed_is_refused(
     with pytest.raises(ssh.ConnectionFailed) as problem:
         planned(wanted, *lines).check()
     assert says in str(problem.value)
+
+
+def test_an_address_of_a_container_is_refused() -> None:
+    """What runs without one has the server's own network."""
+    with pytest.raises(NotReady, match="BIND is none, which only a container can have"):
+        plan.wanted(settings.resolve(SETTINGS, {"BIND": "none"}))
 
 
 def test_volumes_need_root(wanted: Any) -> None:

@@ -36,6 +36,8 @@ def test_limits_are_settings() -> None:
     found = lines(MEMORY="300m", PIDS="7")
     assert {"MemoryMax=300M", "TasksMax=7"} <= set(found)
     assert "MemoryMax=1000000" in lines(MEMORY="1000000b")
+    assert "TimeoutStopSec=10" in lines()
+    assert "TimeoutStopSec=90" in lines(STOP_TIMEOUT="90")
 
 
 def test_a_low_port_needs_one_capability() -> None:
