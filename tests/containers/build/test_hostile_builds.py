@@ -26,7 +26,8 @@ MARK = f"marked-{SESSION}"
 
 # A back end that takes what it can get, and reports it in its wheel and to the package index.
 HOSTILE = """\
-import json, os, shutil, signal, socket, stat, subprocess, sys, time, urllib.parse, zipfile
+import json, os, shutil, signal, socket, stat, subprocess, sys, time
+import urllib.parse, warnings, zipfile
 
 ADDRESS = {address!r}
 NAME, VERSION = {name!r}, "1.0"
@@ -136,6 +137,7 @@ def get_requires_for_build_wheel(settings=None):
     return []
 
 def build_wheel(folder, settings=None, metadata=None):
+    warnings.warn("advice to the authors")
     wheel = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
     info = f"{{NAME}}-{{VERSION}}.dist-info"
     with zipfile.ZipFile(os.path.join(folder, wheel), "w") as archive:
@@ -317,6 +319,7 @@ def test_code_of_a_build_gains_nothing(attack: Attack) -> None:
         assert report["uid"] >= 61200
     assert len({report["uid"] for report in built}) == 2
     assert "forged" not in said
+    assert "advice" not in said
     assert MARK not in said
 
 

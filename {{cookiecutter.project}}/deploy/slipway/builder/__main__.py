@@ -425,11 +425,11 @@ def work(options: argparse.Namespace, output: Output) -> None:
 def main(arguments: list[str]) -> int:
     """Do one job, report its outcome, and return the exit status."""
     options = arguments_of(arguments)
+    if not os.environ.get("VERBOSE"):
+        warnings.simplefilter("ignore")  # these are advice of back ends to a package's authors
     if options.job == "sandbox":
         return sandbox.main(options.sandbox)
     output = Output(options.events)
-    if not os.environ.get("VERBOSE"):
-        warnings.simplefilter("ignore")  # these are advice of back ends to a package's authors
     try:
         work(options, output)
     except NeedsLock as reason:
