@@ -41,6 +41,7 @@ def _health_only(app: Any) -> Any:
 class LimitedProtocol(H11Protocol):
     """One connection, which is closed if the client makes no progress."""
 
+    app: Any
     settings: Settings  # set by the subclass in `serve`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -117,7 +118,7 @@ class LimitedProtocol(H11Protocol):
             sending = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
             if not sending or cycle.body or cycle.waiting_for_100_continue:
                 return 0.0
-        return self.loop.time() - self._progress
+        return float(self.loop.time() - self._progress)
 
     def make_way(self) -> None:
         """Close the connection; a client that has no part of an answer is told the reason."""
