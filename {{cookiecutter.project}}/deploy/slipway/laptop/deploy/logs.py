@@ -59,11 +59,9 @@ def show(
         connection.argv(remote), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout
-        lines = (line for line in process.stdout if is_wanted(line, grep, check))
+        wanted = (line for line in process.stdout if is_wanted(line, grep, check))
         try:
-            if not settings["FOLLOW"]:
-                lines = iter(deque(lines, int(settings["LINES"])))
-            for line in lines:
+            for line in wanted if settings["FOLLOW"] else deque(wanted, int(settings["LINES"])):
                 output.write(line)
                 output.flush()
         except KeyboardInterrupt:
