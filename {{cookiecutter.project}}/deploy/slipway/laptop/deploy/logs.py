@@ -6,7 +6,7 @@ import functools
 import re
 import subprocess
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from slipway.laptop.console import Failed
@@ -64,11 +64,9 @@ def show(
     ) as process:
         assert process.stdout
         pieces = iter(functools.partial(process.stdout.readline, LONGEST), b"")
-        lines: Iterator[bytes] = (line for line in pieces if is_wanted(line, grep, check))
+        wanted = (line for line in pieces if is_wanted(line, grep, check))
         try:
-            if not settings["FOLLOW"]:
-                lines = iter(deque(lines, int(settings["LINES"])))
-            for line in lines:
+            for line in wanted if settings["FOLLOW"] else deque(wanted, int(settings["LINES"])):
                 write(line)
         except KeyboardInterrupt:
             process.terminate()
