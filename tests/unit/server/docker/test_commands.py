@@ -256,6 +256,24 @@ def test_an_unlock(here: Any, engine: Engine) -> None:
     assert shown(steps) == engine.changes(here, "unlock")
 
 
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        ("dead", ["docker volume rm slipway-lock.shop.17.3.b"]),
+        ("alive", ["kill 17", "docker volume rm slipway-lock.shop.17.3.b"]),
+    ],
+)
+def test_an_unlock_removes_the_entry_of_the_lock(
+    engine: Engine, state: str, lines: list[str]
+) -> None:
+    """It ends the process of a living one."""
+    engine.add("shop", "e", "always", running=True)
+    facts = engine.facts
+    facts.read("lock", f"{state} 17 3 b 0 ann now x")
+    steps = docker_commands.unlock(facts, "shop")
+    assert [step.remote("docker") for step in steps] == lines
+
+
 def test_the_lines_can_be_pasted(engine: Engine) -> None:
     """Each of them is a comment, or one command of ssh for a shell on this machine."""
     engine.add("shop", "e", "always", running=True)
