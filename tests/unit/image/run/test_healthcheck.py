@@ -176,3 +176,31 @@ def test_ports_that_have_a_listener_are_named() -> None:
         assert re.search(rf"\b{port}\b", message)
         assert message.endswith("set PORT, or the port that COMMAND names")
         assert healthcheck.elsewhere(port) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/there-is-no-such-page", "you have <code>DEBUG = True</code> in your settings file"),
+        ("/console", "var EVALEX = true, EVALEX_TRUSTED = false;"),
+        ("", ""),
+    ],
+)
+def test_a_debug_mode_is_pointed_out(serve: Serve, path: str, page: str) -> None:
+    """Django's page for an unknown address, and Werkzeug's console; nothing else is."""
+
+    class Site(Answers):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write((page if self.path == path else "Not Found").encode())
+
+    port = serve(Site)
+    words = [sys.executable, "-I", DEPLOY / "slipway/image/run/healthcheck.py", "--debug"]
+    said = {}
+    for health in ("/", "tcp"):
+        environment = {**os.environ, "PORT": str(port), "HEALTH": health}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        said[health] = done.stdout
+    expected = f"GET {path} shows code and settings to anybody: turn off the debug mode\n"
+    assert said == {"/": expected if path else "", "tcp": ""}

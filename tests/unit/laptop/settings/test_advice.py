@@ -100,3 +100,9 @@ def test_a_debug_mode_is_pointed_out() -> None:
     assert first.startswith("deploy/run.env: DEBUG is on")
     assert second.startswith("deploy/run.env: FLASK_DEBUG is on")
     assert advice.of_environment({"DEBUG": b"0", "DEBUG_LEVEL": b"1"}) == []
+
+
+def test_an_empty_secret_is_pointed_out() -> None:
+    """An application may take it as permission for everybody, such as an open write interface."""
+    [line] = advice.of_environment({"WRITE_TOKEN": b"", "GREETING": b""})
+    assert line.startswith("deploy/run.env: WRITE_TOKEN is empty")

@@ -3,6 +3,7 @@
     healthcheck               connect to a loopback address
     healthcheck ADDRESS       connect to this address; deploys without Docker use it
     healthcheck --published   connect to the container's own address
+    healthcheck --debug       print which page shows a debug mode to anybody, if one does
 
 Published ports lead to the container's own address. An application that listens only on 127.0.0.1
 cannot be reached there.
@@ -20,6 +21,10 @@ import sys
 
 TIMEOUT = 4.0  # seconds; the HEALTHCHECK instruction gives up after 5
 LOOPBACK = ("127.0.0.1", "::1")
+# Django's page for an address that does not exist, and Werkzeug's console, with words that only a
+# debug mode sends.
+DEBUG_PAGES = (("/there-is-no-such-page", b"DEBUG = True"), ("/console", b"EVALEX"))
+LARGEST = 1 << 20  # bytes of a page that are read
 
 
 def own_addresses() -> tuple[str, ...]:
@@ -67,6 +72,21 @@ def elsewhere(port: int) -> str:
     return f"; it listens on {ports}: set PORT, or the port that COMMAND names"
 
 
+def request(path: str) -> bytes:
+    """Return the request for a page."""
+    return f"GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("ascii")
+
+
+def debug_page(port: int) -> str:
+    """Return the path of a page that shows a debug mode; empty if there is none."""
+    for path, words in DEBUG_PAGES:
+        with connect(port) as connection:
+            connection.sendall(request(path))
+            if words in connection.makefile("rb").read(LARGEST):
+                return path
+    return ""
+
+
 def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     """Return a line about a healthy application; raise OSError or ValueError for any other."""
     if health in ("none", "ends"):
@@ -74,8 +94,7 @@ def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     with connect(port, addresses) as connection:
         if health == "tcp":
             return f"port {port} accepts connections"
-        request = f"GET {health} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode("ascii"))
+        connection.sendall(request(health))
         status_line = connection.makefile("rb").readline(200).decode("latin-1").strip()
     words = status_line.split(" ", 2)
     if len(words) < 2 or not words[1].isdigit():
@@ -85,9 +104,22 @@ def check(port: int, health: str, addresses: tuple[str, ...] = LOOPBACK) -> str:
     return f"GET {health} answers {status_line}"
 
 
+def point_out_debug_mode(port: int, health: str) -> int:
+    """Print one line about a debug mode if there is one, and return 0."""
+    try:
+        path = debug_page(port) if health.startswith("/") else ""
+    except OSError:  # what answered its check may not answer everything
+        return 0
+    if path:
+        print(f"GET {path} shows code and settings to anybody: turn off the debug mode")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Print one line; return 0 if the application is healthy, else 1."""
     addresses = tuple(arguments) or LOOPBACK
+    if arguments == ["--debug"]:
+        return point_out_debug_mode(int(os.environ["PORT"]), os.environ.get("HEALTH", "tcp"))
     if arguments == ["--published"]:
         addresses = own_addresses()
     try:

@@ -59,6 +59,10 @@ def of_environment(values: Mapping[str, bytes]) -> list[str]:
     for name, value in values.items():
         if SECRET.fullmatch(name) and KNOWN_SECRETS.fullmatch(value):
             lines.append(f"deploy/run.env: {name} has a value that anybody would guess: change it")
+        elif SECRET.fullmatch(name) and not value:
+            lines.append(
+                f"deploy/run.env: {name} is empty: make sure that this does not let everybody in"
+            )
         elif DEBUG.fullmatch(name) and value.lower() in ON:
             lines.append(
                 f"deploy/run.env: {name} is on: an error may show code and settings to anybody"

@@ -6,7 +6,7 @@
 #   wait_healthy CONTAINER [SECONDS]    wait until the container has been healthy for SECONDS; it must
 #                                       become healthy within HEALTH_TIMEOUT seconds; if it does
 #                                       not, print its log and fail
-#   point_out CONTAINER                 print which error it answers to its check, if it does
+#   point_out CONTAINER                 print what a healthy container should not answer
 #   make_volumes IMAGE                  create the missing volumes of VOLUMES, which are NAME:PLACE,
 #                                       for the image's user
 #
@@ -142,11 +142,13 @@ wait_healthy() {
     done
 }
 
-# point_out CONTAINER: print which error a healthy container answers to its check: 404 is no proof
+# point_out CONTAINER: print which error a healthy container answers to its check, since 404 is no
+# proof, and which page shows a debug mode
 point_out() {
     field '{{if .State.Health}}{{range .State.Health.Log}}{{println .Output}}{{end}}{{end}}' "$1" |
         sed -n 's|^\(GET .* answers \)[^ ]* \(4[0-9][0-9].*\)|\1\2, which counts as healthy: set HEALTH to a path that answers without an error, or to tcp|p' |
         tail -n 1
+    docker exec "$1" /appenv/bin/python -I -S /appenv/healthcheck --debug 2>/dev/null || true
 }
 
 # make_volumes IMAGE: a new volume belongs to root, and so does what docker copies into it from the
