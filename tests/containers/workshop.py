@@ -90,6 +90,19 @@ class Workshop:
             )
         return Running(process, log)
 
+    def is_building(self) -> bool:
+        """Return whether a back end is at work in a sandbox of the project."""
+        volume = f"volume={self.name}-sandbox"
+        listed = self.laptop.docker("ps", "--quiet", "--filter", volume).split()
+        environment = {**os.environ, **self.laptop.engine.environment}
+        for each in listed:
+            # a container may end in between
+            words = ["docker", "top", each]
+            shown = subprocess.run(words, env=environment, capture_output=True, check=False)
+            if b"_in_process.py" in shown.stdout:
+                return True
+        return False
+
     def has_nothing_to_do(self, *words: str) -> bool:
         """Return whether make has nothing to do, and prints that for each of its goals."""
         said = self.make(*words).splitlines()
@@ -167,12 +180,11 @@ GREETER = {
         [tool.setuptools]
         py-modules = ["greeter"]
     """,
-    # a build that takes its time, and leaves a mark, where there is a file named slow
+    # a build that takes its time where there is a file named slow
     "setup.py": """\
         import os, time
         from setuptools import setup
         if os.path.exists("slow"):
-            open("/wheelhouse/asleep", "w").close()
             time.sleep(2)
         setup()
     """,

@@ -23,7 +23,6 @@ def newer(greeter: Workshop, *, slow: bool = False) -> None:
     write(greeter.project.path, {"requirements.txt": greeter_lock(greeter)})
     if slow:
         write(greeter.project.path, {"slow": ""})
-    (greeter.wheelhouse / "asleep").unlink(missing_ok=True)
 
 
 def greeter_lock(greeter: Workshop) -> str:
@@ -46,7 +45,7 @@ def test_killed_build_leaves_what_was_there(greeter: Workshop, moment: str) -> N
     running.until(
         {
             "fetching": lambda: "builder: getting" in running.said,
-            "building": (greeter.wheelhouse / "asleep").exists,
+            "building": greeter.is_building,
             "image": lambda: "slipway: image: " in running.said,
         }[moment]
     )
@@ -115,11 +114,10 @@ def test_power_cut_of_the_engine_leaves_what_was_there(
     workshop.edit("greeter.py", "first", "second")
     if moment == "building":
         write(workshop.project.path, {"slow": ""})
-    (workshop.wheelhouse / "asleep").unlink(missing_ok=True)
     running = workshop.start("image")
     running.until(
         {
-            "building": (workshop.wheelhouse / "asleep").exists,
+            "building": workshop.is_building,
             "image": lambda: "slipway: image: " in running.said,
         }[moment]
     )
@@ -184,7 +182,7 @@ def test_edit_while_wheels_are_made_is_built_next(greeter: Workshop) -> None:
     greeter.make("image")
     newer(greeter, slow=True)
     running = greeter.start("wheels")
-    running.until((greeter.wheelhouse / "asleep").exists)
+    running.until(greeter.is_building)
     greeter.edit("greeter.py", "second", "third")
     running.end()
     greeter.make("image")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from slipway.builder import bytecode, errors, messages, sandbox_client, source_tree
+from slipway.builder import bytecode, errors, messages, sandbox, sandbox_client, source_tree
 from tests.unit.builder.test_build_from_source import pyproject
 from tests.unit.conftest import DEPLOY, make_wheel
 
@@ -154,6 +154,22 @@ def test_a_virtualenv_gets_the_bytecode_of_the_modules_that_are_used(box: Box) -
     assert "second" not in box.client.modules
     does = "import used; assert os.path.exists(used.__cached__); assert used.SEEN"
     box.client.requirements(box.tree(does, "again"), "second")
+
+
+def test_only_modules_of_the_virtualenv_are_compiled(tmp_path: Path) -> None:
+    """The names are what code of others says, and the server that compiles them is root."""
+    virtualenv = tmp_path / "virtualenv"
+    for folder in (virtualenv, tmp_path / "elsewhere"):
+        folder.mkdir()
+        for name in ("one.py", "two.py", "three.txt"):
+            (folder / name).write_text("x = 1\n")
+    (virtualenv / "link.py").symlink_to(tmp_path / "elsewhere" / "one.py")
+    (virtualenv / "two.py").write_text("x = (\n")
+    names = ["one.py", "two.py", "three.txt", "none.py", "link.py", "../elsewhere/two.py", "*", ""]
+    sandbox.compile_modules(virtualenv, [*names, str(tmp_path / "elsewhere" / "one.py")])
+    compiled = [path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")]
+    assert compiled == ["one"]
+    assert (virtualenv / "__pycache__").is_dir()
 
 
 def test_a_wheel_that_is_none_is_a_failure(box: Box) -> None:

@@ -42,10 +42,15 @@ def add(packed: zipfile.ZipFile, name: str, source: bytes, scratch: Path) -> Non
     """Compile one module, and add its bytecode to an archive."""
     module, compiled = scratch / "module.py", scratch / "module.pyc"
     module.write_bytes(source)
+    if compile_module(str(module), str(compiled), name):
+        packed.write(compiled, importlib.util.cache_from_source(name))
+
+
+def compile_module(source: str, compiled: str, name: str) -> bool:
+    """Write the bytecode of a module, which calls itself by a name; return whether it could be."""
     with contextlib.suppress(py_compile.PyCompileError, ValueError, RecursionError, MemoryError):
         # not by time: the module in the virtualenv has another one each time
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        py_compile.compile(
-            str(module), str(compiled), name, doraise=True, invalidation_mode=mode, quiet=1
-        )
-        packed.write(compiled, importlib.util.cache_from_source(name))
+        py_compile.compile(source, compiled, name, doraise=True, invalidation_mode=mode, quiet=1)
+        return True
+    return False

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import operator
 import os
@@ -38,7 +39,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from slipway.builder import messages, source_tree, wheelhouse
+from slipway.builder import bytecode, messages, source_tree, wheelhouse
 from slipway.builder.errors import Failure
 from slipway.builder.run_tool import compile_lock
 from slipway.image.run import wheel_installer
@@ -145,6 +146,10 @@ class Job:
         with self._folders(request["place"]):
             answer, wheel = self._untrusted(request, archive)
         messages.send(self.own, answer, wheel)
+        if "modules" in answer:  # the next jobs of this sandbox need not compile them
+            compile_modules(
+                self.server.root / "virtualenvs" / request["virtualenv"], answer["modules"]
+            )
 
     def _virtualenv(self, name: str, wheels: Sequence[str], bytecode: int | None) -> None:
         place = self.server.root / "virtualenvs" / name
@@ -323,6 +328,22 @@ def make_virtualenv(place: Path, wheels: Sequence[Path], bytecode: int | None) -
     if bytecode is not None:
         with open(bytecode, "rb") as file, zipfile.ZipFile(file) as archive:
             archive.extractall(packages)
+
+
+def compile_modules(virtualenv: Path, names: Sequence[str]) -> None:
+    """Write the bytecode of modules of a virtualenv; code of others has named them.
+
+    Nothing outside of the virtualenv is read or written. All in it belongs to root.
+    """
+    top = os.path.realpath(virtualenv)
+    for name in names:
+        path = os.path.realpath(os.path.join(top, name))
+        if not path.endswith(".py") or os.path.commonpath([top, path]) != top:
+            continue
+        compiled = importlib.util.cache_from_source(path)
+        if not os.path.exists(compiled):
+            with contextlib.suppress(OSError):
+                bytecode.compile_module(path, compiled, path)
 
 
 def environment_of(server: Server, folder: Path) -> dict[str, str]:
