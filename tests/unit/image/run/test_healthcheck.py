@@ -196,7 +196,8 @@ def test_a_debug_mode_is_pointed_out(serve: Serve, path: str, page: str) -> None
             self.wfile.write((page if self.path == path else "Not Found").encode())
 
     port = serve(Site)
-    words = [sys.executable, "-I", DEPLOY / "slipway/image/run/healthcheck.py", "--debug"]
+    program = str(DEPLOY / "slipway/image/run/healthcheck.py")
+    words = [sys.executable, "-I", program, "--debug"]
     said = {}
     for health in ("/", "tcp"):
         environment = {**os.environ, "PORT": str(port), "HEALTH": health}
