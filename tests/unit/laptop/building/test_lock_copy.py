@@ -53,3 +53,24 @@ def test_the_copy_has_the_pins_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert built.read_text() == f"two==2.0 --hash=sha256:{ONE}\n"
     lock_copy.write("one\n", {})
     assert (pins.read_text(), built.read_text()) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("built", "dependencies", "own", "foreign"),
+    [
+        ({}, {ONE: "one-1.0-py3-none-any.whl", TWO: "Two-2.0-py3-none-any.whl"}, [], ""),
+        ({"one": "3" * 64}, {"3" * 64: "one-1.0-cp313-cp313-linux_x86_64.whl"}, [], ""),
+        ({}, {"3" * 64: "one-1.0-py3-none-any.whl"}, [], "one-1.0-py3-none-any.whl"),
+        ({"one": "3" * 64}, {ONE: "one-1.0-py3-none-any.whl"}, [], "one-1.0-py3-none-any.whl"),
+        ({}, {ONE: "two-2.0-py3-none-any.whl"}, [], "two-2.0-py3-none-any.whl"),
+        ({}, {ONE: "three-1.0-py3-none-any.whl"}, [], "three-1.0-py3-none-any.whl"),
+        ({}, {}, ["shop-1.0-py3-none-any.whl"], ""),
+        ({}, {}, ["One-9.0-py3-none-any.whl"], "One-9.0-py3-none-any.whl"),
+    ],
+)
+def test_a_wheel_that_the_lock_does_not_allow_is_named(
+    built: dict[str, str], dependencies: dict[str, str], own: list[str], foreign: str
+) -> None:
+    """By its checksum under its own name; the application's own wheel replaces no dependency."""
+    wheels = {sum_: Path("deps", name) for sum_, name in dependencies.items()}
+    assert lock_copy.foreign(LOCK, built, wheels, [Path("app", name) for name in own]) == foreign

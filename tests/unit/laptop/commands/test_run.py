@@ -74,7 +74,8 @@ class Machine:
     def asked(self) -> list[str]:
         """The docker command lines, without questions about versions and health."""
         lines = self.log.read_text().splitlines()
-        return [line for line in lines if not line.startswith(("--version", "container inspect"))]
+        questions = ("--version", "container inspect", "exec ")
+        return [line for line in lines if not line.startswith(questions)]
 
 
 @pytest.fixture
@@ -270,3 +271,13 @@ def test_a_dry_run_of_stop_prints_its_command_lines(
     docker = str(machine.path)
     removal = [[docker, "stop", "shop-local"], [docker, "rm", "--force", "--volumes", "shop-local"]]
     assert commands_in(capfd.readouterr().out) == removal
+
+
+def test_what_the_container_says_has_no_control_character(
+    machine: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its log and its answers are shown, and none of them reaches the terminal as a command."""
+    machine.docker(answer="GET /\x1b]0;x answers HTTP/1.0 404 No\x07")
+    machine.run()
+    said = capfd.readouterr().out
+    assert "GET /\\x1b]0;x answers 404 No\\x07, which counts as healthy" in said

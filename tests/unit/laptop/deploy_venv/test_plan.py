@@ -232,3 +232,21 @@ def test_an_environment_that_systemd_does_not_accept_is_refused(project: Project
     (project.path / "deploy" / "run.env").write_text("A.B=1\n")
     done = project.run(sys.executable, "deploy/slipway", "deploy-venv", DEPLOY_HOST="me@one")
     assert done.stdout.startswith("slipway: deploy/run.env: systemd does not accept the name A.B.")
+
+
+def test_a_wheel_that_the_lock_does_not_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changes a wheel can change the list beside it."""
+    found = settings.resolve(SETTINGS, {})
+    for part in ("deps", "app"):
+        folder = tmp_path / found["WHEELHOUSE"] / part
+        folder.mkdir(parents=True)
+        (folder / "requirements.txt").write_text("# lock\n# CPython\n")
+    (tmp_path / found["WHEELHOUSE"] / "deps" / "idna-3.4-py3-none-any.whl").write_bytes(b"changed")
+    monkeypatch.setattr(plan, "ROOT", tmp_path)
+    monkeypatch.setattr(plan, "lock_text", lambda: f"idna==3.4 --hash=sha256:{'1' * 64}\n")
+    with pytest.raises(
+        NotReady, match=r"idna-3\.4-py3-none-any\.whl in the wheelhouse is not what"
+    ):
+        plan.wanted(found)

@@ -15,7 +15,7 @@ such a wheel.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,28 @@ def listing(lock: str, built: Mapping[str, str]) -> str:
     """Return the text of built.txt: the pins of the wheels that were built."""
     pins = [pin for pin in pins_of(lock) if pin.name in built]
     return "".join(f"{pin.name}=={pin.version} --hash=sha256:{built[pin.name]}\n" for pin in pins)
+
+
+def foreign(
+    lock: str, built: Mapping[str, str], dependencies: Mapping[str, Path], own: Iterable[Path]
+) -> str:
+    """Return the name of a wheel that the lock does not allow; empty if there is none.
+
+    dependencies are wheels by their SHA-256, and own is the application's. It is what
+    install_wheelhouse checks in an image's build, for deploys without an image.
+    """
+    allowed: dict[str, set[str]] = {}
+    for pin in pins_of(lock):
+        sums = {built[pin.name]} if pin.name in built else pin.sums
+        allowed.setdefault(pin.name, set()).update(sums)
+    for sum_, wheel in dependencies.items():
+        if sum_ not in allowed.get(_distribution(wheel), ()):
+            return wheel.name
+    return next((wheel.name for wheel in own if _distribution(wheel) in allowed), "")
+
+
+def _distribution(wheel: Path) -> str:
+    return lockfile.normalize(wheel.name.split("-")[0])
 
 
 def write(lock: str, built: Mapping[str, str], folder: Path | None = None) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slipway.laptop.building import lock_copy
+from slipway.laptop.building.record import Record
+from slipway.laptop.building.steps import Steps, lock_text
 from slipway.laptop.deploy_venv import bundle as bundles
 from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.deploy_venv.bundle import Bundle
@@ -97,14 +100,22 @@ def wanted(settings: dict[str, str]) -> Wanted:
         }
     except FileNotFoundError:
         raise NotReady("there is no wheelhouse. Run make wheels.") from None
+    wheels = {
+        part: {sha256(path): path for path in sorted((house / part).glob("*.whl"))}
+        for part in lists
+    }
+    built = Steps(settings, Record.load()).built()
+    foreign = lock_copy.foreign(lock_text(), built, wheels["deps"], wheels["app"].values())
+    if foreign:
+        raise NotReady(
+            f"{foreign} in the wheelhouse is not what the lock names, and it was not built of it."
+            " Remove the wheelhouse, then run make wheels."
+        )
     return Wanted(
         settings=settings,
         system=lists["deps"].splitlines()[1][2:],
         lists=lists,
-        wheels={
-            part: {sha256(path): path for path in sorted((house / part).glob("*.whl"))}
-            for part in lists
-        },
+        wheels=wheels,
         environment=systemd_unit.environment(values),
         revision=revision(),
         bundle=bundles.collect(settings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from slipway.laptop import console
@@ -75,10 +76,15 @@ class ServerFunctions:
         return ["sh", "-c", '. "$0"; "$@"', str(FUNCTIONS), function, argument]
 
     def call(self, function: str, argument: str) -> bool:
-        """Return whether a function, whose output is shown, succeeded."""
+        """Return whether a function succeeded; show its output, which may be the application's."""
         environment = {**os.environ, **self.variables}
         words = self.command(function, argument)
-        return subprocess.run(words, env=environment, check=False).returncode == 0
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, errors="replace", check=False
+        )
+        sys.stdout.write(console.visible(done.stdout))
+        sys.stderr.write(console.visible(done.stderr))
+        return done.returncode == 0
 
     def show(self, function: str, argument: str, note: str) -> None:
         """Print the command line that calls a function."""
