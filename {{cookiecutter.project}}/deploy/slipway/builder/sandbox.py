@@ -279,11 +279,22 @@ def end_all(account: int) -> None:
     if not process:
         with contextlib.suppress(OSError):
             become(account)
-            for _ in range(50):  # until there is none; one that has ended counts for a moment
+            for _ in range(500):
                 os.kill(-1, signal.SIGKILL)
+                if not has_processes(account):
+                    break
                 time.sleep(0.002)
         os._exit(0)
     wait_for(process)
+
+
+def has_processes(account: int) -> bool:
+    """Return whether an account has processes beside this one."""
+    for name in {*os.listdir("/proc")} - {str(os.getpid())}:
+        with contextlib.suppress(OSError):
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == account:
+                return True
+    return False
 
 
 def remove_left(account: int) -> None:
