@@ -25,7 +25,7 @@ from slipway.laptop.building import base_image_pin, images, lock_copy, project_l
 from slipway.laptop.building.base_image_pin import Pin
 from slipway.laptop.building.images import Commit, Images
 from slipway.laptop.building.record import Record
-from slipway.laptop.building.steps import Steps, lock_text
+from slipway.laptop.building.steps import Steps, built, lock_text
 from slipway.laptop.docker import engine
 from slipway.laptop.paths import DEPLOY, ROOT, make_own_folder
 from slipway.laptop.settings import load
@@ -376,7 +376,7 @@ class Pipeline:
         )
         images.put(images.RUN_DOCKERFILE, text)
         if self.lock is None:  # then the wheels are those of the present lock
-            lock_copy.write(lock_text(), steps.built())
+            lock_copy.write(lock_text(), built(steps.record))
         else:
             lock_copy.write(self.lock, self.built.sums)
 
@@ -566,9 +566,9 @@ class Pipeline:
         copy = shlex.quote(str(folder / "requirements.txt"))
         print(f"{{ cat {shlex.quote(str(lock))}; }} >{copy}")
         print("# list the wheels here that were built from source distributions, as the lock does")
-        built = lock_copy.listing(lock_text(), steps.built())
+        listed = lock_copy.listing(lock_text(), built(steps.record))
         copy = shlex.quote(str(folder / "built.txt"))
-        print(f"{{ printf %s {shlex.quote(built)}; }} >{copy}")
+        print(f"{{ printf %s {shlex.quote(listed)}; }} >{copy}")
 
     def _show_run_dockerfile(self, steps: Steps) -> None:
         source = shlex.quote(str(DEPLOY / "run.docker"))

@@ -96,6 +96,12 @@ def sources() -> str:
     return digest(lock_text(), source_digest(source_files(ROOT)))
 
 
+def built(record: Record) -> dict[str, str]:
+    """Return the SHA-256 of each wheel that was built from a source distribution, by name."""
+    found = record.steps.get("wheels", {}).get("built")
+    return found if isinstance(found, dict) else {}
+
+
 class Steps:
     """The steps of a build as things are now: what each is made of, and whether it is done."""
 
@@ -287,22 +293,17 @@ class Steps:
         wanted = any(goal == "builder" or "tools" in STEPS[goal] for goal in goals)
         return wanted and not self.is_done("tools")
 
-    def built(self) -> dict[str, str]:
-        """Return the SHA-256 of each wheel that was built from a source distribution, by name."""
-        found = self.record.steps.get("wheels", {}).get("built")
-        return found if isinstance(found, dict) else {}
-
     def finish(
-        self, step: str, inputs: dict[str, Any], built: Mapping[str, str] | None = None
+        self, step: str, inputs: dict[str, Any], made_here: Mapping[str, str] | None = None
     ) -> None:
         """Record a step as made of the inputs that were there when it started.
 
-        For the wheels, `built` is what `built()` will return.
+        For the wheels, `made_here` is what `built` will return.
         """
         made: dict[str, Any]
         if step == "wheels":
             made = {"wheels": self.wheels(), "by": "builder" if self.compiles() else "tools"}
-            made["built"] = dict(built or {})
+            made["built"] = dict(made_here or {})
         elif step == "check":
             made = {}
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.laptop.building import lock_copy
 from slipway.laptop.building.record import Record
-from slipway.laptop.building.steps import Steps, lock_text
+from slipway.laptop.building.steps import built, lock_text
 from slipway.laptop.deploy_venv import bundle as bundles
 from slipway.laptop.deploy_venv import systemd_unit
 from slipway.laptop.deploy_venv.bundle import Bundle
@@ -104,8 +104,8 @@ def wanted(settings: dict[str, str]) -> Wanted:
         part: {sha256(path): path for path in sorted((house / part).glob("*.whl"))}
         for part in lists
     }
-    built = Steps(settings, Record.load()).built()
-    foreign = lock_copy.foreign(lock_text(), built, wheels["deps"], wheels["app"].values())
+    made_here = built(Record.load())
+    foreign = lock_copy.foreign(lock_text(), made_here, wheels["deps"], wheels["app"].values())
     if foreign:
         raise NotReady(
             f"{foreign} in the wheelhouse is not what the lock names, and it was not built of it."
