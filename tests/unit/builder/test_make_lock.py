@@ -63,6 +63,17 @@ def back_ends(text: str) -> dict[str, dict[str, str]]:
     }
 
 
+def test_names_on_several_indexes_are_pointed_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """In one line, however many there are."""
+    locking.point_out_several([])
+    assert capfd.readouterr().err == ""
+    locking.point_out_several([f"p{number}" for number in range(90)])
+    said = capfd.readouterr().err
+    assert said.startswith("builder: several package indexes have p0, p1, ")
+    assert "p9 ...: pip takes the highest version" in said
+    assert said.count("\n") == 1
+
+
 WORKSPACE = """\
 [project]
 name = "shop"

@@ -337,6 +337,18 @@ def test_another_index_may_have_what_the_first_does_not(
     )
 
 
+def test_a_name_on_two_indexes_is_found(pages: Pages, serve: Serve, tmp_path: Path) -> None:
+    """Of such a name pip takes the highest version, whoever owns it there."""
+    own = Pages(serve, tmp_path / "own")
+    own.wheel("inhouse")
+    own.wheel("other")
+    pages.wheel("inhouse", version="99.0")
+    pages.wheel("one")
+    both = settings(pages, tmp_path, PIP_EXTRA_INDEX_URL=own.url)
+    asked = index.Index(store.Store(tmp_path / "store"), both)
+    assert asked.on_several(["other", "one", "inhouse"]) == ["inhouse"]
+
+
 @pytest.mark.parametrize("fragment", ["", f"#md5={'0' * 32}"])
 def test_an_index_that_states_no_sum_gives_the_file_to_be_checked(
     pages: Pages, fetch: Fetch, fragment: str

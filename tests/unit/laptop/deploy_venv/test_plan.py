@@ -246,7 +246,5 @@ def test_a_wheel_that_the_lock_does_not_name_is_refused(
     (tmp_path / found["WHEELHOUSE"] / "deps" / "idna-3.4-py3-none-any.whl").write_bytes(b"changed")
     monkeypatch.setattr(plan, "ROOT", tmp_path)
     monkeypatch.setattr(plan, "lock_text", lambda: f"idna==3.4 --hash=sha256:{'1' * 64}\n")
-    with pytest.raises(
-        NotReady, match=r"idna-3\.4-py3-none-any\.whl in the wheelhouse is not"
-    ):
+    with pytest.raises(NotReady, match=r"idna-3\.4-py3-none-any\.whl in the wheelhouse is not"):
         plan.wanted(found)

@@ -92,6 +92,8 @@ def make(application: Path, present: str, upgrade: bool, builds: Builds) -> str:
             raise Failure.diagnosed(diagnosis) from None
         raise problem from None
     refuse_on_pypy(pin.name for pin in lockfile.pins_here(text))
+    if builds.environment.get("PIP_EXTRA_INDEX_URL"):
+        point_out_several(builds.index.on_several([pin.name for pin in lockfile.pins_here(text)]))
     needed = needed_sets(lockfile.pins_here(text), lockfile.options(text), source, builds)
     text = lockfile.with_build_pins(text, {name: builds.pinned[name] for name in needed})
     text = other_lockfiles.noted(text, other)
@@ -115,6 +117,17 @@ def compile_lock(
             raise
         limits = f"{source_tree.WITH_PKG_RESOURCES}\n"
         return builds.sandbox.lock(source, wanted, text, variables, options, limits)
+
+
+def point_out_several(names: Sequence[str]) -> None:
+    """Print the names that several package indexes have, if there are any."""
+    if names:
+        listed = ", ".join(names[:10]) + " ..." * (len(names) > 10)
+        say(
+            f"several package indexes have {listed}: pip takes the highest version, whoever owns"
+            " the name there. Set PIP_INDEX_URL to one index that has all, and no"
+            " PIP_EXTRA_INDEX_URL"
+        )
 
 
 def refuse_elsewhere(

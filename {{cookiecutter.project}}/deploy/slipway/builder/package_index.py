@@ -67,6 +67,21 @@ class Index:
             with self._lock:
                 self._fetching -= 1
 
+    def on_several(self, names: Sequence[str]) -> list[str]:
+        """Return those of some distributions that more than one package index has, sorted.
+
+        pip takes the highest version of them all, whoever owns the name there.
+        """
+        finder = self._repository(()).finder
+
+        def pages(name: str) -> set[str]:
+            found = finder.find_all_candidates(name)
+            return {str(candidate.link.comes_from) for candidate in found}
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = dict(zip(names, pool.map(pages, names)))
+        return sorted(name for name, places in found.items() if len(places) > 1)
+
     def requirements_of_newest(self, name: str) -> list[str]:
         """Return the requirements of a distribution's newest version, from its wheel for CPython.
 
