@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -160,9 +161,8 @@ def test_the_sandbox_starts_only_for_code(ready: Build) -> None:
 
 def test_a_build_has_the_network_and_memory_that_it_is_given(ready: Build) -> None:
     """Of the network's settings it has proxies and certificates, and no password of an index."""
-    proxy = "http://proxy.example"
-    own = {"BUILD_NETWORK": "yes", "BUILD_MEMORY": "2g", "PIP_INDEX_URL": INDEX}
-    ready.build("wheels", quiet=True, HTTPS_PROXY=proxy, **own)
+    given = functools.partial(ready.build, BUILD_NETWORK="yes", BUILD_MEMORY="2g")
+    given("wheels", PIP_INDEX_URL=INDEX, HTTPS_PROXY="http://proxy.example")
     (line,) = ready.sandboxes()
     assert "--network" not in line
     assert "--memory 2g" in line
