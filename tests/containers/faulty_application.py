@@ -145,6 +145,7 @@ class Faulty:
             "DEPLOY_HOST": self.server.host,
             "SSH": self.server.ssh,
             "REGISTRY_PORT": str(self.laptop.registry_port),
+            "XDG_STATE_HOME": str(self.laptop.state),
         }
         return {**os.environ, **self.laptop.engine.environment, **settings}
 

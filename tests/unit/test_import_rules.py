@@ -35,7 +35,9 @@ MAY_IMPORT = {
     "laptop.deploy": (
         *("laptop.servers", "laptop.docker", "laptop.settings", "laptop.building.record", *BASICS),
     ),
-    "laptop.deploy_venv": ("laptop.servers", "laptop.docker", "laptop.settings", *BASICS),
+    "laptop.deploy_venv": (
+        *("laptop.servers", "laptop.docker", "laptop.settings", "laptop.building", *BASICS),
+    ),
     "laptop.adopt": ("laptop.settings", "vendor", *BASICS),
     "laptop.commands": ("laptop", "shared", "vendor"),
     # the builder installs back ends as the run image installs the application
