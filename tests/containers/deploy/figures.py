@@ -28,7 +28,7 @@ import pytest
 from testbed import debian
 from testbed.console import run
 from tests.containers.faulty_application import Faulty
-from tests.containers.laptop import Shipped, answer_of
+from tests.containers.laptop import Laptop, OpenRegistry, Shipped, answer_of
 
 MODULE_TEXT = "Hello, world!"
 ROUNDS = 3
@@ -106,15 +106,22 @@ def test_gap_under_load(shipped: Shipped) -> None:
     say(f"{shipped.name}: starts {starts} gaps {gaps}: {gap:.2f} / {start:.2f} = {gap / start:.2f}")
 
 
+@pytest.fixture
+def by_hand(laptop: Laptop) -> Iterator[OpenRegistry]:
+    """The registry of somebody who does it by hand."""
+    with OpenRegistry(laptop.engine) as found:
+        yield found
+
+
 @pytest.mark.parametrize("shipped", ["CPython"], indirect=True)
-def test_beside_the_hand_written(shipped: Shipped) -> None:
+def test_beside_the_hand_written(shipped: Shipped, by_hand: OpenRegistry) -> None:
     """`make push deploy` after a changed line, and the same with docker and ssh by hand.
 
     Also with STEADY=0, since by hand nothing is waited for.
     """
     module = f"src/{shipped.name.replace('-', '_')}/__init__.py"
     laptop, server = shipped.laptop, shipped.laptop.server
-    repository = f"127.0.0.1:{laptop.registry_port}/{shipped.run_image}"
+    repository = f"{by_hand.address}/{shipped.run_image}"
     ways = ("make", "make STEADY=0", "hand")
     times: dict[str, list[float]] = {way: [] for way in ways}
     sent: dict[str, list[int]] = {way: [] for way in ways}
@@ -138,7 +145,7 @@ def test_beside_the_hand_written(shipped: Shipped) -> None:
                 f" --restart=always --publish {shipped.port}:{shipped.port}"
                 f" 127.0.0.1:5999/{shipped.run_image}:hand{number}"
             )
-            tunnel = ("-R", f"127.0.0.1:5999:127.0.0.1:{laptop.registry_port}")
+            tunnel = ("-R", f"127.0.0.1:5999:{by_hand.address}")
             laptop.engine.run(*shlex.split(server.ssh), *tunnel, server.host, remote)
         times[way].append(time.monotonic() - began)
         sent[way].append(received(shipped) - before)

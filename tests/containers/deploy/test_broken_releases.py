@@ -141,7 +141,7 @@ def test_release_for_another_architecture_is_refused(faulty: Faulty, laptop: Lap
         record = json.loads(text)
         pushed = f"{record['push']['name'].rpartition(':')[0]}:foreign"
         laptop.docker("tag", foreign, pushed)
-        said = laptop.docker("push", pushed)
+        said = laptop.docker(*laptop.registry_user, "push", pushed)
         digest = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
         assert digest, said
         record["push"].update(image=image, digest=digest[1])
