@@ -84,7 +84,8 @@ def test_only_docker_makes_an_entry(faulty: Faulty, sleeper: str) -> None:
 
 def test_two_deploys_at_once_run_one_after_the_other(faulty: Faulty) -> None:
     """Both succeed, and the server has the release of one of them."""
-    faulty.release(VERSION="both")
+    # Slow, so that one is still at work when the other one wants the lock.
+    faulty.release(VERSION="both", MODE="late 10")
     with faulty.start() as first, faulty.start() as second:
         assert first.stdout
         assert second.stdout
