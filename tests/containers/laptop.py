@@ -142,12 +142,7 @@ class OpenRegistry:
         assert found, said
         return f"{reference.rpartition(':')[0]}@{found[1]}"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove it and its images."""
         self._engine.succeeds("docker", "rm", "--force", "--volumes", self._name)
 

@@ -179,6 +179,20 @@ def pins(text: str) -> list[Pin]:
     return found
 
 
+def allowed_sums(locked: Iterable[Pin], built: Iterable[Pin]) -> dict[str, set[str]]:
+    """Return by name the SHA-256 that wheels of a lock may have.
+
+    They are those of its pins, or for a pin that was built here those of the built wheels.
+    """
+    made: dict[tuple[str, str], set[str]] = {}
+    for pin in built:
+        made.setdefault((pin.name, pin.version), set()).update(pin.sums)
+    allowed: dict[str, set[str]] = {}
+    for pin in locked:
+        allowed.setdefault(pin.name, set()).update(made.get((pin.name, pin.version), pin.sums))
+    return allowed
+
+
 def pins_here(text: str) -> list[Pin]:
     """Return the pins of a lock whose markers apply to this interpreter and system."""
     from packaging.markers import Marker  # installed with pip-tools in the builder

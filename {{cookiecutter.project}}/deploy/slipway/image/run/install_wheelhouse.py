@@ -106,16 +106,11 @@ def locked(wheels: Sequence[Path], lock: Path, are_dependencies: bool) -> None:
     source distribution. The application's own wheels have no name of the lock, so that none of
     them replaces a dependency.
     """
-    allowed: dict[str, dict[str, set[str]]] = {}
-    built = lockfile.pins((lock / "built.txt").read_text(encoding="utf-8"))
-    made = {(pin.name, pin.version) for pin in built}
-    for pin in lockfile.pins((lock / "requirements.txt").read_text(encoding="utf-8")):
-        versions = allowed.setdefault(pin.name, {})
-        sums = set() if (pin.name, pin.version) in made else pin.sums
-        versions[pin.version] = versions.get(pin.version, set()) | sums
-    for pin in built:
-        if pin.version in allowed.get(pin.name, {}):
-            allowed[pin.name][pin.version] |= pin.sums
+    pinned, built = (
+        lockfile.pins((lock / name).read_text(encoding="utf-8"))
+        for name in ("requirements.txt", "built.txt")
+    )
+    allowed = lockfile.allowed_sums(pinned, built)
     for wheel in wheels:
         name = lockfile.normalize(wheel.name.split("-")[0])
         if not are_dependencies:
@@ -124,7 +119,7 @@ def locked(wheels: Sequence[Path], lock: Path, are_dependencies: bool) -> None:
                     f"{wheel.name} is among the application's own wheels, and the lock has a"
                     " dependency of that name: give the application another name"
                 )
-        elif sha256(wheel) not in set().union(*allowed.get(name, {}).values()):
+        elif sha256(wheel) not in allowed.get(name, ()):
             raise WrongWheelhouse(
                 f"{wheel.name} in the wheelhouse does not have a SHA-256 of the lock, and it was"
                 " not built from a source distribution of the lock: remove the wheelhouse, then"

@@ -68,10 +68,7 @@ def foreign(
     dependencies are wheels by their SHA-256, and own is the application's. It is what
     install_wheelhouse checks in an image's build, for deploys without an image.
     """
-    allowed: dict[str, set[str]] = {}
-    for pin in pins_of(lock):
-        sums = {built[pin.name]} if pin.name in built else pin.sums
-        allowed.setdefault(pin.name, set()).update(sums)
+    allowed = lockfile.allowed_sums(pins_of(lock), lockfile.pins(listing(lock, built)))
     for sum_, wheel in dependencies.items():
         if sum_ not in allowed.get(_distribution(wheel), ()):
             return wheel.name
